@@ -1,0 +1,511 @@
+import { EventEmitter } from "node:events";
+import type CircuitBreaker from "opossum";
+import {
+  Call,
+  type Caller,
+  type ExecutionContext,
+  type ExecutionResult,
+  type RunOptions,
+  TaskCall,
+} from "./call.js";
+import { Circuit, type CircuitTransition } from "./circuit.js";
+import { CircuitSync } from "./circuit-sync.js";
+import { now } from "./clock.js";
+import {
+  type BulkheadConfig,
+  type BulkheadOptions,
+  checkOptions,
+  checkRunOptions,
+  checkShutdownOptions,
+  type ResolvedBulkheadConfig,
+  resolveConfig,
+  type ShutdownOptions,
+} from "./config.js";
+import { Deadlines } from "./deadlines.js";
+import { Drains } from "./drains.js";
+import { type BulkheadError, toBulkheadError } from "./errors.js";
+import { announce, type BulkheadEvents } from "./events.js";
+import { HealthCheck } from "./health-check.js";
+import { Lanes } from "./lanes.js";
+import { LinkedList } from "./linked-list.js";
+import {
+  circuitOpenError,
+  fullError,
+  isolationError,
+  notAFunction,
+  shutdownError,
+  timeoutError,
+} from "./refusals.js";
+import { BulkheadState } from "./state.js";
+import { type BulkheadStats, Ledger, type RejectionReason } from "./stats.js";
+import { WaitLine } from "./wait-line.js";
+
+/**
+ * Bounds how many calls a dependency can have at once and how many can wait for it, and stops calling
+ * it while it fails.
+ *
+ * Emits the events of {@link BulkheadEvents}. A listener that throws is reported as a process warning
+ * (`BulkheadWarning`) and changes nothing. An idle bulkhead owns no timer, except for a health check's,
+ * and never keeps the process alive.
+ */
+export class Bulkhead extends EventEmitter<BulkheadEvents> {
+  /** The configuration with its defaults, frozen. */
+  readonly config: ResolvedBulkheadConfig;
+  readonly #ledger = new Ledger();
+  readonly #lanes: Lanes;
+  readonly #line: WaitLine<Call>;
+  readonly #running = new LinkedList<Call>();
+  readonly #deadlines = new Deadlines<Call>((call) => this.#expire(call), { holdsProcess: true });
+  readonly #reclaims = new Deadlines<Call>((call) => this.#reclaim(call), { holdsProcess: false });
+  readonly #onAbort = (call: Call, reason: unknown) => this.#cut(call, "aborted", reason);
+  readonly #circuit: Circuit | undefined;
+  readonly #sync: CircuitSync | undefined;
+  readonly #healthCheck: HealthCheck | undefined;
+  #isServing = false;
+  #isolation: { readonly reason: string | null } | undefined = undefined;
+  /** No call is admitted any more. */
+  #isClosed = false;
+  readonly #drains = new Drains();
+  #retirement: Promise<void> | undefined = undefined;
+
+  /**
+   * @throws {TypeError} for a wrong or missing type, and for an unknown field
+   * @throws {RangeError} for a value out of range
+   */
+  constructor(config: BulkheadConfig, options: BulkheadOptions = {}) {
+    super();
+    this.config = resolveConfig(config);
+    const { circuitStorage } = checkOptions(options);
+    this.#lanes = new Lanes(this.config.maxConcurrentCalls);
+    this.#line = new WaitLine(this.config.maxQueueSize);
+    if (this.config.circuitBreakerEnabled) {
+      this.#circuit = new Circuit(this.config, {
+        shared: circuitStorage !== undefined,
+        onTransition: (transition) => this.#onTransition(transition),
+        onClaim: () => this.#sync?.claim(),
+      });
+      if (circuitStorage !== undefined) {
+        this.#sync = new CircuitSync(this.config, circuitStorage, this.#circuit, {
+          onError: (error) => this.#tell("storageError", error),
+          onAnswer: () => this.#serve(),
+        });
+      }
+    }
+    this.#healthCheck = this.#startHealthCheck();
+  }
+
+  /** As configured. */
+  get name(): string {
+    return this.config.name;
+  }
+
+  /**
+   * The opossum breaker that every call goes through; `undefined` when the circuit is switched off.
+   * Its events and `stats` are true. Its `open()` and `close()` move the circuit by hand. It takes no
+   * calls of its own: `fire` rejects.
+   */
+  get breaker(): CircuitBreaker | undefined {
+    return this.#circuit?.breaker;
+  }
+
+  /** Resolves when the circuit is loaded from storage, or could not be in time. Never rejects. */
+  async ready(): Promise<void> {
+    await this.#sync?.ready;
+  }
+
+  // The story of a call: admit, wait, run, settle
+
+  /**
+   * Calls `fn(...args)` when a permit is free.
+   *
+   * Resolves with what came of it, also when `fn` failed (`success: false`). Rejects only when the
+   * bulkhead refused or cut the call.
+   * @throws {TypeError} `fn` is not a function
+   * @throws {BulkheadShutdownError} the bulkhead was shut down
+   * @throws {BulkheadIsolationError} the bulkhead is isolated by hand
+   * @throws {BulkheadCircuitOpenError} the circuit is open, or half-open without a probe left
+   * @throws {BulkheadFullError} every permit and every place in the line is taken
+   * @throws {BulkheadTimeoutError} `timeoutSeconds` passed; `fn` may still run and hold its permit
+   */
+  execute<A extends unknown[], R>(
+    fn: (...args: A) => R,
+    ...args: A
+  ): Promise<ExecutionResult<Awaited<R>>> {
+    if (typeof fn !== "function") return Promise.reject(notAFunction("fn", fn));
+    const { timeoutSeconds } = this.config;
+    return this.#admit(args, timeoutSeconds, undefined, (caller) => new Call(fn, args, caller));
+  }
+
+  /**
+   * Like {@link execute}, for a task that can be stopped: it is given a signal, its caller may pass
+   * one, and it can have a time limit of its own.
+   * @throws the errors of {@link execute}, and the reason of `options.signal` when the caller aborts
+   * @throws {TypeError | RangeError} for wrong options
+   */
+  run<R>(
+    task: (context: ExecutionContext) => R,
+    options: RunOptions = {},
+  ): Promise<ExecutionResult<Awaited<R>>> {
+    try {
+      if (typeof task !== "function") throw notAFunction("task", task);
+      checkRunOptions(options);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    const { signal, timeoutSeconds = this.config.timeoutSeconds } = options;
+    return this.#admit(
+      [],
+      timeoutSeconds,
+      signal,
+      (caller) => new TaskCall(task, signal, this.name, caller),
+    );
+  }
+
+  #admit<T>(
+    args: readonly unknown[],
+    timeoutSeconds: number | null,
+    signal: AbortSignal | undefined,
+    makeCall: (caller: Caller) => Call,
+  ): Promise<ExecutionResult<T>> {
+    const { name } = this;
+    if (signal?.aborted) return this.#refuse("aborted", signal.reason);
+    if (this.#isClosed) return this.#refuse("shutdown", shutdownError(name));
+    if (this.#isolation !== undefined) {
+      return this.#refuse("isolated", isolationError(name, this.#isolation.reason));
+    }
+    const generation = this.#circuit?.admit() ?? UNGUARDED;
+    if (generation === 0) return this.#refuse("circuitOpen", this.#circuitOpenError(args));
+    if (!this.#line.hasRoom(this.config.maxConcurrentCalls - this.#ledger.inUse)) {
+      this.#circuit?.forgo(generation);
+      return this.#refuse("full", fullError(this.config));
+    }
+    return new Promise<ExecutionResult<T>>((resolve, reject) => {
+      const enteredAt = now();
+      const call = makeCall({
+        enteredAt,
+        generation,
+        resolve: resolve as Caller["resolve"],
+        reject,
+      });
+      call.watch(this.#onAbort);
+      if (this.#mayStart && this.#line.size === 0) this.#start(call, enteredAt);
+      else this.#wait(call);
+      if (timeoutSeconds !== null && (call.phase === "waiting" || call.phase === "running")) {
+        call.deadline = this.#deadlines.set(call, enteredAt, timeoutSeconds * 1000);
+      }
+    });
+  }
+
+  #refuse(reason: RejectionReason, error: unknown): Promise<never> {
+    this.#ledger.refused(reason);
+    if (this.listenerCount("rejected") > 0) this.#tell("rejected", { reason, error });
+    return Promise.reject(error);
+  }
+
+  #wait(call: Call): void {
+    this.#line.push(call);
+    // A waiting call may depend on a permit that is to be taken back.
+    this.#reclaims.holdProcess(true);
+  }
+
+  /** Whether a permit is free, and no answer of the storage is awaited. */
+  get #mayStart(): boolean {
+    if (this.#ledger.inUse >= this.config.maxConcurrentCalls) return false;
+    return this.#sync === undefined || (this.#sync.isLoaded && this.#circuit?.isClaiming === false);
+  }
+
+  /** Starts those who wait while permits are free: a loop, since functions can be synchronous. */
+  #serve(): void {
+    if (this.#isServing) return;
+    this.#isServing = true;
+    while (this.#mayStart) {
+      const call = this.#line.shift();
+      if (call === undefined) break;
+      this.#start(call, now());
+    }
+    this.#isServing = false;
+    this.#lanes.close();
+    this.#afterLeaving();
+  }
+
+  #start(call: Call, time: number): void {
+    call.phase = "running";
+    call.startedAt = time;
+    call.lane = this.#lanes.take();
+    this.#ledger.started();
+    this.#running.push(call);
+    if (this.#circuit === undefined) call.invoke();
+    else this.#circuit.run(call);
+    this.#observe(call);
+  }
+
+  /** Waits for what the function returned: a value, a promise, or something that claims to be one. */
+  #observe(call: Call): void {
+    const { returned, threw } = call;
+    if (threw || !isObject(returned)) {
+      this.#settle(call, !threw, returned);
+      return;
+    }
+    try {
+      Promise.resolve(returned).then(
+        (value) => this.#settle(call, true, value),
+        (error: unknown) => this.#settle(call, false, error),
+      );
+    } catch (error) {
+      this.#settle(call, false, error);
+    }
+  }
+
+  /** The function has really settled: only now is its permit free, unless it was taken back before. */
+  #settle(call: Call, succeeded: boolean, value: unknown): void {
+    if (call.phase === "abandoned") this.#giveBack(call, true);
+    if (call.phase !== "running") return;
+    const time = now();
+    this.#leaveCaller(call, "over");
+    if (succeeded) this.#succeed(call, value, time);
+    else this.#fail(call, value, time);
+    this.#lanes.leave(call.lane);
+    this.#serve();
+  }
+
+  #succeed(call: Call, result: unknown, time: number): void {
+    this.#ledger.succeeded();
+    if (this.listenerCount("success") > 0) this.#tell("success", call.times(time));
+    this.#circuit?.succeeded(call, result, time);
+    call.caller.resolve({ success: true, result, error: null, ...this.#report(call, time) });
+  }
+
+  #fail(call: Call, thrown: unknown, time: number): void {
+    const error = toBulkheadError(thrown, this.name);
+    this.#ledger.failed();
+    if (this.listenerCount("failure") > 0) this.#tell("failure", { ...call.times(time), error });
+    this.#circuit?.failed(call, thrown, time, false);
+    call.caller.resolve({ success: false, result: null, error, ...this.#report(call, time) });
+  }
+
+  #report(call: Call, time: number) {
+    return { ...call.times(time), bulkheadName: this.name };
+  }
+
+  // When a call ends before its function has settled
+
+  #expire(call: Call): void {
+    const { phase } = call;
+    if (phase !== "waiting" && phase !== "running") return;
+    const error = timeoutError(this.name, call.caller.enteredAt, phase);
+    this.#tell("timeout", { executionId: call.id, phase });
+    if (phase === "waiting") this.#dismiss(call, "timeout", error);
+    else this.#abandon(call, error, true);
+  }
+
+  /** The caller, or the shutdown, ends a call. */
+  #cut(call: Call, reason: RejectionReason, error: unknown): void {
+    if (call.phase === "waiting") this.#dismiss(call, reason, error);
+    else if (call.phase === "running") this.#abandon(call, error, false);
+  }
+
+  /** A waiting call leaves the line without having started. */
+  #dismiss(call: Call, reason: RejectionReason, error: unknown): void {
+    this.#leaveCaller(call, "over");
+    this.#circuit?.forgo(call.generation);
+    this.#ledger.refused(reason);
+    if (this.listenerCount("rejected") > 0) this.#tell("rejected", { reason, error });
+    call.caller.reject(error);
+    this.#afterLeaving();
+  }
+
+  #dismissAll(reason: RejectionReason, makeError: (call: Call) => BulkheadError): void {
+    for (let call = this.#line.first; call !== undefined; call = this.#line.first) {
+      this.#dismiss(call, reason, makeError(call));
+    }
+  }
+
+  /** A running call's caller is told its end; the function runs on and holds the permit. */
+  #abandon(call: Call, error: unknown, timedOut: boolean): void {
+    const time = now();
+    const { reclaimAfterSeconds } = this.config;
+    this.#leaveCaller(call, "abandoned");
+    this.#ledger.abandon(timedOut);
+    if (reclaimAfterSeconds) {
+      call.deadline = this.#reclaims.set(call, time, reclaimAfterSeconds * 1000);
+    }
+    if (this.listenerCount("failure") > 0) this.#tell("failure", { ...call.times(time), error });
+    this.#tell("abandoned", { executionId: call.id });
+    if (timedOut) this.#circuit?.failed(call, error, time, true);
+    else this.#circuit?.forgo(call.generation);
+    call.caller.reject(error);
+    call.abort(error);
+    if (reclaimAfterSeconds === 0) this.#reclaim(call);
+  }
+
+  #reclaim(call: Call): void {
+    if (call.phase === "abandoned") this.#giveBack(call, false);
+  }
+
+  /** The permit of an abandoned function is free again. */
+  #giveBack(call: Call, settled: boolean): void {
+    call.phase = "over";
+    if (call.deadline !== undefined) this.#reclaims.clear(call.deadline);
+    this.#ledger.abandoned--;
+    this.#lanes.leave(call.lane);
+    this.#tell("reclaimed", { executionId: call.id, settled });
+    this.#serve();
+  }
+
+  /** The caller is about to be told: nothing of its call may fire or stay behind. */
+  #leaveCaller(call: Call, phase: "over" | "abandoned"): void {
+    call.list?.remove(call);
+    call.phase = phase;
+    call.unwatch();
+    if (call.deadline !== undefined) this.#deadlines.clear(call.deadline);
+  }
+
+  #afterLeaving(): void {
+    if (this.#line.size === 0) this.#reclaims.holdProcess(false);
+    if (this.#isClosed && this.#isIdle) this.#drains.end();
+  }
+
+  #tell<E extends keyof BulkheadEvents>(event: E, ...payload: BulkheadEvents[E]): void {
+    announce(this, event, payload);
+  }
+
+  // The circuit
+
+  #onTransition(transition: CircuitTransition): void {
+    const { from, to, reason } = transition;
+    if (to !== "CLOSED")
+      this.#dismissAll("circuitOpen", (call) => this.#circuitOpenError(call.args));
+    this.#sync?.transition(transition);
+    if (from !== to) this.#tell("stateChange", { from, to, reason });
+    if (to === "CLOSED") this.#serve();
+  }
+
+  #circuitOpenError(args: readonly unknown[]): BulkheadError {
+    const status = this.#circuit?.circuitStatus ?? "CLOSED";
+    const error = circuitOpenError(this.name, status, this.#circuit?.retryAfterSeconds ?? 0);
+    this.#circuit?.refused(args, error);
+    return error;
+  }
+
+  #startHealthCheck(): HealthCheck | undefined {
+    const { healthCheck: check, healthCheckInterval, timeoutSeconds } = this.config;
+    if (check === undefined) return undefined;
+    return new HealthCheck({
+      check,
+      intervalMs: healthCheckInterval * 1000,
+      timeoutMs: timeoutSeconds === null ? null : timeoutSeconds * 1000,
+      onVerdict: (healthy, error) => {
+        this.#tell("healthCheck", { healthy, error });
+        if (healthy) this.#circuit?.healthCheckPassed();
+        else this.#circuit?.healthCheckFailed();
+      },
+    });
+  }
+
+  // What users see and steer
+
+  /** The figures of this instant. */
+  getStats(): BulkheadStats {
+    const { name, maxConcurrentCalls, maxQueueSize, circuitBreakerEnabled } = this.config;
+    return {
+      name,
+      state: this.getState(),
+      ...this.#ledger.figures(),
+      queuedTasks: this.#line.size,
+      maxConcurrentCalls,
+      maxQueueSize,
+      circuitBreakerEnabled,
+      ...(this.#circuit && { circuitStatus: this.#circuit.circuitStatus }),
+    };
+  }
+
+  /** The state, from the circuit's status, `isolate()` and `shutdown()`. */
+  getState(): BulkheadState {
+    if (this.#isClosed) return BulkheadState.FAILED;
+    const status = this.#circuit?.circuitStatus;
+    if (this.#isolation !== undefined || status === "OPEN") return BulkheadState.ISOLATED;
+    return status === "HALF_OPEN" ? BulkheadState.DEGRADED : BulkheadState.HEALTHY;
+  }
+
+  /** Whether calls may go through: the state is healthy or degraded. */
+  isHealthy(): boolean {
+    const state = this.getState();
+    return state === BulkheadState.HEALTHY || state === BulkheadState.DEGRADED;
+  }
+
+  /** Sets every counter to 0. Calls under way and the circuit are left as they are. */
+  resetStats(): void {
+    this.#ledger.reset();
+  }
+
+  /**
+   * Refuses every call, and those that wait, until `release()`. Running calls go on; the circuit is
+   * left as it is.
+   * @param reason in words, for the error that callers get
+   */
+  isolate(reason?: string): void {
+    this.#isolation = { reason: reason ?? null };
+    this.#dismissAll("isolated", () => isolationError(this.name, reason));
+    this.#tell("isolated", { reason: reason ?? null });
+  }
+
+  /** Ends what `isolate()` began. */
+  release(): void {
+    if (this.#isolation === undefined) return;
+    this.#isolation = undefined;
+    this.#tell("released");
+  }
+
+  /** Calls `body` with this bulkhead and returns what it returns. The bulkhead stays in use after it. */
+  async context<R>(body: (bulkhead: this) => R): Promise<Awaited<R>> {
+    return await body(this);
+  }
+
+  /**
+   * Refuses new calls for good. By itself it refuses the waiting calls too and lets the running ones
+   * go on to their end, without waiting for them; with `drainSeconds` both have that long. May be
+   * called again: to wait for a drain that is under way, or to shorten it.
+   * @throws {TypeError | RangeError} for a wrong option
+   */
+  async shutdown(options: ShutdownOptions = {}): Promise<void> {
+    const { drainSeconds } = checkShutdownOptions(options);
+    this.#isClosed = true;
+    this.#healthCheck?.stop();
+    if (drainSeconds !== undefined) {
+      this.#drains.begin(drainSeconds * 1000, () => this.#cutAll());
+    } else if (this.#drains.ended === undefined) {
+      this.#dismissAll("shutdown", () => shutdownError(this.name));
+    }
+    this.#afterLeaving();
+    await this.#drains.ended;
+    this.#retirement ??= this.#retire();
+    await this.#retirement;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.shutdown();
+  }
+
+  #cutAll(): void {
+    this.#dismissAll("shutdown", () => shutdownError(this.name));
+    for (let call = this.#running.first; call !== undefined; call = this.#running.first) {
+      this.#abandon(call, shutdownError(this.name), false);
+    }
+  }
+
+  async #retire(): Promise<void> {
+    this.#tell("shutdown", { drained: this.#isIdle });
+    await this.#sync?.close();
+  }
+
+  get #isIdle(): boolean {
+    return this.#ledger.inUse === 0 && this.#line.size === 0;
+  }
+}
+
+/** The generation of calls that no circuit guards. */
+const UNGUARDED = 1;
+
+function isObject(value: unknown): boolean {
+  return (typeof value === "object" && value !== null) || typeof value === "function";
+}

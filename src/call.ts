@@ -1,0 +1,177 @@
+import { randomUUID } from "node:crypto";
+import type { CircuitCall, Verdict } from "./circuit.js";
+import type { Deadline } from "./deadlines.js";
+import type { BulkheadError } from "./errors.js";
+import type { Lane } from "./lanes.js";
+import { ListNode } from "./linked-list.js";
+
+/** What the bulkhead tells of a call, whether its function succeeded or failed. */
+interface ExecutionReport {
+  /** Seconds that the function ran, by the monotonic clock. */
+  readonly executionTime: number;
+  /** Seconds that the call waited for its permit, by the monotonic clock. */
+  readonly queuedTime: number;
+  /** Name of the bulkhead. */
+  readonly bulkheadName: string;
+  /** UUID of the call; the same as in events and in the task's context. */
+  readonly executionId: string;
+}
+
+/** How a call ended whose function was run to its end: a union on `success`. */
+export type ExecutionResult<T> =
+  | ({ readonly success: true; readonly result: T; readonly error: null } & ExecutionReport)
+  | ({
+      readonly success: false;
+      readonly result: null;
+      readonly error: BulkheadError;
+    } & ExecutionReport);
+
+/** What a task that is started with `run` is given. */
+export interface ExecutionContext {
+  /**
+   * Aborted when the caller is told the end of the call before the task has settled: `reason` is the
+   * {@link BulkheadTimeoutError}, the caller's own reason, or the {@link BulkheadShutdownError}.
+   * Pass it on to `fetch` and the like: the permit is held until the task really settles.
+   */
+  readonly signal: AbortSignal;
+  /** UUID of the call. */
+  readonly executionId: string;
+  /** Name of the bulkhead. */
+  readonly bulkheadName: string;
+}
+
+/** Options of one `run`. */
+export interface RunOptions {
+  /** Aborting it ends the call: a waiting one leaves the line, a running one is abandoned. */
+  signal?: AbortSignal | undefined;
+  /** In the place of the configured `timeoutSeconds`: > 0, or `null` for no limit. */
+  timeoutSeconds?: number | null | undefined;
+}
+
+/**
+ * - `waiting`: in the line
+ * - `running`: its function runs, its caller waits
+ * - `abandoned`: its caller was told, its function runs on and holds the permit
+ * - `over`: it holds nothing any more
+ */
+type Phase = "waiting" | "running" | "abandoned" | "over";
+
+const NO_LANE: Lane = () => {};
+
+// biome-ignore lint/suspicious/noExplicitAny: arguments are the function's own business
+export type AnyFunction = (...args: any[]) => unknown;
+
+/** A call's standing with its caller: what it was asked, and how to answer. */
+export interface Caller {
+  readonly enteredAt: number;
+  /** The circuit's generation that admitted the call. */
+  readonly generation: number;
+  readonly resolve: (result: ExecutionResult<unknown>) => void;
+  readonly reject: (reason: unknown) => void;
+}
+
+/** One call on its way through a bulkhead. */
+export class Call extends ListNode<Call> implements CircuitCall {
+  readonly id: string = randomUUID();
+  readonly caller: Caller;
+  phase: Phase = "waiting";
+  startedAt = 0;
+  verdict: Verdict | undefined = undefined;
+  /** The end of the call's time, and then of its function's right to the permit. */
+  deadline: Deadline<Call> | undefined = undefined;
+  /** The permit, from the start on. */
+  lane: Lane = NO_LANE;
+  /** What the function returned or threw, before any promise in it has settled. */
+  returned: unknown = undefined;
+  threw = false;
+  readonly #fn: AnyFunction;
+  readonly #args: readonly unknown[];
+
+  constructor(fn: AnyFunction, args: readonly unknown[], caller: Caller) {
+    super();
+    this.#fn = fn;
+    this.#args = args;
+    this.caller = caller;
+  }
+
+  get generation(): number {
+    return this.caller.generation;
+  }
+
+  get args(): readonly unknown[] {
+    return this.#args;
+  }
+
+  invoke(): void {
+    try {
+      this.returned = this.#fn(...this.args);
+    } catch (error) {
+      this.returned = error;
+      this.threw = true;
+    }
+  }
+
+  /** Id and times in seconds of a call that ends at `time`. */
+  times(time: number) {
+    return {
+      executionId: this.id,
+      executionTime: (time - this.startedAt) / 1000,
+      queuedTime: (this.startedAt - this.caller.enteredAt) / 1000,
+    };
+  }
+
+  /** Calls back when the caller aborts, until `unwatch()`. */
+  watch(_onAbort: (call: Call, reason: unknown) => void): void {}
+
+  unwatch(): void {}
+
+  /** Asks the function to stop. */
+  abort(_reason: unknown): void {}
+}
+
+/** A call that was started with `run`: its function is given a signal, its caller may have one too. */
+export class TaskCall extends Call {
+  readonly #bulkheadName: string;
+  readonly #signal: AbortSignal | undefined;
+  #onAbort: (() => void) | undefined = undefined;
+  /** Made when the task starts: a waiting call has no use for it. */
+  #controller: AbortController | undefined = undefined;
+  #contextArgs: readonly [ExecutionContext] | undefined = undefined;
+
+  constructor(
+    task: AnyFunction,
+    signal: AbortSignal | undefined,
+    bulkheadName: string,
+    caller: Caller,
+  ) {
+    super(task, [], caller);
+    this.#signal = signal;
+    this.#bulkheadName = bulkheadName;
+  }
+
+  override get args(): readonly unknown[] {
+    if (this.#contextArgs === undefined) {
+      this.#controller = new AbortController();
+      const { signal } = this.#controller;
+      this.#contextArgs = [{ signal, executionId: this.id, bulkheadName: this.#bulkheadName }];
+    }
+    return this.#contextArgs;
+  }
+
+  override watch(onAbort: (call: Call, reason: unknown) => void): void {
+    const signal = this.#signal;
+    if (signal === undefined) return;
+    this.#onAbort = () => onAbort(this, signal.reason);
+    signal.addEventListener("abort", this.#onAbort, { once: true });
+  }
+
+  override unwatch(): void {
+    if (this.#onAbort === undefined) return;
+    this.#signal?.removeEventListener("abort", this.#onAbort);
+    this.#onAbort = undefined;
+  }
+
+  override abort(reason: unknown): void {
+    this.#controller?.abort(reason);
+  }
+}

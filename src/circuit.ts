@@ -1,0 +1,440 @@
+import type OpossumBreaker from "opossum";
+import { now } from "./clock.js";
+import type { ResolvedBulkheadConfig } from "./config.js";
+import { announce, warn } from "./events.js";
+import { FailureRate } from "./failure-rate.js";
+import { BreakerBase, RollingWindow } from "./opossum.js";
+import type { CircuitStatus } from "./storage/storage.js";
+
+/** A call as the circuit sees it. */
+export interface CircuitCall {
+  readonly args: readonly unknown[];
+  /** The generation that admitted the call. */
+  readonly generation: number;
+  readonly startedAt: number;
+  /** What opossum waits for in the place of a promise. */
+  verdict: Verdict | undefined;
+  /** Runs the function. Must not throw; the result is reported after it has returned. */
+  invoke(): void;
+}
+
+/** A change that the circuit has just made. `from` and `to` can be equal: a lease changed hands. */
+export interface CircuitTransition {
+  readonly from: CircuitStatus;
+  readonly to: CircuitStatus;
+  /** In words. */
+  readonly reason: string;
+  readonly origin: TransitionOrigin;
+  /** Failures in a row that led to it. */
+  readonly failures: number;
+}
+
+/**
+ * Where a change came from: a call's verdict or a health check of this process, a hand, the clock,
+ * or the storage, that is another process.
+ */
+export type TransitionOrigin = "verdict" | "hand" | "clock" | "storage";
+
+/**
+ * - `ours`: this process probes, until its lease runs out
+ * - `claiming`: this process has asked the storage for the lease; its probes wait for the answer
+ * - `elsewhere`: another process probes, or nobody does since its lease ran out
+ */
+type Prober = "ours" | "claiming" | "elsewhere";
+
+type State =
+  | { readonly status: "CLOSED"; failures: number }
+  | { readonly status: "OPEN"; readonly until: number }
+  | {
+      readonly status: "HALF_OPEN";
+      prober: Prober;
+      /** When the lease runs out, on the monotonic clock. A private circuit's lease never does. */
+      until: number;
+      /** How many more probes may be admitted. */
+      places: number;
+      successes: number;
+    };
+
+export interface CircuitOptions {
+  /** Whether other processes share the circuit: then a probe needs the storage's lease. */
+  readonly shared: boolean;
+  /** Told of each change, after it is made. */
+  readonly onTransition: (transition: CircuitTransition) => void;
+  /** Asked for the lease; answers with `claimed()` or by adopting what the storage has. */
+  readonly onClaim: () => void;
+}
+
+/**
+ * An opossum breaker with rules of its own: failures in a row, several probes, a generation guard,
+ * and no timers. Every call still goes through `fire`, so that opossum's events and figures are true.
+ *
+ * opossum decides by its public accessors (`closed`, `halfOpen`, `pendingClose`, `warmUp`) and changes
+ * its state by `open()` and `close()`; this class overrides all of them and keeps the state itself.
+ */
+export class Circuit extends BreakerBase {
+  readonly #config: ResolvedBulkheadConfig;
+  readonly #window: RollingWindow;
+  readonly #rate: FailureRate | undefined;
+  readonly #hooks: CircuitOptions;
+  #state: State = { status: "CLOSED", failures: 0 };
+  /** Goes up with every change: a verdict on a call of an older generation moves nothing. */
+  #generation = 1;
+  /** The call that is being fired: its way through opossum's `fire` to the action is synchronous. */
+  #firing: CircuitCall | undefined = undefined;
+  /** A verdict is being given to opossum, which must not draw its own conclusion from it. */
+  #judging = false;
+  #excused = false;
+
+  constructor(config: ResolvedBulkheadConfig, hooks: CircuitOptions) {
+    const window = new RollingWindow(config.windowSeconds * 1000, now());
+    super(() => this.#act(), {
+      name: config.name,
+      // Deadlines, permits and opening are this library's work.
+      timeout: false,
+      resetTimeout: config.isolationDuration * 1000,
+      rollingCountTimeout: config.windowSeconds * 1000,
+      rollingPercentilesEnabled: false,
+      enableSnapshots: false,
+      status: window.status,
+      errorFilter: () => this.#excused,
+    });
+    this.#config = config;
+    this.#window = window;
+    this.#rate = config.failureRateThreshold === null ? undefined : new FailureRate(window);
+    this.#hooks = hooks;
+    // The last of opossum's own listeners of these two starts the timer that would end the isolation,
+    // and closes a half-open circuit on its first success.
+    for (const event of ["open", "success"]) {
+      const listener = this.listeners(event).at(-1);
+      if (listener !== undefined) this.off(event, listener as () => void);
+    }
+  }
+
+  /** This circuit as opossum's users know it. */
+  get breaker(): OpossumBreaker {
+    return this as unknown as OpossumBreaker;
+  }
+
+  // What opossum and its users read
+
+  override get closed(): boolean {
+    return this.circuitStatus === "CLOSED";
+  }
+
+  override get opened(): boolean {
+    return this.circuitStatus === "OPEN";
+  }
+
+  override get halfOpen(): boolean {
+    return this.circuitStatus === "HALF_OPEN";
+  }
+
+  /** opossum asks this before it runs a call while the circuit is not closed. */
+  override get pendingClose(): boolean {
+    if (this.#firing !== undefined) return true;
+    const state = this.#current();
+    return state.status === "HALF_OPEN" && state.places > 0;
+  }
+
+  /** opossum opens by its own percentage after a failure, unless it is told to be warming up. */
+  override get warmUp(): boolean {
+    return this.#judging;
+  }
+
+  override get status(): OpossumBreaker.Status {
+    this.#window.advance(now());
+    return super.status;
+  }
+
+  override get stats(): OpossumBreaker.Stats {
+    return this.status.stats;
+  }
+
+  /** A listener that throws inside opossum's handling of a result would turn it into a failure. */
+  override emit(event: string | symbol, ...args: unknown[]): boolean {
+    return announce(this, event, args);
+  }
+
+  // State
+
+  get circuitStatus(): CircuitStatus {
+    return this.#current().status;
+  }
+
+  /** Whether admitted calls must wait for the storage's answer before they start. */
+  get isClaiming(): boolean {
+    return this.#state.status === "HALF_OPEN" && this.#state.prober === "claiming";
+  }
+
+  /** Seconds until a probe may be let through, as far as is known; 0 while probes are under way here. */
+  get retryAfterSeconds(): number {
+    const state = this.#current();
+    if (state.status === "CLOSED") return 0;
+    if (state.status === "HALF_OPEN" && state.prober !== "elsewhere") return 0;
+    return Math.max(0, state.until - now()) / 1000;
+  }
+
+  /** Opens the circuit for `isolationDuration`, by hand. Does nothing when it is open. */
+  override open(): void {
+    this.#open("opened by hand", "hand");
+  }
+
+  /** Closes the circuit, by hand. Does nothing when it is closed. */
+  override close(): void {
+    if (this.#current().status === "CLOSED") return;
+    this.#become({ status: "CLOSED", failures: 0 }, "closed by hand", "hand");
+  }
+
+  /** Opens the circuit because a health check failed. Does nothing when it is open. */
+  healthCheckFailed(): void {
+    this.#open("the health check failed", "verdict");
+  }
+
+  /** Lets probes through before the isolation is over. Does nothing unless the circuit is open. */
+  healthCheckPassed(): void {
+    if (this.#current().status !== "OPEN") return;
+    this.#become(this.#halfOpened(), "the health check passed", "verdict");
+  }
+
+  // What the storage says
+
+  /** The storage gave the lease that `onClaim` asked for; `Infinity` when it could not be reached. */
+  claimed(leaseMs: number): void {
+    const state = this.#state;
+    if (state.status !== "HALF_OPEN" || state.prober !== "claiming") return;
+    state.prober = "ours";
+    state.until = now() + leaseMs;
+  }
+
+  openedElsewhere(isolationMs: number, reason: string): void {
+    this.#become({ status: "OPEN", until: now() + isolationMs }, reason, "storage");
+  }
+
+  closedElsewhere(reason: string): void {
+    this.#become({ status: "CLOSED", failures: 0 }, reason, "storage");
+  }
+
+  /** Another process holds the probe lease for `leaseMs` more, or nobody does when it is 0. */
+  probedElsewhere(leaseMs: number, reason: string): void {
+    this.#become(halfOpen("elsewhere", now() + leaseMs, 0), reason, "storage");
+  }
+
+  // The way of a call
+
+  /** The generation that admits a call now, or 0 when the circuit refuses it. */
+  admit(): number {
+    const state = this.#current();
+    if (state.status === "CLOSED" || !this.enabled) return this.#generation;
+    if (state.status === "OPEN") return 0;
+    if (now() >= state.until) {
+      const places = this.#config.successThreshold - 1;
+      this.#become(
+        halfOpen("claiming", Number.POSITIVE_INFINITY, places),
+        "the probe lease is free",
+        "clock",
+      );
+      this.#hooks.onClaim();
+      return this.#generation;
+    }
+    if (state.places === 0) return 0;
+    state.places--;
+    return this.#generation;
+  }
+
+  /** An admitted call ends without a verdict: if it was a probe, the next call has its place. */
+  forgo(generation: number): void {
+    const state = this.#state;
+    if (state.status === "HALF_OPEN" && generation === this.#generation) state.places++;
+  }
+
+  /** Lets opossum count and tell a call that is refused, as its own `fire` would. */
+  refused(args: readonly unknown[], error: Error): void {
+    this.#window.advance(now());
+    this.emit("fire", args);
+    this.emit("reject", error);
+  }
+
+  /** Runs the call through opossum. */
+  run(call: CircuitCall): void {
+    if (this.isShutdown) {
+      call.invoke();
+      return;
+    }
+    this.#window.advance(call.startedAt);
+    const outer = this.#firing;
+    this.#firing = call;
+    // Failures reach the caller by the bulkhead; this promise is only opossum's.
+    this.fire(...call.args).catch(ignore);
+    this.#firing = outer;
+  }
+
+  #act(): Verdict {
+    const call = this.#firing;
+    if (call === undefined) {
+      throw new TypeError(
+        "This breaker belongs to a bulkhead: call the bulkhead's execute() or run()",
+      );
+    }
+    this.#firing = undefined;
+    call.verdict = new Verdict();
+    call.invoke();
+    return call.verdict;
+  }
+
+  succeeded(call: CircuitCall, value: unknown, time: number): void {
+    const outer = this.#beginJudging(time);
+    call.verdict?.succeed(value);
+    this.#judging = outer;
+    if (this.#counts(call, time)) this.#countSuccess();
+  }
+
+  /** @param timedOut whether the call was cut by its deadline */
+  failed(call: CircuitCall, error: unknown, time: number, timedOut: boolean): void {
+    const excused = this.#isExcused(error, call.args);
+    const outer = this.#beginJudging(time);
+    if (timedOut) this.emit("timeout", error, time - call.startedAt, call.args);
+    this.#excused = excused;
+    call.verdict?.fail(error);
+    this.#judging = outer;
+    if (!this.#counts(call, time)) return;
+    if (excused) this.#countSuccess();
+    else this.#countFailure();
+  }
+
+  /** Until the flag is put back, opossum counts and tells a result without a conclusion of its own. */
+  #beginJudging(time: number): boolean {
+    this.#window.advance(time);
+    const outer = this.#judging;
+    this.#judging = true;
+    return outer;
+  }
+
+  #counts(call: CircuitCall, time: number): boolean {
+    const state = this.#state;
+    if (call.generation !== this.#generation || !this.enabled) return false;
+    return state.status !== "HALF_OPEN" || time < state.until;
+  }
+
+  #countSuccess(): void {
+    const state = this.#state;
+    if (state.status === "CLOSED") {
+      state.failures = 0;
+      this.#rate?.count(false);
+    } else if (state.status === "HALF_OPEN") {
+      state.successes++;
+      const { successThreshold } = this.#config;
+      if (state.successes === successThreshold) {
+        const reason = `${successThreshold} of ${successThreshold} probes succeeded`;
+        this.#become({ status: "CLOSED", failures: 0 }, reason, "verdict");
+      }
+    }
+  }
+
+  #countFailure(): void {
+    const state = this.#state;
+    if (state.status === "HALF_OPEN") {
+      this.#open("a probe failed", "verdict");
+    } else if (state.status === "CLOSED") {
+      state.failures++;
+      this.#rate?.count(true);
+      if (state.failures >= this.#config.failureThreshold) {
+        this.#open(`${state.failures} failures in a row`, "verdict");
+      } else {
+        this.#openByRate();
+      }
+    }
+  }
+
+  #openByRate(): void {
+    const { failureRateThreshold, minimumCalls, windowSeconds } = this.#config;
+    if (this.#rate === undefined || failureRateThreshold === null) return;
+    const { calls, failures } = this.#rate.total();
+    if (calls >= minimumCalls && failures * 100 >= calls * failureRateThreshold) {
+      this.#open(`${failures} of ${calls} calls failed within ${windowSeconds} s`, "verdict");
+    }
+  }
+
+  #isExcused(error: unknown, args: readonly unknown[]): boolean {
+    const { errorFilter } = this.#config;
+    if (errorFilter === undefined) return false;
+    try {
+      return Boolean(errorFilter(error, ...args));
+    } catch (thrown) {
+      warn("errorFilter", this.#config.name, thrown);
+      return false;
+    }
+  }
+
+  get #failures(): number {
+    const state = this.#state;
+    return state.status === "CLOSED" ? state.failures : 1;
+  }
+
+  /** The state, moved on when its time has come. */
+  #current(): State {
+    if (this.#state.status === "OPEN" && now() >= this.#state.until) {
+      this.#become(this.#halfOpened(), "the isolation is over", "clock");
+    }
+    return this.#state;
+  }
+
+  #halfOpened(): State {
+    return this.#hooks.shared
+      ? halfOpen("elsewhere", now(), 0)
+      : halfOpen("ours", Number.POSITIVE_INFINITY, this.#config.successThreshold);
+  }
+
+  #open(reason: string, origin: TransitionOrigin): void {
+    if (this.#current().status === "OPEN") return;
+    const until = now() + this.#config.isolationDuration * 1000;
+    this.#become({ status: "OPEN", until }, reason, origin);
+  }
+
+  #become(state: State, reason: string, origin: TransitionOrigin): void {
+    const { status: from } = this.#state;
+    const failures = this.#failures;
+    this.#state = state;
+    this.#generation++;
+    this.#rate?.reset();
+    this.#hooks.onTransition({ from, to: state.status, reason, origin, failures });
+    if (from === state.status) return;
+    if (state.status === "CLOSED") this.emit("close");
+    else if (state.status === "OPEN") this.emit("open");
+    else this.emit("halfOpen", this.options.resetTimeout);
+  }
+}
+
+function halfOpen(prober: Prober, until: number, places: number): State {
+  return { status: "HALF_OPEN", prober, until, places, successes: 0 };
+}
+
+/**
+ * What opossum is given in the place of the function's promise. It attaches its handlers with
+ * `.then(…).catch(…)`; calling them directly moves opossum in the same instant as the ledger.
+ */
+export class Verdict {
+  #onSuccess: (value: unknown) => void = ignore;
+  #onFailure: (error: unknown) => void = ignore;
+
+  // biome-ignore lint/suspicious/noThenProperty: opossum takes a thenable for the call's promise
+  then(onSuccess: (value: unknown) => void, onFailure?: (error: unknown) => void): this {
+    this.#onSuccess = onSuccess;
+    if (onFailure !== undefined) this.#onFailure = onFailure;
+    return this;
+  }
+
+  catch(onFailure: (error: unknown) => void): this {
+    this.#onFailure = onFailure;
+    return this;
+  }
+
+  succeed(value: unknown): void {
+    this.#onSuccess(value);
+  }
+
+  fail(error: unknown): void {
+    this.#onFailure(error);
+  }
+}
+
+function ignore(): void {}

@@ -1,0 +1,328 @@
+import { inspect } from "node:util";
+import type { RunOptions } from "./call.js";
+import { MAX_TIMER_MS } from "./clock.js";
+import type { CircuitStorage } from "./storage/storage.js";
+
+/** What a health check is given. */
+export interface HealthCheckContext {
+  /** Aborted when the check exceeds `timeoutSeconds`, or the bulkhead is shut down. */
+  signal: AbortSignal;
+}
+
+/**
+ * How a bulkhead behaves. Every field but `name` is optional; durations are in seconds. A number is
+ * out of range when it is `NaN`, infinite, or a duration longer than a timer holds (2^31-1 ms, about
+ * 24.8 days). `undefined` means the default.
+ */
+export interface BulkheadConfig {
+  /** 1 to 255 characters; the circuit's key in storage, and the label in errors and figures. */
+  name: string;
+  /** How many functions may run at once. Integer ≥ 1. @default 10 */
+  maxConcurrentCalls?: number | undefined;
+  /** How many calls may wait for a permit. Integer ≥ 0. @default 100 */
+  maxQueueSize?: number | undefined;
+  /**
+   * Seconds that a call may take, waiting and running together. > 0, or `null` for no limit.
+   * @default null
+   */
+  timeoutSeconds?: number | null | undefined;
+  /** This many failures in a row open the circuit. Integer ≥ 1. @default 5 */
+  failureThreshold?: number | undefined;
+  /** This many successful probes close the circuit again. Integer ≥ 1. @default 3 */
+  successThreshold?: number | undefined;
+  /** Seconds that the circuit stays open before it lets probes through. ≥ 0. @default 30 */
+  isolationDuration?: number | undefined;
+  /** `false` leaves only the limit on concurrency. @default true */
+  circuitBreakerEnabled?: boolean | undefined;
+  /**
+   * Seconds after which the permit of a function that outlives its caller is taken back. ≥ 0;
+   * 0 takes it back when the caller is told, `null` never does.
+   * @default 30
+   */
+  reclaimAfterSeconds?: number | null | undefined;
+  /**
+   * Run every `healthCheckInterval`, never two at a time. It fails when it throws, rejects, returns
+   * `false` or exceeds `timeoutSeconds`. A failing check opens the circuit; a passing one while the
+   * circuit is open ends the isolation early. The timer does not keep the process alive.
+   */
+  healthCheck?: ((context: HealthCheckContext) => unknown) | undefined;
+  /** Seconds between the starts of two health checks. > 0. @default 5 */
+  healthCheckInterval?: number | undefined;
+  /**
+   * `true` when an error (or a timeout) is not the dependency's fault: the call still fails for its
+   * caller, the circuit takes it as a success. Name and meaning are opossum's. Must not throw; if it
+   * does, the error counts as a failure.
+   * @example errorFilter: (error) => error instanceof HttpError && error.status === 404
+   */
+  // biome-ignore lint/suspicious/noExplicitAny: errors and arguments are whatever the functions have
+  errorFilter?: ((error: any, ...args: any[]) => boolean) | undefined;
+  /**
+   * Percentage of failures over the rolling window that also opens the circuit. > 0 and ≤ 100, or
+   * `null` for off.
+   * @default null
+   */
+  failureRateThreshold?: number | null | undefined;
+  /** Fewest finished calls in the window for the rate to count. Integer ≥ 1. @default 10 */
+  minimumCalls?: number | undefined;
+  /** Length of the rolling window in seconds. > 0. @default 10 */
+  windowSeconds?: number | undefined;
+}
+
+/** A checked {@link BulkheadConfig} with every default filled in. */
+export interface ResolvedBulkheadConfig {
+  readonly name: string;
+  readonly maxConcurrentCalls: number;
+  readonly maxQueueSize: number;
+  readonly timeoutSeconds: number | null;
+  readonly failureThreshold: number;
+  readonly successThreshold: number;
+  readonly isolationDuration: number;
+  readonly circuitBreakerEnabled: boolean;
+  readonly reclaimAfterSeconds: number | null;
+  readonly healthCheck: BulkheadConfig["healthCheck"];
+  readonly healthCheckInterval: number;
+  readonly errorFilter: BulkheadConfig["errorFilter"];
+  readonly failureRateThreshold: number | null;
+  readonly minimumCalls: number;
+  readonly windowSeconds: number;
+}
+
+/** What a bulkhead can be given besides its configuration. */
+export interface BulkheadOptions {
+  /**
+   * Where the circuit is kept: bulkheads of the same name on the same storage share one circuit.
+   * Default: nowhere, the circuit is this bulkhead's own.
+   */
+  circuitStorage?: CircuitStorage | undefined;
+}
+
+/** Options of `shutdown`. */
+export interface ShutdownOptions {
+  /**
+   * Seconds that running and waiting calls may go on, ≥ 0. What is not over by then is cut: its caller
+   * is rejected with a `BulkheadShutdownError`, its task's `signal` is aborted. Default: waiting calls
+   * are refused at once, running ones go on and are not waited for.
+   */
+  drainSeconds?: number | undefined;
+}
+
+const MAX_SECONDS = MAX_TIMER_MS / 1000;
+
+/** A value's rule, in words and as a check of its type and its range. */
+interface Rule {
+  readonly words: string;
+  readonly hasType: (value: unknown) => boolean;
+  readonly inRange: (value: never) => boolean;
+}
+
+const NAME: Rule = {
+  words: "a string of 1 to 255 characters",
+  hasType: (value) => typeof value === "string",
+  // Postgres counts code points in a varchar(255), not UTF-16 units.
+  inRange: (value: string) =>
+    value !== "" && [...value.slice(0, 512)].length <= 255 && value.length <= 510,
+};
+const BOOLEAN: Rule = {
+  words: "true or false",
+  hasType: (value) => typeof value === "boolean",
+  inRange: () => true,
+};
+const FUNCTION: Rule = {
+  words: "a function",
+  hasType: (value) => typeof value === "function",
+  inRange: () => true,
+};
+const PERCENTAGE = number(
+  "a percentage over 0 and up to 100",
+  (value) => value > 0 && value <= 100,
+);
+/** The rule of a duration that cannot be 0. */
+export const POSITIVE_SECONDS = number(
+  `a number of seconds over 0 and up to ${MAX_SECONDS}`,
+  (value) => value > 0 && value <= MAX_SECONDS,
+);
+const SECONDS = number(
+  `a number of seconds from 0 to ${MAX_SECONDS}`,
+  (value) => value >= 0 && value <= MAX_SECONDS,
+);
+
+const RULES: { readonly [Field in keyof BulkheadConfig]-?: Rule } = {
+  name: NAME,
+  maxConcurrentCalls: integerFrom(1),
+  maxQueueSize: integerFrom(0),
+  timeoutSeconds: orNull(POSITIVE_SECONDS),
+  failureThreshold: integerFrom(1),
+  successThreshold: integerFrom(1),
+  isolationDuration: SECONDS,
+  circuitBreakerEnabled: BOOLEAN,
+  reclaimAfterSeconds: orNull(SECONDS),
+  healthCheck: FUNCTION,
+  healthCheckInterval: POSITIVE_SECONDS,
+  errorFilter: FUNCTION,
+  failureRateThreshold: orNull(PERCENTAGE),
+  minimumCalls: integerFrom(1),
+  windowSeconds: POSITIVE_SECONDS,
+};
+
+/**
+ * Checks a configuration and fills in the defaults.
+ * @throws {TypeError} for a wrong or missing type and for an unknown field
+ * @throws {RangeError} for a value out of range
+ */
+export function resolveConfig(config: BulkheadConfig): ResolvedBulkheadConfig {
+  checkFields("config", config, RULES);
+  check("name", config.name, RULES.name);
+  return Object.freeze({
+    name: config.name,
+    maxConcurrentCalls: config.maxConcurrentCalls ?? 10,
+    maxQueueSize: config.maxQueueSize ?? 100,
+    timeoutSeconds: config.timeoutSeconds ?? null,
+    failureThreshold: config.failureThreshold ?? 5,
+    successThreshold: config.successThreshold ?? 3,
+    isolationDuration: config.isolationDuration ?? 30,
+    circuitBreakerEnabled: config.circuitBreakerEnabled ?? true,
+    reclaimAfterSeconds: config.reclaimAfterSeconds === undefined ? 30 : config.reclaimAfterSeconds,
+    healthCheck: config.healthCheck,
+    healthCheckInterval: config.healthCheckInterval ?? 5,
+    errorFilter: config.errorFilter,
+    failureRateThreshold: config.failureRateThreshold ?? null,
+    minimumCalls: config.minimumCalls ?? 10,
+    windowSeconds: config.windowSeconds ?? 10,
+  });
+}
+
+const OPTIONS_RULES: { readonly [Field in keyof BulkheadOptions]-?: Rule } = {
+  circuitStorage: {
+    words: "a CircuitStorage, with the methods getState, load, change, subscribe and close",
+    hasType: isStorage,
+    inRange: () => true,
+  },
+};
+const RUN_RULES: { readonly [Field in keyof RunOptions]-?: Rule } = {
+  signal: {
+    words: "an AbortSignal",
+    hasType: (value) => value instanceof AbortSignal,
+    inRange: () => true,
+  },
+  timeoutSeconds: RULES.timeoutSeconds,
+};
+const SHUTDOWN_RULES: { readonly [Field in keyof ShutdownOptions]-?: Rule } = {
+  drainSeconds: SECONDS,
+};
+
+/** @throws {TypeError} for a wrong type or an unknown field */
+export function checkOptions(options: BulkheadOptions): BulkheadOptions {
+  checkFields("options", options, OPTIONS_RULES);
+  return options;
+}
+
+/** @throws {TypeError | RangeError} for a wrong value or an unknown field */
+export function checkRunOptions(options: RunOptions): RunOptions {
+  checkFields("options", options, RUN_RULES);
+  return options;
+}
+
+/** @throws {TypeError | RangeError} for a wrong value or an unknown field */
+export function checkShutdownOptions(options: ShutdownOptions): ShutdownOptions {
+  checkFields("options", options, SHUTDOWN_RULES);
+  return options;
+}
+
+function isStorage(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  return STORAGE_METHODS.every((method) => typeof Reflect.get(value, method) === "function");
+}
+
+const STORAGE_METHODS: ReadonlyArray<keyof CircuitStorage> = [
+  "getState",
+  "load",
+  "change",
+  "subscribe",
+  "close",
+];
+
+/** Checks that `given` is an object with none but the fields of `rules`, and each of those by its rule. */
+export function checkFields(
+  what: string,
+  given: object,
+  rules: { readonly [field: string]: Rule },
+): void {
+  if (typeof given !== "object" || given === null || Array.isArray(given)) {
+    throw new TypeError(`${what} must be an object; got ${show(given)}`);
+  }
+  for (const [field, value] of Object.entries(given)) {
+    const rule = Object.hasOwn(rules, field) ? rules[field] : undefined;
+    if (rule === undefined) {
+      throw new TypeError(
+        `${what} has no field "${field}"; did you mean "${nearest(field, Object.keys(rules))}"?`,
+      );
+    }
+    if (value !== undefined) check(field, value, rule);
+  }
+}
+
+function check(field: string, value: unknown, rule: Rule): void {
+  if (!rule.hasType(value)) {
+    throw new TypeError(`${field} must be ${rule.words}; got ${show(value)}`);
+  }
+  if (!rule.inRange(value as never)) {
+    throw new RangeError(`${field} must be ${rule.words}; got ${show(value)}`);
+  }
+}
+
+function number(words: string, inRange: (value: number) => boolean): Rule {
+  return { words, hasType: (value) => typeof value === "number", inRange };
+}
+
+function integerFrom(least: number): Rule {
+  return number(
+    `an integer of at least ${least}`,
+    (value) => Number.isSafeInteger(value) && value >= least,
+  );
+}
+
+function orNull(rule: Rule): Rule {
+  return {
+    words: `${rule.words}, or null`,
+    hasType: (value) => value === null || rule.hasType(value),
+    inRange: (value) => value === null || rule.inRange(value),
+  };
+}
+
+/** A given value for an error message, cut to a readable length. */
+export function show(value: unknown): string {
+  const text = inspect(value, {
+    depth: 0,
+    maxStringLength: 100,
+    breakLength: Number.POSITIVE_INFINITY,
+  });
+  return text.length <= 120 ? text : `${text.slice(0, 120)}…`;
+}
+
+function nearest(given: string, names: readonly string[]): string {
+  const plain = (name: string) => name.replaceAll("_", "").toLowerCase();
+  let best = "";
+  let bestDistance = Number.POSITIVE_INFINITY;
+  for (const name of names) {
+    const distance = editDistance(plain(given.slice(0, 64)), plain(name));
+    if (distance < bestDistance) {
+      best = name;
+      bestDistance = distance;
+    }
+  }
+  return best;
+}
+
+/** Levenshtein's distance: how many single letters to insert, delete or replace. */
+function editDistance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, column) => column);
+  for (let i = 1; i <= from.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= to.length; j++) {
+      const replaced = (row[j - 1] ?? 0) + (from[i - 1] === to[j - 1] ? 0 : 1);
+      next.push(Math.min(replaced, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[to.length] ?? 0;
+}

@@ -1,0 +1,122 @@
+import type { EventEmitter } from "node:events";
+import { type BulkheadError, describeThrown } from "./errors.js";
+import type { RejectionReason } from "./stats.js";
+import type { CircuitStatus } from "./storage/storage.js";
+
+/** The circuit changed. */
+export interface StateChangeEvent {
+  from: CircuitStatus;
+  to: CircuitStatus;
+  /** In words, for people. */
+  reason: string;
+}
+
+/** A call never started. */
+export interface RejectedEvent {
+  /** The key of `BulkheadStats.rejections` that was counted. */
+  reason: RejectionReason;
+  /** What the caller was rejected with: a {@link BulkheadError}, or the reason of its own signal. */
+  error: unknown;
+}
+
+/** A call's function succeeded in time. */
+export interface SuccessEvent {
+  /** UUID of the call. */
+  executionId: string;
+  /** Seconds that the function ran. */
+  executionTime: number;
+  /** Seconds that the call waited. */
+  queuedTime: number;
+}
+
+/** A started call failed, timed out, or was aborted or cut while it ran. */
+export interface FailureEvent extends SuccessEvent {
+  /** What the caller was told: a {@link BulkheadError}, or the reason of its own signal. */
+  error: unknown;
+}
+
+/** A call's time was over. */
+export interface TimeoutEvent {
+  /** UUID of the call. */
+  executionId: string;
+  /** Whether the call waited for a permit or its function ran. */
+  phase: "waiting" | "running";
+}
+
+/** A function runs on after its caller was told the end of the call; it holds its permit. */
+export interface AbandonedEvent {
+  /** UUID of the call. */
+  executionId: string;
+}
+
+/** The permit of an abandoned function came back. */
+export interface ReclaimedEvent {
+  /** UUID of the call. */
+  executionId: string;
+  /** `true` when the function settled, `false` when its permit was taken back from it. */
+  settled: boolean;
+}
+
+/** A health check ended. */
+export interface HealthCheckEvent {
+  /** Whether it passed. */
+  healthy: boolean;
+  /** Why it failed; `null` when it passed. */
+  error: unknown;
+}
+
+/** The bulkhead was isolated by hand. */
+export interface IsolatedEvent {
+  /** As given to `isolate`; `null` when none was. */
+  reason: string | null;
+}
+
+/** The bulkhead was shut down. */
+export interface ShutdownEvent {
+  /** Whether no function ran any more. */
+  drained: boolean;
+}
+
+/** Events of a bulkhead and what a listener gets. */
+export interface BulkheadEvents {
+  stateChange: [StateChangeEvent];
+  rejected: [RejectedEvent];
+  success: [SuccessEvent];
+  failure: [FailureEvent];
+  timeout: [TimeoutEvent];
+  abandoned: [AbandonedEvent];
+  reclaimed: [ReclaimedEvent];
+  healthCheck: [HealthCheckEvent];
+  isolated: [IsolatedEvent];
+  released: [];
+  /** A trouble with the circuit's storage began; told once until the storage has answered again. */
+  storageError: [unknown];
+  shutdown: [ShutdownEvent];
+}
+
+/**
+ * Tells every listener of an event. One that throws, or whose promise rejects, is reported as a
+ * process warning; it neither keeps the others from hearing nor reaches the caller.
+ */
+export function announce(emitter: EventEmitter, event: string | symbol, args: unknown[]): boolean {
+  const listeners = emitter.rawListeners(event);
+  for (const listener of listeners) {
+    try {
+      const returned: unknown = Reflect.apply(listener, emitter, args);
+      if (returned instanceof Promise) {
+        returned.catch((error: unknown) => warn("listener", String(event), error));
+      }
+    } catch (error) {
+      warn("listener", String(event), error);
+    }
+  }
+  return listeners.length > 0;
+}
+
+/** Reports a fault in a user's callback that must not change the outcome of a call. */
+export function warn(callback: string, of: string, error: unknown): void {
+  process.emitWarning(
+    `The ${callback} of "${of}" threw: ${describeThrown(error)}`,
+    "BulkheadWarning",
+  );
+}

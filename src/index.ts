@@ -1,0 +1,45 @@
+export { Bulkhead } from "./bulkhead.js";
+export type { ExecutionContext, ExecutionResult, RunOptions } from "./call.js";
+export type {
+  BulkheadConfig,
+  BulkheadOptions,
+  HealthCheckContext,
+  ResolvedBulkheadConfig,
+  ShutdownOptions,
+} from "./config.js";
+export {
+  BulkheadCircuitOpenError,
+  type BulkheadCircuitOpenErrorOptions,
+  BulkheadError,
+  type BulkheadErrorOptions,
+  BulkheadFullError,
+  BulkheadIsolationError,
+  BulkheadShutdownError,
+  BulkheadTimeoutError,
+} from "./errors.js";
+export type {
+  AbandonedEvent,
+  BulkheadEvents,
+  FailureEvent,
+  HealthCheckEvent,
+  IsolatedEvent,
+  ReclaimedEvent,
+  RejectedEvent,
+  ShutdownEvent,
+  StateChangeEvent,
+  SuccessEvent,
+  TimeoutEvent,
+} from "./events.js";
+export { BulkheadManager } from "./manager.js";
+export { BulkheadState } from "./state.js";
+export type { BulkheadStats, RejectionReason } from "./stats.js";
+export { InMemoryStorage, type InMemoryStorageOptions } from "./storage/memory.js";
+export type {
+  CircuitChange,
+  CircuitChangeResult,
+  CircuitRecord,
+  CircuitStatus,
+  CircuitStorage,
+  CircuitSubscriber,
+} from "./storage/storage.js";
+export { type BulkheadWrapper, withBulkhead } from "./with-bulkhead.js";

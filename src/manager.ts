@@ -1,0 +1,151 @@
+import { Bulkhead } from "./bulkhead.js";
+import type { ExecutionContext, ExecutionResult, RunOptions } from "./call.js";
+import {
+  type BulkheadConfig,
+  type BulkheadOptions,
+  checkOptions,
+  type ShutdownOptions,
+} from "./config.js";
+import { BulkheadError } from "./errors.js";
+import type { BulkheadStats } from "./stats.js";
+
+/**
+ * Named bulkheads, one for each dependency. Iterating over a manager gives its bulkheads, in the order
+ * in which they were created.
+ */
+export class BulkheadManager implements Iterable<Bulkhead> {
+  readonly #options: BulkheadOptions;
+  readonly #bulkheads = new Map<string, Bulkhead>();
+
+  /**
+   * @param options given to every bulkhead of this manager
+   * @throws {TypeError} for a wrong type or an unknown field
+   */
+  constructor(options: BulkheadOptions = {}) {
+    this.#options = checkOptions(options);
+  }
+
+  /**
+   * Makes a bulkhead, and resolves with it when its circuit is loaded.
+   * @throws {BulkheadError} with `code` `ERR_BULKHEAD_EXISTS`: there is one of that name
+   * @throws {TypeError | RangeError} for a wrong configuration
+   */
+  async createBulkhead(config: BulkheadConfig): Promise<Bulkhead> {
+    const bulkhead = this.#create(config);
+    await bulkhead.ready();
+    return bulkhead;
+  }
+
+  /**
+   * The bulkhead of that name; made when there is none. The configuration of one that is there
+   * already stays as it is.
+   * @throws {TypeError | RangeError} for a wrong configuration
+   */
+  async getOrCreateBulkhead(config: BulkheadConfig): Promise<Bulkhead> {
+    const bulkhead = this.#bulkheads.get(config?.name) ?? this.#create(config);
+    await bulkhead.ready();
+    return bulkhead;
+  }
+
+  /** The bulkhead of that name, if there is one. */
+  getBulkhead(name: string): Bulkhead | undefined {
+    return this.#bulkheads.get(name);
+  }
+
+  /**
+   * `execute` of the bulkhead of that name.
+   * @throws {BulkheadError} with `code` `ERR_BULKHEAD_NOT_FOUND`: there is none of that name
+   */
+  async executeInBulkhead<A extends unknown[], R>(
+    name: string,
+    fn: (...args: A) => R,
+    ...args: A
+  ): Promise<ExecutionResult<Awaited<R>>> {
+    return this.#find(name).execute(fn, ...args);
+  }
+
+  /**
+   * `run` of the bulkhead of that name.
+   * @throws {BulkheadError} with `code` `ERR_BULKHEAD_NOT_FOUND`: there is none of that name
+   */
+  async runInBulkhead<R>(
+    name: string,
+    task: (context: ExecutionContext) => R,
+    options?: RunOptions,
+  ): Promise<ExecutionResult<Awaited<R>>> {
+    return this.#find(name).run(task, options);
+  }
+
+  /** `getStats()` of every bulkhead, by name. */
+  getAllStats(): Record<string, BulkheadStats> {
+    return this.#byName((bulkhead) => bulkhead.getStats());
+  }
+
+  /** `isHealthy()` of every bulkhead, by name. */
+  getHealthStatus(): Record<string, boolean> {
+    return this.#byName((bulkhead) => bulkhead.isHealthy());
+  }
+
+  /**
+   * Takes a bulkhead out and shuts it down: its waiting calls are refused, its running ones go on.
+   * @returns whether there was one of that name
+   */
+  removeBulkhead(name: string): boolean {
+    const bulkhead = this.#bulkheads.get(name);
+    void bulkhead?.shutdown();
+    return this.#bulkheads.delete(name);
+  }
+
+  /** Calls `body` with this manager and returns what it returns. The manager stays in use after it. */
+  async context<R>(body: (manager: this) => R): Promise<Awaited<R>> {
+    return await body(this);
+  }
+
+  /**
+   * Shuts every bulkhead down, all at the same time. They stay readable. A storage that was given is
+   * left open.
+   * @throws {TypeError | RangeError} for a wrong option
+   */
+  async shutdown(options?: ShutdownOptions): Promise<void> {
+    await Promise.all(Array.from(this, (bulkhead) => bulkhead.shutdown(options)));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.shutdown();
+  }
+
+  [Symbol.iterator](): IterableIterator<Bulkhead> {
+    return this.#bulkheads.values();
+  }
+
+  /** How many bulkheads there are. */
+  get size(): number {
+    return this.#bulkheads.size;
+  }
+
+  #create(config: BulkheadConfig): Bulkhead {
+    if (this.#bulkheads.has(config?.name)) {
+      throw new BulkheadError(`There is a bulkhead "${config.name}" already`, {
+        bulkheadName: config.name,
+        code: "ERR_BULKHEAD_EXISTS",
+      });
+    }
+    const bulkhead = new Bulkhead(config, this.#options);
+    this.#bulkheads.set(bulkhead.name, bulkhead);
+    return bulkhead;
+  }
+
+  #find(name: string): Bulkhead {
+    const bulkhead = this.#bulkheads.get(name);
+    if (bulkhead !== undefined) return bulkhead;
+    throw new BulkheadError(`There is no bulkhead "${name}"`, {
+      bulkheadName: String(name),
+      code: "ERR_BULKHEAD_NOT_FOUND",
+    });
+  }
+
+  /** `Object.fromEntries` makes own properties of all names, `__proto__` among them. */
+  #byName<V>(read: (bulkhead: Bulkhead) => V): Record<string, V> {
+    return Object.fromEntries(Array.from(this, (bulkhead) => [bulkhead.name, read(bulkhead)]));
+  }
+}

@@ -1,0 +1,67 @@
+import { now } from "./clock.js";
+import type { ResolvedBulkheadConfig } from "./config.js";
+import { show } from "./config.js";
+import {
+  BulkheadCircuitOpenError,
+  BulkheadFullError,
+  BulkheadIsolationError,
+  BulkheadShutdownError,
+  BulkheadTimeoutError,
+} from "./errors.js";
+import type { CircuitStatus } from "./storage/storage.js";
+
+export function fullError(config: ResolvedBulkheadConfig): BulkheadFullError {
+  const { name: bulkheadName, maxConcurrentCalls, maxQueueSize } = config;
+  return new BulkheadFullError(
+    `Bulkhead "${bulkheadName}" is full: ${maxConcurrentCalls} of ${maxConcurrentCalls} permits and ` +
+      `${maxQueueSize} of ${maxQueueSize} places in the line are taken`,
+    { bulkheadName },
+  );
+}
+
+export function circuitOpenError(
+  bulkheadName: string,
+  status: CircuitStatus,
+  retryAfterSeconds: number,
+): BulkheadCircuitOpenError {
+  const state =
+    status === "HALF_OPEN"
+      ? "half-open and its probes are under way"
+      : `open; it lets a probe through in ${retryAfterSeconds.toFixed(3)} s`;
+  return new BulkheadCircuitOpenError(`The circuit of bulkhead "${bulkheadName}" is ${state}`, {
+    bulkheadName,
+    retryAfterSeconds,
+  });
+}
+
+export function timeoutError(
+  bulkheadName: string,
+  enteredAt: number,
+  phase: "waiting" | "running",
+): BulkheadTimeoutError {
+  const seconds = ((now() - enteredAt) / 1000).toFixed(3);
+  const end =
+    phase === "waiting" ? "it was still waiting for a permit" : "its function was still running";
+  return new BulkheadTimeoutError(
+    `A call of bulkhead "${bulkheadName}" timed out after ${seconds} s: ${end}`,
+    { bulkheadName },
+  );
+}
+
+export function isolationError(
+  bulkheadName: string,
+  reason: string | null | undefined,
+): BulkheadIsolationError {
+  return new BulkheadIsolationError(
+    `Bulkhead "${bulkheadName}" is isolated by hand${reason ? `: ${reason}` : ""}`,
+    { bulkheadName },
+  );
+}
+
+export function shutdownError(bulkheadName: string): BulkheadShutdownError {
+  return new BulkheadShutdownError(`Bulkhead "${bulkheadName}" is shut down`, { bulkheadName });
+}
+
+export function notAFunction(what: string, given: unknown): TypeError {
+  return new TypeError(`${what} must be a function; got ${show(given)}`);
+}

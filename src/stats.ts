@@ -1,0 +1,119 @@
+import type { BulkheadState } from "./state.js";
+import type { CircuitStatus } from "./storage/storage.js";
+
+/** Why a call never started. The keys of `BulkheadStats.rejections`. */
+export type RejectionReason =
+  | "full"
+  | "circuitOpen"
+  | "timeout"
+  | "aborted"
+  | "isolated"
+  | "shutdown";
+
+/**
+ * A bulkhead's figures at one instant. Counters run from the bulkhead's creation or the last
+ * `resetStats()`. At every instant `totalExecutions = successfulExecutions + failedExecutions +
+ * activeTasks`, `rejectedExecutions` is the sum of `rejections`, and
+ * `activeTasks + abandonedTasks ≤ maxConcurrentCalls`.
+ */
+export interface BulkheadStats {
+  /** The bulkhead's name. */
+  name: string;
+  /** What `getState()` returns. */
+  state: BulkheadState;
+  /** Calls whose function was started. */
+  totalExecutions: number;
+  /** Started calls whose function succeeded in time. */
+  successfulExecutions: number;
+  /** Started calls that failed, timed out, or were aborted or cut while they ran. */
+  failedExecutions: number;
+  /** Calls that never started. */
+  rejectedExecutions: number;
+  /** Calls that run now and whose caller still waits for them. */
+  activeTasks: number;
+  /** Calls that wait for a permit now. */
+  queuedTasks: number;
+  /** Functions that still run, and hold their permit, after their caller was told the end of the call. */
+  abandonedTasks: number;
+  /** As configured. */
+  maxConcurrentCalls: number;
+  /** As configured. */
+  maxQueueSize: number;
+  /** As configured. */
+  circuitBreakerEnabled: boolean;
+  /** State of the circuit; absent when the circuit is switched off. */
+  circuitStatus?: CircuitStatus;
+  /** `rejectedExecutions` by reason. */
+  rejections: Record<RejectionReason, number>;
+  /** Started calls that timed out; they are among the `failedExecutions`. */
+  timedOutExecutions: number;
+}
+
+/**
+ * Counts every call once. A call is started or refused; a started one is active until its caller is
+ * told, and abandoned from then until its function settles, if it has not settled already.
+ */
+export class Ledger {
+  active = 0;
+  abandoned = 0;
+  #successful = 0;
+  #failed = 0;
+  #timedOut = 0;
+  #rejections = noRejections();
+
+  refused(reason: RejectionReason): void {
+    this.#rejections[reason]++;
+  }
+
+  started(): void {
+    this.active++;
+  }
+
+  succeeded(): void {
+    this.active--;
+    this.#successful++;
+  }
+
+  failed(): void {
+    this.active--;
+    this.#failed++;
+  }
+
+  abandon(timedOut: boolean): void {
+    this.failed();
+    this.abandoned++;
+    if (timedOut) this.#timedOut++;
+  }
+
+  /** Permits that are out. */
+  get inUse(): number {
+    return this.active + this.abandoned;
+  }
+
+  reset(): void {
+    this.#successful = 0;
+    this.#failed = 0;
+    this.#timedOut = 0;
+    this.#rejections = noRejections();
+  }
+
+  figures() {
+    const rejections = { ...this.#rejections };
+    let rejectedExecutions = 0;
+    for (const count of Object.values(rejections)) rejectedExecutions += count;
+    return {
+      totalExecutions: this.#successful + this.#failed + this.active,
+      successfulExecutions: this.#successful,
+      failedExecutions: this.#failed,
+      timedOutExecutions: this.#timedOut,
+      rejectedExecutions,
+      rejections,
+      activeTasks: this.active,
+      abandonedTasks: this.abandoned,
+    };
+  }
+}
+
+function noRejections(): Record<RejectionReason, number> {
+  return { full: 0, circuitOpen: 0, timeout: 0, aborted: 0, isolated: 0, shutdown: 0 };
+}

@@ -1,0 +1,135 @@
+import { checkFields, POSITIVE_SECONDS } from "../config.js";
+import type {
+  CircuitChange,
+  CircuitChangeResult,
+  CircuitRecord,
+  CircuitStorage,
+  CircuitSubscriber,
+} from "./storage.js";
+
+/** Options of an {@link InMemoryStorage}. */
+export interface InMemoryStorageOptions {
+  /**
+   * Seconds that one bulkhead may probe a half-open circuit before another takes over.
+   * > 0. @default 30
+   */
+  probeLeaseSeconds?: number | undefined;
+}
+
+type StoredCircuit = Omit<CircuitRecord, "readAt">;
+
+/**
+ * Keeps circuits in this process: bulkheads of the same name that are given the same storage share
+ * one circuit. Owns no timer and no handle.
+ *
+ * @throws {TypeError | RangeError} from the constructor, for a wrong option
+ */
+export class InMemoryStorage implements CircuitStorage {
+  readonly #leaseMs: number;
+  readonly #circuits = new Map<string, StoredCircuit>();
+  readonly #subscribers = new Map<string, Set<CircuitSubscriber>>();
+
+  constructor(options: InMemoryStorageOptions = {}) {
+    checkFields("options", options, { probeLeaseSeconds: POSITIVE_SECONDS });
+    this.#leaseMs = (options.probeLeaseSeconds ?? 30) * 1000;
+  }
+
+  async getState(name: string): Promise<CircuitRecord | null> {
+    const circuit = this.#circuits.get(name);
+    return circuit === undefined ? null : { ...circuit, readAt: new Date() };
+  }
+
+  async load(name: string): Promise<CircuitRecord> {
+    return { ...this.#loadNow(name), readAt: new Date() };
+  }
+
+  async change(name: string, change: CircuitChange): Promise<CircuitChangeResult> {
+    const readAt = new Date();
+    const before = this.#loadNow(name);
+    if (change.version !== before.version || !isAllowed(before, change, readAt)) {
+      return { changed: false, record: { ...before, readAt } };
+    }
+    const after = this.#apply(before, change, readAt);
+    this.#circuits.set(name, after);
+    const record = { ...after, readAt };
+    for (const subscriber of this.#subscribers.get(name) ?? []) {
+      queueMicrotask(() => subscriber.onRecord(record));
+    }
+    return { changed: true, record };
+  }
+
+  subscribe(name: string, subscriber: CircuitSubscriber): () => void {
+    let subscribers = this.#subscribers.get(name);
+    if (subscribers === undefined) {
+      subscribers = new Set();
+      this.#subscribers.set(name, subscribers);
+    }
+    subscribers.add(subscriber);
+    return () => {
+      subscribers.delete(subscriber);
+      if (subscribers.size === 0) this.#subscribers.delete(name);
+    };
+  }
+
+  /** Forgets the subscribers; the circuits stay readable. */
+  async close(): Promise<void> {
+    this.#subscribers.clear();
+  }
+
+  #loadNow(name: string): StoredCircuit {
+    let circuit = this.#circuits.get(name);
+    if (circuit === undefined) {
+      const updatedAt = new Date();
+      // Versions start at the time of creation, so that they rise even across an emptied storage.
+      circuit = { ...closed(updatedAt), version: updatedAt.getTime() };
+      this.#circuits.set(name, circuit);
+    }
+    return circuit;
+  }
+
+  #apply(before: StoredCircuit, change: CircuitChange, updatedAt: Date): StoredCircuit {
+    const version = before.version + 1;
+    if (change.to === "CLOSED") return { ...closed(updatedAt), version };
+    if (change.to === "OPEN") {
+      const openUntil = later(updatedAt, change.openSeconds * 1000);
+      const { failureCount } = change;
+      return { ...closed(updatedAt), version, state: "OPEN", failureCount, openUntil };
+    }
+    const lease = change.early
+      ? {}
+      : { probeOwner: change.owner, probeUntil: later(updatedAt, this.#leaseMs) };
+    const { failureCount } = before;
+    return { ...closed(updatedAt), version, state: "HALF_OPEN", failureCount, ...lease };
+  }
+}
+
+function closed(updatedAt: Date): Omit<StoredCircuit, "version"> {
+  return {
+    state: "CLOSED",
+    failureCount: 0,
+    openUntil: null,
+    probeOwner: null,
+    probeUntil: null,
+    updatedAt,
+  };
+}
+
+function isAllowed(before: StoredCircuit, change: CircuitChange, time: Date): boolean {
+  const ownsLease = isAhead(before.probeUntil, time) && before.probeOwner === change.owner;
+  if (change.to !== "HALF_OPEN" && change.byHand) return true;
+  const isFree =
+    before.state === "OPEN" ? !isAhead(before.openUntil, time) : !isAhead(before.probeUntil, time);
+  if (change.to === "CLOSED") return before.state === "HALF_OPEN" && ownsLease;
+  if (change.to === "OPEN") return before.state === "CLOSED" || ownsLease || isFree;
+  return (
+    before.state !== "CLOSED" && (isFree || (change.early === true && before.state === "OPEN"))
+  );
+}
+
+function isAhead(date: Date | null, time: Date): boolean {
+  return date !== null && date > time;
+}
+
+function later(date: Date, ms: number): Date {
+  return new Date(date.getTime() + ms);
+}

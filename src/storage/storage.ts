@@ -1,0 +1,98 @@
+/** State of a circuit. */
+export type CircuitStatus = "CLOSED" | "OPEN" | "HALF_OPEN";
+
+/** A circuit as its storage knows it. Every time in it is by the storage's clock. */
+export interface CircuitRecord {
+  readonly state: CircuitStatus;
+  /** Failures in a row when the circuit opened last; 0 while it is closed. */
+  readonly failureCount: number;
+  /** When the isolation ends; `null` unless the state is `OPEN`. */
+  readonly openUntil: Date | null;
+  /** Who holds the probe lease; `null` when nobody does. Only a `HALF_OPEN` circuit has one. */
+  readonly probeOwner: string | null;
+  /** When the probe lease runs out; `null` when nobody holds it. */
+  readonly probeUntil: Date | null;
+  /**
+   * Goes up with every change of the circuit, and is higher in a storage that was emptied than it
+   * was before, so that of two records the one with the higher version is always the newer.
+   */
+  readonly version: number;
+  /** When the state changed last. */
+  readonly updatedAt: Date;
+  /** When this record was read: with it a reader can tell how long `openUntil` is away. */
+  readonly readAt: Date;
+}
+
+/**
+ * A change that a bulkhead asks for. The storage makes it only if the record still has `version`,
+ * and only if its own clock allows it; a change by hand asks no clock and no lease.
+ */
+export type CircuitChange =
+  /**
+   * Isolate for `openSeconds`. Allowed from `CLOSED`, to the owner of a live probe lease, and to
+   * anyone when the isolation or the lease of another has run out.
+   */
+  | {
+      readonly to: "OPEN";
+      readonly version: number;
+      readonly owner: string;
+      readonly openSeconds: number;
+      readonly failureCount: number;
+      readonly byHand?: boolean;
+    }
+  /**
+   * Take the probe lease. Allowed when the isolation, or the lease of another, has run out.
+   * With `early` from `OPEN` at any time: nobody gets the lease, and the next to ask will.
+   */
+  | {
+      readonly to: "HALF_OPEN";
+      readonly version: number;
+      readonly owner: string;
+      readonly early?: boolean;
+    }
+  /** Close. Allowed to the owner of a live probe lease. */
+  | {
+      readonly to: "CLOSED";
+      readonly version: number;
+      readonly owner: string;
+      readonly byHand?: boolean;
+    };
+
+/** Whether a change was made, and the record as it stands after that. */
+export interface CircuitChangeResult {
+  readonly changed: boolean;
+  readonly record: CircuitRecord;
+}
+
+/** Who wants to hear of a circuit. */
+export interface CircuitSubscriber {
+  /** The circuit changed, or was read again after an interruption. May repeat what is known. */
+  onRecord(record: CircuitRecord): void;
+  /** The storage cannot tell of changes at the moment. It goes on trying. */
+  onError(error: unknown): void;
+}
+
+/**
+ * Where circuits are kept. Bulkheads of the same name on the same storage share one circuit.
+ *
+ * The promise of every method may reject; a bulkhead then works by itself and tells it in a
+ * `storageError` event. No method is called on the path of a call while its circuit is closed.
+ * Implementations are checked by one contract test suite.
+ */
+export interface CircuitStorage {
+  /** The circuit, or `null` when the storage has none of that name. Changes nothing. */
+  getState(name: string): Promise<CircuitRecord | null>;
+  /** The circuit, created `CLOSED` when the storage has none of that name. */
+  load(name: string): Promise<CircuitRecord>;
+  /** Makes one change, if it is still allowed: compare and set, in one step. */
+  change(name: string, change: CircuitChange): Promise<CircuitChangeResult>;
+  /** Tells of every change of a circuit, whoever makes it. Returns what ends that. */
+  subscribe(name: string, subscriber: CircuitSubscriber): () => void;
+  /**
+   * Seconds that a bulkhead waits for an answer before it goes on by itself; the first call of a new
+   * bulkhead waits no longer than that. > 0. @default 1
+   */
+  readonly queryTimeoutSeconds?: number;
+  /** Lets go of what the storage holds open. Bulkheads go on by themselves after it. */
+  close(): Promise<void>;
+}

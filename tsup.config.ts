@@ -1,0 +1,25 @@
+import { readFileSync } from "node:fs";
+import { defineConfig } from "tsup";
+
+const licenceOfPLimit = readFileSync("node_modules/p-limit/license", "utf8").trim();
+
+export default defineConfig({
+  entry: ["src/index.ts"],
+  format: ["esm", "cjs"],
+  target: "node20",
+  // tsup's declaration build sets `baseUrl`, which TypeScript 6 reports as deprecated.
+  dts: { compilerOptions: { ignoreDeprecations: "6.0" } },
+  sourcemap: true,
+  clean: true,
+  // p-limit is published as ESM only. The CommonJS build carries a copy of it (and of its one
+  // dependency), because Jest and other CommonJS loaders cannot require() an ES module; the ESM
+  // build imports the installed package.
+  noExternal: ["p-limit"],
+  esbuildOptions(options, { format }) {
+    if (format === "esm") options.external = [...(options.external ?? []), "p-limit"];
+  },
+  banner: ({ format }) =>
+    format === "cjs"
+      ? { js: `/*!\nContains p-limit and yocto-queue.\n\n${licenceOfPLimit}\n*/` }
+      : {},
+});
