@@ -8,8 +8,6 @@ import {
   type RunOptions,
   TaskCall,
 } from "./call.js";
-import { Circuit, type CircuitTransition } from "./circuit.js";
-import { CircuitSync } from "./circuit-sync.js";
 import { now } from "./clock.js";
 import {
   type BulkheadConfig,
@@ -24,18 +22,11 @@ import {
 import { Deadlines } from "./deadlines.js";
 import { Drains } from "./drains.js";
 import { type BulkheadError, toBulkheadError } from "./errors.js";
-import { announce, type BulkheadEvents } from "./events.js";
-import { HealthCheck } from "./health-check.js";
+import { announce, type BulkheadEvents, type Tell } from "./events.js";
+import { Guard } from "./guard.js";
 import { Lanes } from "./lanes.js";
 import { LinkedList } from "./linked-list.js";
-import {
-  circuitOpenError,
-  fullError,
-  isolationError,
-  notAFunction,
-  shutdownError,
-  timeoutError,
-} from "./refusals.js";
+import { fullError, notAFunction, shutdownError, timeoutError } from "./refusals.js";
 import { BulkheadState } from "./state.js";
 import { type BulkheadStats, Ledger, type RejectionReason } from "./stats.js";
 import { WaitLine } from "./wait-line.js";
@@ -57,16 +48,17 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   readonly #running = new LinkedList<Call>();
   readonly #deadlines = new Deadlines<Call>((call) => this.#expire(call), { holdsProcess: true });
   readonly #reclaims = new Deadlines<Call>((call) => this.#reclaim(call), { holdsProcess: false });
+  readonly #tell: Tell = (event, ...payload) => {
+    announce(this, event, payload);
+  };
   readonly #onAbort = (call: Call, reason: unknown) => this.#cut(call, "aborted", reason);
-  readonly #circuit: Circuit | undefined;
-  readonly #sync: CircuitSync | undefined;
-  readonly #healthCheck: HealthCheck | undefined;
+  readonly #guard: Guard;
   #isServing = false;
-  #isolation: { readonly reason: string | null } | undefined = undefined;
   /** No call is admitted any more. */
   #isClosed = false;
   readonly #drains = new Drains();
-  #retirement: Promise<void> | undefined = undefined;
+  /** The end was told. */
+  #isRetired = false;
 
   /**
    * @throws {TypeError} for a wrong or missing type, and for an unknown field
@@ -78,20 +70,11 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     const { circuitStorage } = checkOptions(options);
     this.#lanes = new Lanes(this.config.maxConcurrentCalls);
     this.#line = new WaitLine(this.config.maxQueueSize);
-    if (this.config.circuitBreakerEnabled) {
-      this.#circuit = new Circuit(this.config, {
-        shared: circuitStorage !== undefined,
-        onTransition: (transition) => this.#onTransition(transition),
-        onClaim: () => this.#sync?.claim(),
-      });
-      if (circuitStorage !== undefined) {
-        this.#sync = new CircuitSync(this.config, circuitStorage, this.#circuit, {
-          onError: (error) => this.#tell("storageError", error),
-          onAnswer: () => this.#serve(),
-        });
-      }
-    }
-    this.#healthCheck = this.#startHealthCheck();
+    this.#guard = new Guard(this.config, circuitStorage, {
+      tell: this.#tell,
+      onClosed: (reason, makeError) => this.#dismissAll(reason, makeError),
+      onOpened: () => this.#serve(),
+    });
   }
 
   /** As configured. */
@@ -105,12 +88,12 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
    * calls of its own: `fire` rejects.
    */
   get breaker(): CircuitBreaker | undefined {
-    return this.#circuit?.breaker;
+    return this.#guard.breaker;
   }
 
   /** Resolves when the circuit is loaded from storage, or could not be in time. Never rejects. */
   async ready(): Promise<void> {
-    await this.#sync?.ready;
+    await this.#guard.ready;
   }
 
   // The story of a call: admit, wait, run, settle
@@ -167,16 +150,14 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     signal: AbortSignal | undefined,
     makeCall: (caller: Caller) => Call,
   ): Promise<ExecutionResult<T>> {
-    const { name } = this;
     if (signal?.aborted) return this.#refuse("aborted", signal.reason);
-    if (this.#isClosed) return this.#refuse("shutdown", shutdownError(name));
-    if (this.#isolation !== undefined) {
-      return this.#refuse("isolated", isolationError(name, this.#isolation.reason));
-    }
-    const generation = this.#circuit?.admit() ?? UNGUARDED;
-    if (generation === 0) return this.#refuse("circuitOpen", this.#circuitOpenError(args));
+    if (this.#isClosed) return this.#refuse("shutdown", shutdownError(this.name));
+    const isolation = this.#guard.isolationRefusal();
+    if (isolation !== undefined) return this.#refuse("isolated", isolation);
+    const generation = this.#guard.admit();
+    if (generation === 0) return this.#refuse("circuitOpen", this.#guard.circuitRefusal(args));
     if (!this.#line.hasRoom(this.config.maxConcurrentCalls - this.#ledger.inUse)) {
-      this.#circuit?.forgo(generation);
+      this.#guard.forgo(generation);
       return this.#refuse("full", fullError(this.config));
     }
     return new Promise<ExecutionResult<T>>((resolve, reject) => {
@@ -210,8 +191,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
 
   /** Whether a permit is free, and no answer of the storage is awaited. */
   get #mayStart(): boolean {
-    if (this.#ledger.inUse >= this.config.maxConcurrentCalls) return false;
-    return this.#sync === undefined || (this.#sync.isLoaded && this.#circuit?.isClaiming === false);
+    return this.#ledger.inUse < this.config.maxConcurrentCalls && !this.#guard.isAsking;
   }
 
   /** Starts those who wait while permits are free: a loop, since functions can be synchronous. */
@@ -234,8 +214,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     call.lane = this.#lanes.take();
     this.#ledger.started();
     this.#running.push(call);
-    if (this.#circuit === undefined) call.invoke();
-    else this.#circuit.run(call);
+    this.#guard.run(call);
     this.#observe(call);
   }
 
@@ -271,7 +250,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   #succeed(call: Call, result: unknown, time: number): void {
     this.#ledger.succeeded();
     if (this.listenerCount("success") > 0) this.#tell("success", call.times(time));
-    this.#circuit?.succeeded(call, result, time);
+    this.#guard.succeeded(call, result, time);
     call.caller.resolve({ success: true, result, error: null, ...this.#report(call, time) });
   }
 
@@ -279,7 +258,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     const error = toBulkheadError(thrown, this.name);
     this.#ledger.failed();
     if (this.listenerCount("failure") > 0) this.#tell("failure", { ...call.times(time), error });
-    this.#circuit?.failed(call, thrown, time, false);
+    this.#guard.failed(call, thrown, time);
     call.caller.resolve({ success: false, result: null, error, ...this.#report(call, time) });
   }
 
@@ -307,7 +286,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   /** A waiting call leaves the line without having started. */
   #dismiss(call: Call, reason: RejectionReason, error: unknown): void {
     this.#leaveCaller(call, "over");
-    this.#circuit?.forgo(call.generation);
+    this.#guard.forgo(call.generation);
     this.#ledger.refused(reason);
     if (this.listenerCount("rejected") > 0) this.#tell("rejected", { reason, error });
     call.caller.reject(error);
@@ -331,8 +310,8 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     }
     if (this.listenerCount("failure") > 0) this.#tell("failure", { ...call.times(time), error });
     this.#tell("abandoned", { executionId: call.id });
-    if (timedOut) this.#circuit?.failed(call, error, time, true);
-    else this.#circuit?.forgo(call.generation);
+    if (timedOut) this.#guard.timedOut(call, error, time);
+    else this.#guard.forgo(call.generation);
     call.caller.reject(error);
     call.abort(error);
     if (reclaimAfterSeconds === 0) this.#reclaim(call);
@@ -362,44 +341,9 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
 
   #afterLeaving(): void {
     if (this.#line.size === 0) this.#reclaims.holdProcess(false);
-    if (this.#isClosed && this.#isIdle) this.#drains.end();
-  }
-
-  #tell<E extends keyof BulkheadEvents>(event: E, ...payload: BulkheadEvents[E]): void {
-    announce(this, event, payload);
-  }
-
-  // The circuit
-
-  #onTransition(transition: CircuitTransition): void {
-    const { from, to, reason } = transition;
-    if (to !== "CLOSED")
-      this.#dismissAll("circuitOpen", (call) => this.#circuitOpenError(call.args));
-    this.#sync?.transition(transition);
-    if (from !== to) this.#tell("stateChange", { from, to, reason });
-    if (to === "CLOSED") this.#serve();
-  }
-
-  #circuitOpenError(args: readonly unknown[]): BulkheadError {
-    const status = this.#circuit?.circuitStatus ?? "CLOSED";
-    const error = circuitOpenError(this.name, status, this.#circuit?.retryAfterSeconds ?? 0);
-    this.#circuit?.refused(args, error);
-    return error;
-  }
-
-  #startHealthCheck(): HealthCheck | undefined {
-    const { healthCheck: check, healthCheckInterval, timeoutSeconds } = this.config;
-    if (check === undefined) return undefined;
-    return new HealthCheck({
-      check,
-      intervalMs: healthCheckInterval * 1000,
-      timeoutMs: timeoutSeconds === null ? null : timeoutSeconds * 1000,
-      onVerdict: (healthy, error) => {
-        this.#tell("healthCheck", { healthy, error });
-        if (healthy) this.#circuit?.healthCheckPassed();
-        else this.#circuit?.healthCheckFailed();
-      },
-    });
+    if (!this.#isClosed || !this.#isIdle) return;
+    this.#drains.end();
+    if (this.#isRetired) this.#guard.shutDownBreaker();
   }
 
   // What users see and steer
@@ -407,6 +351,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   /** The figures of this instant. */
   getStats(): BulkheadStats {
     const { name, maxConcurrentCalls, maxQueueSize, circuitBreakerEnabled } = this.config;
+    const { circuitStatus } = this.#guard;
     return {
       name,
       state: this.getState(),
@@ -415,16 +360,13 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
       maxConcurrentCalls,
       maxQueueSize,
       circuitBreakerEnabled,
-      ...(this.#circuit && { circuitStatus: this.#circuit.circuitStatus }),
+      ...(circuitStatus && { circuitStatus }),
     };
   }
 
   /** The state, from the circuit's status, `isolate()` and `shutdown()`. */
   getState(): BulkheadState {
-    if (this.#isClosed) return BulkheadState.FAILED;
-    const status = this.#circuit?.circuitStatus;
-    if (this.#isolation !== undefined || status === "OPEN") return BulkheadState.ISOLATED;
-    return status === "HALF_OPEN" ? BulkheadState.DEGRADED : BulkheadState.HEALTHY;
+    return this.#isClosed ? BulkheadState.FAILED : this.#guard.state;
   }
 
   /** Whether calls may go through: the state is healthy or degraded. */
@@ -444,16 +386,12 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
    * @param reason in words, for the error that callers get
    */
   isolate(reason?: string): void {
-    this.#isolation = { reason: reason ?? null };
-    this.#dismissAll("isolated", () => isolationError(this.name, reason));
-    this.#tell("isolated", { reason: reason ?? null });
+    this.#guard.isolate(reason ?? null);
   }
 
   /** Ends what `isolate()` began. */
   release(): void {
-    if (this.#isolation === undefined) return;
-    this.#isolation = undefined;
-    this.#tell("released");
+    this.#guard.release();
   }
 
   /** Calls `body` with this bulkhead and returns what it returns. The bulkhead stays in use after it. */
@@ -470,7 +408,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   async shutdown(options: ShutdownOptions = {}): Promise<void> {
     const { drainSeconds } = checkShutdownOptions(options);
     this.#isClosed = true;
-    this.#healthCheck?.stop();
+    this.#guard.stopHealthCheck();
     if (drainSeconds !== undefined) {
       this.#drains.begin(drainSeconds * 1000, () => this.#cutAll());
     } else if (this.#drains.ended === undefined) {
@@ -478,8 +416,12 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     }
     this.#afterLeaving();
     await this.#drains.ended;
-    this.#retirement ??= this.#retire();
-    await this.#retirement;
+    if (!this.#isRetired) {
+      this.#isRetired = true;
+      this.#tell("shutdown", { drained: this.#isIdle });
+      this.#afterLeaving();
+    }
+    await this.#guard.leaveStorage();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -493,18 +435,10 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     }
   }
 
-  async #retire(): Promise<void> {
-    this.#tell("shutdown", { drained: this.#isIdle });
-    await this.#sync?.close();
-  }
-
   get #isIdle(): boolean {
     return this.#ledger.inUse === 0 && this.#line.size === 0;
   }
 }
-
-/** The generation of calls that no circuit guards. */
-const UNGUARDED = 1;
 
 function isObject(value: unknown): boolean {
   return (typeof value === "object" && value !== null) || typeof value === "function";

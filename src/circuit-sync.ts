@@ -75,6 +75,7 @@ export class CircuitSync {
 
   /** Stops hearing and asking. A lease that this process holds is given back. */
   async close(): Promise<void> {
+    if (this.#closed) return;
     this.#closed = true;
     this.#unsubscribe();
     clearTimeout(this.#retryTimer);

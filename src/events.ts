@@ -94,6 +94,12 @@ export interface BulkheadEvents {
   shutdown: [ShutdownEvent];
 }
 
+/** Tells the listeners of a bulkhead. */
+export type Tell = <E extends keyof BulkheadEvents>(
+  event: E,
+  ...payload: BulkheadEvents[E]
+) => void;
+
 /**
  * Tells every listener of an event. One that throws, or whose promise rejects, is reported as a
  * process warning; it neither keeps the others from hearing nor reaches the caller.

@@ -1,0 +1,184 @@
+import type OpossumBreaker from "opossum";
+import { Circuit, type CircuitCall, type CircuitTransition } from "./circuit.js";
+import { CircuitSync } from "./circuit-sync.js";
+import type { ResolvedBulkheadConfig } from "./config.js";
+import type { BulkheadError } from "./errors.js";
+import type { Tell } from "./events.js";
+import { HealthCheck } from "./health-check.js";
+import { circuitOpenError, isolationError } from "./refusals.js";
+import { BulkheadState } from "./state.js";
+import type { RejectionReason } from "./stats.js";
+import type { CircuitStatus, CircuitStorage } from "./storage/storage.js";
+
+export interface GuardHooks {
+  readonly tell: Tell;
+  /** The calls that wait must go. */
+  readonly onClosed: (
+    reason: RejectionReason,
+    makeError: (call: CircuitCall) => BulkheadError,
+  ) => void;
+  /** The calls that wait may start, as far as permits are free. */
+  readonly onOpened: () => void;
+}
+
+/** The generation of calls that no circuit guards. */
+const UNGUARDED = 1;
+
+/**
+ * Knows whether calls may go to the dependency: isolation by hand, the circuit with its storage, and
+ * the health check that moves it.
+ */
+export class Guard {
+  readonly #config: ResolvedBulkheadConfig;
+  readonly #hooks: GuardHooks;
+  readonly #circuit: Circuit | undefined;
+  readonly #sync: CircuitSync | undefined;
+  readonly #healthCheck: HealthCheck | undefined;
+  #isolation: { readonly reason: string | null } | undefined = undefined;
+
+  constructor(
+    config: ResolvedBulkheadConfig,
+    storage: CircuitStorage | undefined,
+    hooks: GuardHooks,
+  ) {
+    this.#config = config;
+    this.#hooks = hooks;
+    if (config.circuitBreakerEnabled) {
+      this.#circuit = new Circuit(config, {
+        shared: storage !== undefined,
+        onTransition: (transition) => this.#onTransition(transition),
+        onClaim: () => this.#sync?.claim(),
+      });
+      if (storage !== undefined) {
+        this.#sync = new CircuitSync(config, storage, this.#circuit, {
+          onError: (error) => hooks.tell("storageError", error),
+          onAnswer: hooks.onOpened,
+        });
+      }
+    }
+    this.#healthCheck = this.#startHealthCheck();
+  }
+
+  get breaker(): OpossumBreaker | undefined {
+    return this.#circuit?.breaker;
+  }
+
+  get circuitStatus(): CircuitStatus | undefined {
+    return this.#circuit?.circuitStatus;
+  }
+
+  /** Settles when the circuit is loaded, or could not be in time. Never rejects. */
+  get ready(): Promise<void> | undefined {
+    return this.#sync?.ready;
+  }
+
+  /** Whether admitted calls must wait for an answer of the storage. */
+  get isAsking(): boolean {
+    if (this.#sync === undefined) return false;
+    return !this.#sync.isLoaded || this.#circuit?.isClaiming === true;
+  }
+
+  /** The state of a bulkhead that is not shut down. */
+  get state(): BulkheadState {
+    const status = this.circuitStatus;
+    if (this.#isolation !== undefined || status === "OPEN") return BulkheadState.ISOLATED;
+    return status === "HALF_OPEN" ? BulkheadState.DEGRADED : BulkheadState.HEALTHY;
+  }
+
+  // The way of a call
+
+  /** The error for callers while the bulkhead is isolated by hand. */
+  isolationRefusal(): BulkheadError | undefined {
+    if (this.#isolation === undefined) return undefined;
+    return isolationError(this.#config.name, this.#isolation.reason);
+  }
+
+  /** The circuit's generation that admits a call now, or 0 when the circuit refuses it. */
+  admit(): number {
+    return this.#circuit === undefined ? UNGUARDED : this.#circuit.admit();
+  }
+
+  /** The error for a call that the circuit refuses; opossum counts it. */
+  circuitRefusal(args: readonly unknown[]): BulkheadError {
+    const status = this.circuitStatus ?? "CLOSED";
+    const seconds = this.#circuit?.retryAfterSeconds ?? 0;
+    const error = circuitOpenError(this.#config.name, status, seconds);
+    this.#circuit?.refused(args, error);
+    return error;
+  }
+
+  run(call: CircuitCall): void {
+    if (this.#circuit === undefined) call.invoke();
+    else this.#circuit.run(call);
+  }
+
+  succeeded(call: CircuitCall, result: unknown, time: number): void {
+    this.#circuit?.succeeded(call, result, time);
+  }
+
+  failed(call: CircuitCall, error: unknown, time: number): void {
+    this.#circuit?.failed(call, error, time, false);
+  }
+
+  timedOut(call: CircuitCall, error: unknown, time: number): void {
+    this.#circuit?.failed(call, error, time, true);
+  }
+
+  /** An admitted call ended without a verdict on the dependency. */
+  forgo(generation: number): void {
+    this.#circuit?.forgo(generation);
+  }
+
+  // Steering
+
+  isolate(reason: string | null): void {
+    this.#isolation = { reason };
+    this.#hooks.onClosed("isolated", () => isolationError(this.#config.name, reason));
+    this.#hooks.tell("isolated", { reason });
+  }
+
+  release(): void {
+    if (this.#isolation === undefined) return;
+    this.#isolation = undefined;
+    this.#hooks.tell("released");
+  }
+
+  stopHealthCheck(): void {
+    this.#healthCheck?.stop();
+  }
+
+  /** Lets go of the storage. */
+  async leaveStorage(): Promise<void> {
+    await this.#sync?.close();
+  }
+
+  /** No call will come any more. */
+  shutDownBreaker(): void {
+    if (this.#circuit?.isShutdown === false) this.#circuit.shutdown();
+  }
+
+  #onTransition(transition: CircuitTransition): void {
+    const { from, to, reason } = transition;
+    if (to !== "CLOSED") {
+      this.#hooks.onClosed("circuitOpen", (call) => this.circuitRefusal(call.args));
+    }
+    this.#sync?.transition(transition);
+    if (from !== to) this.#hooks.tell("stateChange", { from, to, reason });
+    if (to === "CLOSED") this.#hooks.onOpened();
+  }
+
+  #startHealthCheck(): HealthCheck | undefined {
+    const { healthCheck: check, healthCheckInterval, timeoutSeconds } = this.#config;
+    if (check === undefined) return undefined;
+    return new HealthCheck({
+      check,
+      intervalMs: healthCheckInterval * 1000,
+      timeoutMs: timeoutSeconds === null ? null : timeoutSeconds * 1000,
+      onVerdict: (healthy, error) => {
+        this.#hooks.tell("healthCheck", { healthy, error });
+        if (healthy) this.#circuit?.healthCheckPassed();
+        else this.#circuit?.healthCheckFailed();
+      },
+    });
+  }
+}
