@@ -293,8 +293,9 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     this.#afterLeaving();
   }
 
+  /** Each call leaves the line before anybody hears of it: making its error may move the circuit on. */
   #dismissAll(reason: RejectionReason, makeError: (call: Call) => BulkheadError): void {
-    for (let call = this.#line.first; call !== undefined; call = this.#line.first) {
+    for (let call = this.#line.shift(); call !== undefined; call = this.#line.shift()) {
       this.#dismiss(call, reason, makeError(call));
     }
   }

@@ -102,7 +102,8 @@ export class CircuitSync {
         onError: (error) => this.#trouble(error),
       });
     } catch (error) {
-      this.#trouble(error);
+      // Not at once: whoever makes a bulkhead can listen to it only after that.
+      queueMicrotask(() => this.#trouble(error));
       return () => {};
     }
   }

@@ -1,7 +1,7 @@
 import type OpossumBreaker from "opossum";
 import { now } from "./clock.js";
 import type { ResolvedBulkheadConfig } from "./config.js";
-import { announce, warn } from "./events.js";
+import { announce, warnOnce } from "./events.js";
 import { FailureRate } from "./failure-rate.js";
 import { BreakerBase, RollingWindow } from "./opossum.js";
 import type { CircuitStatus } from "./storage/storage.js";
@@ -168,7 +168,7 @@ export class Circuit extends BreakerBase {
 
   /** Seconds until a probe may be let through, as far as is known; 0 while probes are under way here. */
   get retryAfterSeconds(): number {
-    const state = this.#current();
+    const state = this.#state;
     if (state.status === "CLOSED") return 0;
     if (state.status === "HALF_OPEN" && state.prober !== "elsewhere") return 0;
     return Math.max(0, state.until - now()) / 1000;
@@ -360,7 +360,7 @@ export class Circuit extends BreakerBase {
     try {
       return Boolean(errorFilter(error, ...args));
     } catch (thrown) {
-      warn("errorFilter", this.#config.name, thrown);
+      warnOnce(errorFilter, `errorFilter of bulkhead "${this.#config.name}"`, thrown);
       return false;
     }
   }

@@ -107,22 +107,25 @@ export type Tell = <E extends keyof BulkheadEvents>(
 export function announce(emitter: EventEmitter, event: string | symbol, args: unknown[]): boolean {
   const listeners = emitter.rawListeners(event);
   for (const listener of listeners) {
+    const report = (error: unknown) => warnOnce(listener, `listener of "${String(event)}"`, error);
     try {
       const returned: unknown = Reflect.apply(listener, emitter, args);
-      if (returned instanceof Promise) {
-        returned.catch((error: unknown) => warn("listener", String(event), error));
-      }
+      if (returned instanceof Promise) returned.catch(report);
     } catch (error) {
-      warn("listener", String(event), error);
+      report(error);
     }
   }
   return listeners.length > 0;
 }
 
-/** Reports a fault in a user's callback that must not change the outcome of a call. */
-export function warn(callback: string, of: string, error: unknown): void {
-  process.emitWarning(
-    `The ${callback} of "${of}" threw: ${describeThrown(error)}`,
-    "BulkheadWarning",
-  );
+const warnedOf = new WeakSet<object>();
+
+/**
+ * Reports a fault in a user's callback that must not change the outcome of a call; each callback's
+ * first fault only, since it is likely to fail for every call.
+ */
+export function warnOnce(callback: object, what: string, error: unknown): void {
+  if (warnedOf.has(callback)) return;
+  warnedOf.add(callback);
+  process.emitWarning(`The ${what} threw: ${describeThrown(error)}`, "BulkheadWarning");
 }

@@ -99,8 +99,7 @@ export class Guard {
   }
 
   /** The error for a call that the circuit refuses; opossum counts it. */
-  circuitRefusal(args: readonly unknown[]): BulkheadError {
-    const status = this.circuitStatus ?? "CLOSED";
+  circuitRefusal(args: readonly unknown[], status = this.circuitStatus): BulkheadError {
     const seconds = this.#circuit?.retryAfterSeconds ?? 0;
     const error = circuitOpenError(this.#config.name, status, seconds);
     this.#circuit?.refused(args, error);
@@ -160,7 +159,7 @@ export class Guard {
   #onTransition(transition: CircuitTransition): void {
     const { from, to, reason } = transition;
     if (to !== "CLOSED") {
-      this.#hooks.onClosed("circuitOpen", (call) => this.circuitRefusal(call.args));
+      this.#hooks.onClosed("circuitOpen", (call) => this.circuitRefusal(call.args, to));
     }
     this.#sync?.transition(transition);
     if (from !== to) this.#hooks.tell("stateChange", { from, to, reason });

@@ -21,7 +21,7 @@ export function fullError(config: ResolvedBulkheadConfig): BulkheadFullError {
 
 export function circuitOpenError(
   bulkheadName: string,
-  status: CircuitStatus,
+  status: CircuitStatus | undefined,
   retryAfterSeconds: number,
 ): BulkheadCircuitOpenError {
   const state =

@@ -1,0 +1,146 @@
+import { describe, expect, it } from "vitest";
+import {
+  Bulkhead,
+  BulkheadCircuitOpenError,
+  BulkheadFullError,
+  BulkheadIsolationError,
+  BulkheadShutdownError,
+} from "../../src/index.js";
+import { failCalls } from "../helpers/failing.js";
+import { gate } from "../helpers/gate.js";
+
+/** A bulkhead for which every reason to refuse holds at once. */
+async function refusingForEveryReason() {
+  const bulkhead = new Bulkhead({
+    name: "api",
+    maxConcurrentCalls: 1,
+    maxQueueSize: 0,
+    failureThreshold: 1,
+  });
+  const busy = gate();
+  const running = bulkhead.execute(() => busy.promise);
+  bulkhead.breaker?.open();
+  bulkhead.isolate("maintenance");
+  await bulkhead.shutdown();
+  return { bulkhead, busy, running };
+}
+
+describe("admission (rule 1)", () => {
+  it("refuses in the order shut down, isolated, circuit open, full", async () => {
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1, maxQueueSize: 0 });
+    const busy = gate();
+    const running = bulkhead.execute(() => busy.promise);
+    const attempt = () => bulkhead.execute(() => 1).catch((error: unknown) => error);
+
+    expect(await attempt()).toBeInstanceOf(BulkheadFullError);
+    bulkhead.breaker?.open();
+    expect(await attempt()).toBeInstanceOf(BulkheadCircuitOpenError);
+    bulkhead.isolate();
+    expect(await attempt()).toBeInstanceOf(BulkheadIsolationError);
+    await bulkhead.shutdown();
+    expect(await attempt()).toBeInstanceOf(BulkheadShutdownError);
+
+    busy.open();
+    expect((await running).success).toBe(true);
+    expect(bulkhead.getStats().rejections).toEqual({
+      full: 1,
+      circuitOpen: 1,
+      isolated: 1,
+      shutdown: 1,
+      timeout: 0,
+      aborted: 0,
+    });
+  });
+
+  it("never calls the function of a refused call", async () => {
+    const { bulkhead, busy, running } = await refusingForEveryReason();
+    let calls = 0;
+    await expect(bulkhead.execute(() => calls++)).rejects.toBeInstanceOf(BulkheadShutdownError);
+    expect(calls).toBe(0);
+    busy.open();
+    await running;
+  });
+
+  it("rejects the 3rd call when 2 run and none may wait", async () => {
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 2, maxQueueSize: 0 });
+    const busy = gate();
+    const running = [1, 2].map(() => bulkhead.execute(() => busy.promise));
+    await expect(bulkhead.execute(() => 3)).rejects.toThrow(
+      'Bulkhead "api" is full: 2 of 2 permits and 0 of 0 places in the line are taken',
+    );
+    busy.open();
+    await Promise.all(running);
+    expect((await bulkhead.execute(() => 4)).result).toBe(4);
+  });
+
+  it("lets maxQueueSize calls wait and rejects the next", async () => {
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1, maxQueueSize: 2 });
+    const busy = gate();
+    const accepted = [1, 2, 3].map((n) => bulkhead.execute(() => busy.promise.then(() => n)));
+    expect(bulkhead.getStats()).toMatchObject({ activeTasks: 1, queuedTasks: 2 });
+    await expect(bulkhead.execute(() => 4)).rejects.toMatchObject({
+      code: "ERR_BULKHEAD_FULL",
+      bulkheadName: "api",
+    });
+    busy.open();
+    expect((await Promise.all(accepted)).map(({ result }) => result)).toEqual([1, 2, 3]);
+  });
+
+  it("never refuses calls one after another, also without a line", async () => {
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1, maxQueueSize: 0 });
+    for (let n = 0; n < 100; n++) {
+      expect((await bulkhead.execute(async () => n)).result).toBe(n);
+      expect((await bulkhead.execute(() => n)).result).toBe(n);
+    }
+  });
+
+  it("tells when an open circuit may be tried again", async () => {
+    const bulkhead = new Bulkhead({ name: "api", failureThreshold: 1, isolationDuration: 30 });
+    await failCalls(bulkhead, 1);
+    const error = await bulkhead.execute(() => 1).catch((refusal: unknown) => refusal);
+    expect(error).toBeInstanceOf(BulkheadCircuitOpenError);
+    const { retryAfterSeconds } = error as BulkheadCircuitOpenError;
+    expect(retryAfterSeconds).toBeGreaterThan(0);
+    expect(retryAfterSeconds).toBeLessThanOrEqual(30);
+  });
+
+  it.each([undefined, null, 1, "fn", {}, [], Symbol("fn")])(
+    "rejects %o in the place of a function with a TypeError, uncounted",
+    async (given) => {
+      const bulkhead = new Bulkhead({ name: "api" });
+      await expect(bulkhead.execute(given as never)).rejects.toBeInstanceOf(TypeError);
+      await expect(bulkhead.run(given as never)).rejects.toBeInstanceOf(TypeError);
+      expect(bulkhead.getStats()).toMatchObject({ totalExecutions: 0, rejectedExecutions: 0 });
+    },
+  );
+});
+
+describe("isolation by hand", () => {
+  it("refuses new and waiting calls until it is released, and lets running ones end", async () => {
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1 });
+    const busy = gate<string>();
+    const running = bulkhead.execute(() => busy.promise);
+    const waiting = bulkhead.execute(() => "never");
+    bulkhead.isolate("the vendor asked for it");
+    await expect(waiting).rejects.toThrow(
+      'Bulkhead "api" is isolated by hand: the vendor asked for it',
+    );
+    expect(bulkhead.getState()).toBe("isolated");
+    expect(bulkhead.isHealthy()).toBe(false);
+    expect(bulkhead.getStats().circuitStatus).toBe("CLOSED");
+    busy.open("done");
+    expect((await running).result).toBe("done");
+    bulkhead.release();
+    expect(bulkhead.getState()).toBe("healthy");
+    expect((await bulkhead.execute(() => "again")).result).toBe("again");
+  });
+
+  it("works without a circuit too, and a release without an isolation does nothing", async () => {
+    const bulkhead = new Bulkhead({ name: "api", circuitBreakerEnabled: false });
+    bulkhead.release();
+    bulkhead.isolate();
+    await expect(bulkhead.execute(() => 1)).rejects.toThrow('Bulkhead "api" is isolated by hand');
+    bulkhead.release();
+    expect((await bulkhead.execute(() => 1)).success).toBe(true);
+  });
+});

@@ -1,0 +1,161 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { Bulkhead, BulkheadTimeoutError } from "../../src/index.js";
+import { gate } from "../helpers/gate.js";
+
+describe("a permit is held until the function settles (rule 3)", () => {
+  beforeEach(() => {
+    vi.useFakeTimers();
+  });
+  afterEach(() => {
+    expect(vi.getTimerCount()).toBe(0);
+    vi.useRealTimers();
+  });
+
+  it("also after a timeout: the caller is told, the next call waits for the work to end", async () => {
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1, timeoutSeconds: 1 });
+    const slow = gate();
+    const events: unknown[] = [];
+    for (const event of ["timeout", "failure", "abandoned", "reclaimed"] as const) {
+      bulkhead.on(event, ({ executionId: _, ...rest }: { executionId: string }) => {
+        events.push([event, rest]);
+      });
+    }
+    const first = bulkhead.execute(() => slow.promise);
+    const told = expect(first).rejects.toBeInstanceOf(BulkheadTimeoutError);
+    await vi.advanceTimersByTimeAsync(1000);
+    await told;
+    expect(bulkhead.getStats()).toMatchObject({
+      activeTasks: 0,
+      abandonedTasks: 1,
+      failedExecutions: 1,
+      timedOutExecutions: 1,
+      rejectedExecutions: 0,
+    });
+    const started = vi.fn();
+    const second = bulkhead.run(started, { timeoutSeconds: null });
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(started).not.toHaveBeenCalled();
+    slow.open();
+    await second;
+    expect(started).toHaveBeenCalledOnce();
+    expect(bulkhead.getStats()).toMatchObject({ abandonedTasks: 0, successfulExecutions: 1 });
+    expect(events).toEqual([
+      ["timeout", { phase: "running" }],
+      ["failure", expect.objectContaining({ error: expect.any(BulkheadTimeoutError) })],
+      ["abandoned", {}],
+      ["reclaimed", { settled: true }],
+    ]);
+  });
+
+  it("aborts the task's signal with what the caller was told", async () => {
+    const bulkhead = new Bulkhead({ name: "api" });
+    const reasons: unknown[] = [];
+    const task = ({ signal }: { signal: AbortSignal }) =>
+      new Promise((_, reject) => {
+        signal.addEventListener("abort", () => {
+          reasons.push(signal.reason);
+          reject(signal.reason);
+        });
+      });
+    const timedOut = bulkhead.run(task, { timeoutSeconds: 1 }).catch((error: unknown) => error);
+    const controller = new AbortController();
+    const aborted = bulkhead
+      .run(task, { signal: controller.signal })
+      .catch((error: unknown) => error);
+    controller.abort("enough");
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(await aborted).toBe("enough");
+    expect(reasons).toEqual(["enough", await timedOut]);
+    expect(bulkhead.getStats()).toMatchObject({ abandonedTasks: 0, failedExecutions: 2 });
+  });
+
+  it("does not abort the signal of a task that settled in time", async () => {
+    const bulkhead = new Bulkhead({ name: "api", timeoutSeconds: 1 });
+    const controller = new AbortController();
+    let given: AbortSignal | undefined;
+    await bulkhead.run(
+      async ({ signal }) => {
+        given = signal;
+      },
+      { signal: controller.signal },
+    );
+    controller.abort();
+    await vi.advanceTimersByTimeAsync(2000);
+    expect(given?.aborted).toBe(false);
+  });
+
+  it("takes the permit back after reclaimAfterSeconds from work that never settles", async () => {
+    const bulkhead = new Bulkhead({
+      name: "api",
+      maxConcurrentCalls: 1,
+      timeoutSeconds: 1,
+      reclaimAfterSeconds: 10,
+    });
+    const reclaimed = vi.fn();
+    bulkhead.on("reclaimed", reclaimed);
+    const late = gate();
+    const stuck = bulkhead.execute(() => late.promise).catch((error: unknown) => error);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(await stuck).toBeInstanceOf(BulkheadTimeoutError);
+    const next = bulkhead.run(() => "at last", { timeoutSeconds: null });
+    await vi.advanceTimersByTimeAsync(9999);
+    expect(bulkhead.getStats()).toMatchObject({ abandonedTasks: 1, queuedTasks: 1 });
+    await vi.advanceTimersByTimeAsync(1);
+    expect((await next).result).toBe("at last");
+    expect(bulkhead.getStats().abandonedTasks).toBe(0);
+    late.fail(new Error("much too late"));
+    await vi.advanceTimersByTimeAsync(0);
+    expect(reclaimed.mock.calls).toEqual([[expect.objectContaining({ settled: false })]]);
+    expect(bulkhead.getStats()).toMatchObject({ abandonedTasks: 0, activeTasks: 0 });
+  });
+
+  it("never takes it back with reclaimAfterSeconds null", async () => {
+    const bulkhead = new Bulkhead({
+      name: "api",
+      maxConcurrentCalls: 1,
+      timeoutSeconds: 1,
+      reclaimAfterSeconds: null,
+    });
+    const stuck = bulkhead.execute(() => new Promise(() => {})).catch((error: unknown) => error);
+    await vi.advanceTimersByTimeAsync(1000);
+    await stuck;
+    expect(vi.getTimerCount()).toBe(0);
+    expect(bulkhead.getStats().abandonedTasks).toBe(1);
+  });
+
+  it("takes it back at the timeout with reclaimAfterSeconds 0", async () => {
+    const bulkhead = new Bulkhead({
+      name: "api",
+      maxConcurrentCalls: 1,
+      timeoutSeconds: 1,
+      reclaimAfterSeconds: 0,
+    });
+    const stuck = bulkhead.execute(() => new Promise(() => {})).catch((error: unknown) => error);
+    const next = bulkhead.run(() => "now", { timeoutSeconds: null });
+    await vi.advanceTimersByTimeAsync(1000);
+    await stuck;
+    expect((await next).result).toBe("now");
+    expect(bulkhead.getStats().abandonedTasks).toBe(0);
+  });
+
+  it("never lets more than maxConcurrentCalls functions run, also while results are being told", async () => {
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 2, maxQueueSize: 100 });
+    let running = 0;
+    let most = 0;
+    const work = async () => {
+      most = Math.max(most, ++running);
+      await Promise.resolve();
+      running--;
+    };
+    const more: Promise<unknown>[] = [];
+    bulkhead.on("success", () => {
+      if (more.length < 40) more.push(bulkhead.execute(work), bulkhead.execute(work));
+    });
+    await Promise.all(Array.from({ length: 20 }, () => bulkhead.execute(work)));
+    while (bulkhead.getStats().activeTasks + bulkhead.getStats().queuedTasks > 0) {
+      await Promise.resolve();
+    }
+    await Promise.all(more);
+    expect(most).toBe(2);
+  });
+});

@@ -1,0 +1,173 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { Bulkhead, BulkheadCircuitOpenError, BulkheadTimeoutError } from "../../src/index.js";
+import { failCalls } from "../helpers/failing.js";
+import { gate } from "../helpers/gate.js";
+
+describe("waiting (rule 2)", () => {
+  beforeEach(() => {
+    vi.useFakeTimers();
+  });
+  afterEach(() => {
+    expect(vi.getTimerCount()).toBe(0);
+    vi.useRealTimers();
+  });
+
+  it("is first in, first out", async () => {
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 2 });
+    const order: number[] = [];
+    const gates = Array.from({ length: 6 }, () => gate());
+    const calls = gates.map(({ promise }, n) =>
+      bulkhead.execute(() => {
+        order.push(n);
+        return promise;
+      }),
+    );
+    for (const n of [1, 0, 3, 2, 5, 4]) {
+      gates[n]?.open();
+      await vi.advanceTimersByTimeAsync(0);
+    }
+    await Promise.all(calls);
+    expect(order).toEqual([0, 1, 2, 3, 4, 5]);
+  });
+
+  it("ends at the deadline: the call leaves the line at once and never starts", async () => {
+    const bulkhead = new Bulkhead({
+      name: "api",
+      maxConcurrentCalls: 1,
+      maxQueueSize: 1,
+      timeoutSeconds: 1,
+      reclaimAfterSeconds: null,
+    });
+    const busy = gate();
+    const running = bulkhead.run(() => busy.promise, { timeoutSeconds: null });
+    const started = vi.fn();
+    const waiting = bulkhead.execute(started);
+    const told = expect(waiting).rejects.toThrow(/timed out after 1\.\d+ s: it was still waiting/);
+    expect(bulkhead.getStats().queuedTasks).toBe(1);
+    await vi.advanceTimersByTimeAsync(1000);
+    await told;
+    expect(bulkhead.getStats()).toMatchObject({
+      queuedTasks: 0,
+      rejectedExecutions: 1,
+      failedExecutions: 0,
+      timedOutExecutions: 0,
+      rejections: { timeout: 1 },
+    });
+    const next = bulkhead.execute(() => "has the place");
+    busy.open();
+    await running;
+    expect((await next).result).toBe("has the place");
+    expect(started).not.toHaveBeenCalled();
+  });
+
+  it("ends when the caller aborts, with the caller's reason", async () => {
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1 });
+    const busy = gate();
+    const running = bulkhead.execute(() => busy.promise);
+    const controller = new AbortController();
+    const started = vi.fn();
+    const waiting = bulkhead.run(started, { signal: controller.signal });
+    const reason = { why: "the client went away" };
+    const told = expect(waiting).rejects.toBe(reason);
+    controller.abort(reason);
+    expect(bulkhead.getStats()).toMatchObject({ queuedTasks: 0, rejections: { aborted: 1 } });
+    await told;
+    busy.open();
+    await running;
+    expect(started).not.toHaveBeenCalled();
+  });
+
+  it("is over for everyone the moment the circuit opens", async () => {
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1, failureThreshold: 1 });
+    const busy = gate();
+    const running = bulkhead.execute(() => busy.promise);
+    const started = vi.fn();
+    const waiting = [1, 2, 3].map(() => bulkhead.execute(started).catch((error: unknown) => error));
+    busy.fail(new Error("down"));
+    await running;
+    for (const outcome of await Promise.all(waiting)) {
+      expect(outcome).toBeInstanceOf(BulkheadCircuitOpenError);
+    }
+    expect(started).not.toHaveBeenCalled();
+    expect(bulkhead.getStats()).toMatchObject({ queuedTasks: 0, rejections: { circuitOpen: 3 } });
+  });
+
+  it("counts waiting and running together towards the deadline", async () => {
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1, timeoutSeconds: 1 });
+    const first = gate();
+    const second = gate();
+    const one = bulkhead.execute(() => first.promise);
+    const two = bulkhead.execute(() => second.promise);
+    const told = expect(two).rejects.toThrow(/its function was still running/);
+    await vi.advanceTimersByTimeAsync(600);
+    first.open();
+    await one;
+    await vi.advanceTimersByTimeAsync(399);
+    expect(bulkhead.getStats()).toMatchObject({ activeTasks: 1, failedExecutions: 0 });
+    await vi.advanceTimersByTimeAsync(1);
+    await told;
+    second.open();
+    await vi.advanceTimersByTimeAsync(0);
+  });
+
+  it("lets a per-call timeout differ from the configured one, in both directions", async () => {
+    const bulkhead = new Bulkhead({ name: "api", timeoutSeconds: 1, reclaimAfterSeconds: 0 });
+    const never = new Promise(() => {});
+    const ended: string[] = [];
+    const call = (name: string, timeoutSeconds?: number | null) =>
+      bulkhead
+        .run(() => never, { timeoutSeconds })
+        .catch((error: unknown) => {
+          expect(error).toBeInstanceOf(BulkheadTimeoutError);
+          ended.push(name);
+        });
+    const calls = [call("long", 2), call("configured"), call("short", 0.5)];
+    await vi.advanceTimersByTimeAsync(2000);
+    await Promise.all(calls);
+    expect(ended).toEqual(["short", "configured", "long"]);
+  });
+
+  it("times 10,000 waiting calls out together, on one timer", async () => {
+    const bulkhead = new Bulkhead({
+      name: "api",
+      maxConcurrentCalls: 1,
+      maxQueueSize: 10_000,
+      timeoutSeconds: 1,
+      circuitBreakerEnabled: false,
+    });
+    const busy = gate();
+    const running = bulkhead.run(() => busy.promise, { timeoutSeconds: null });
+    const waiting = Array.from({ length: 10_000 }, (_, n) =>
+      bulkhead.execute(() => n).catch((error: unknown) => error),
+    );
+    expect(vi.getTimerCount()).toBe(1);
+    await vi.advanceTimersByTimeAsync(1000);
+    const outcomes = await Promise.all(waiting);
+    expect(outcomes.every((outcome) => outcome instanceof BulkheadTimeoutError)).toBe(true);
+    expect(bulkhead.getStats()).toMatchObject({ queuedTasks: 0, rejections: { timeout: 10_000 } });
+    busy.open();
+    await running;
+  });
+
+  it("runs 10,000 waiting synchronous functions without growing the stack", async () => {
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1, maxQueueSize: 10_000 });
+    const busy = gate();
+    const running = bulkhead.execute(() => busy.promise);
+    const calls = Array.from({ length: 10_000 }, (_, n) => bulkhead.execute(() => n));
+    busy.open();
+    await running;
+    const results = await Promise.all(calls);
+    expect(results.map(({ result }) => result)).toEqual(
+      Array.from({ length: 10_000 }, (_, n) => n),
+    );
+  });
+
+  it("refuses without a timer and without a place in the line", async () => {
+    const bulkhead = new Bulkhead({ name: "api", failureThreshold: 1, timeoutSeconds: 5 });
+    await failCalls(bulkhead, 1);
+    const refused = bulkhead.execute(() => 1);
+    expect(vi.getTimerCount()).toBe(0);
+    expect(bulkhead.getStats().queuedTasks).toBe(0);
+    await expect(refused).rejects.toBeInstanceOf(BulkheadCircuitOpenError);
+  });
+});

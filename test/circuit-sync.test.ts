@@ -1,0 +1,374 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { Bulkhead, type CircuitStorage, InMemoryStorage } from "../src/index.js";
+import { failCalls, passCalls } from "./helpers/failing.js";
+import { gate } from "./helpers/gate.js";
+import { UnreliableStorage } from "./helpers/unreliable-storage.js";
+
+const config = { name: "api", failureThreshold: 2, successThreshold: 2, isolationDuration: 10 };
+const refusal = { code: "ERR_BULKHEAD_CIRCUIT_OPEN" };
+
+async function loaded(circuitStorage: CircuitStorage, settings = {}) {
+  const bulkhead = new Bulkhead({ ...config, ...settings }, { circuitStorage });
+  await bulkhead.ready();
+  return bulkhead;
+}
+
+/** Two bulkheads of one name, as in two processes. */
+async function pair(circuitStorage: CircuitStorage = new InMemoryStorage()) {
+  return [await loaded(circuitStorage), await loaded(circuitStorage)] as const;
+}
+
+function flush() {
+  return vi.advanceTimersByTimeAsync(0);
+}
+
+beforeEach(() => {
+  vi.useFakeTimers();
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+describe("a circuit that bulkheads of one name share", () => {
+  it("opens for all when one opens it, with the same end of the isolation", async () => {
+    const [a, b] = await pair();
+    await failCalls(a, 2);
+    await flush();
+    await expect(b.execute(() => 1)).rejects.toMatchObject({ ...refusal, retryAfterSeconds: 10 });
+  });
+
+  it("is one for each name and each storage", async () => {
+    const storage = new InMemoryStorage();
+    const a = await loaded(storage);
+    const other = await loaded(storage, { name: "other" });
+    const elsewhere = await loaded(new InMemoryStorage());
+    await failCalls(a, 2);
+    await flush();
+    expect([a, other, elsewhere].map((b) => b.getState())).toEqual([
+      "isolated",
+      "healthy",
+      "healthy",
+    ]);
+  });
+
+  it("is loaded by the next bulkhead: its first call is refused, for the time that is left", async () => {
+    const storage = new InMemoryStorage();
+    await failCalls(await loaded(storage), 2);
+    vi.advanceTimersByTime(4000);
+    const late = new Bulkhead(config, { circuitStorage: storage });
+    const started = vi.fn();
+    await expect(late.execute(started)).rejects.toMatchObject({ ...refusal, retryAfterSeconds: 6 });
+    expect(started).not.toHaveBeenCalled();
+  });
+
+  it("is known to the storage as soon as a bulkhead is ready, and shows each change", async () => {
+    const storage = new InMemoryStorage();
+    expect(await storage.getState("api")).toBeNull();
+    const bulkhead = await loaded(storage);
+    expect(await storage.getState("api")).toMatchObject({ state: "CLOSED", openUntil: null });
+    await failCalls(bulkhead, 2);
+    expect(await storage.getState("api")).toMatchObject({
+      state: "OPEN",
+      failureCount: 2,
+      openUntil: new Date(Date.now() + 10_000),
+    });
+    vi.advanceTimersByTime(10_000);
+    await passCalls(bulkhead, 1);
+    expect(await storage.getState("api")).toMatchObject({ state: "HALF_OPEN", openUntil: null });
+    await passCalls(bulkhead, 1);
+    expect(await storage.getState("api")).toMatchObject({ state: "CLOSED", failureCount: 0 });
+  });
+
+  it("has one prober: the others refuse until it closes the circuit for all", async () => {
+    const [a, b] = await pair();
+    await failCalls(a, 2);
+    await flush();
+    vi.advanceTimersByTime(10_000);
+    expect([a.getState(), b.getState()]).toEqual(["degraded", "degraded"]);
+    const probe = gate();
+    const probing = b.execute(() => probe.promise);
+    await flush();
+    const started = vi.fn();
+    await expect(a.execute(started)).rejects.toMatchObject(refusal);
+    await passCalls(b, 1);
+    await expect(a.execute(started)).rejects.toMatchObject(refusal);
+    probe.open();
+    await probing;
+    await flush();
+    expect([a.getState(), b.getState()]).toEqual(["healthy", "healthy"]);
+    await passCalls(a, 1);
+    expect(started).not.toHaveBeenCalled();
+  });
+
+  it("gives the lease to one of two that ask at the same instant", async () => {
+    const [a, b] = await pair();
+    await failCalls(a, 2);
+    await flush();
+    vi.advanceTimersByTime(10_000);
+    const outcomes = await Promise.allSettled([a.execute(() => "a"), b.execute(() => "b")]);
+    expect(outcomes.map(({ status }) => status).toSorted()).toEqual(["fulfilled", "rejected"]);
+  });
+
+  it("holds probes back until the lease is there, and never more than successThreshold", async () => {
+    const storage = new UnreliableStorage();
+    const a = await loaded(storage);
+    await failCalls(a, 2);
+    vi.advanceTimersByTime(10_000);
+    const started: number[] = [];
+    const calls = [1, 2, 3].map((n) =>
+      a
+        .execute(() => started.push(n))
+        .then(
+          () => "ran",
+          () => "refused",
+        ),
+    );
+    expect(started).toEqual([]);
+    expect(a.getStats()).toMatchObject({ queuedTasks: 2, activeTasks: 0 });
+    expect(await Promise.all(calls)).toEqual(["ran", "ran", "refused"]);
+    expect(started).toEqual([1, 2]);
+    expect(a.getState()).toBe("healthy");
+  });
+
+  it("passes to another prober when the lease of the first runs out, whose verdict then counts no more", async () => {
+    const storage = new InMemoryStorage({ probeLeaseSeconds: 5 });
+    const [a, b] = await pair(storage);
+    await failCalls(a, 2);
+    await flush();
+    vi.advanceTimersByTime(10_000);
+    const stuck = gate();
+    const slow = a.execute(() => stuck.promise);
+    await flush();
+    await expect(b.execute(() => 1)).rejects.toMatchObject({ ...refusal, retryAfterSeconds: 5 });
+    vi.advanceTimersByTime(5000);
+    await passCalls(b, 1);
+    stuck.fail(new Error("too late to matter"));
+    await slow;
+    await flush();
+    expect([a.getState(), b.getState()]).toEqual(["degraded", "degraded"]);
+    await passCalls(b, 1);
+    await flush();
+    expect([a.getState(), b.getState()]).toEqual(["healthy", "healthy"]);
+  });
+
+  it("opens again for all when the probe fails", async () => {
+    const [a, b] = await pair();
+    await failCalls(a, 2);
+    await flush();
+    vi.advanceTimersByTime(10_000);
+    await failCalls(b, 1);
+    await flush();
+    vi.advanceTimersByTime(9_999);
+    await expect(a.execute(() => 1)).rejects.toMatchObject(refusal);
+  });
+
+  it("gives its lease back when it is shut down", async () => {
+    const [a, b] = await pair();
+    await failCalls(a, 2);
+    await flush();
+    vi.advanceTimersByTime(10_000);
+    const probe = gate();
+    const probing = a.execute(() => probe.promise);
+    await flush();
+    await a.shutdown();
+    await flush();
+    await passCalls(b, 2);
+    expect(b.getState()).toBe("healthy");
+    probe.open();
+    await probing;
+  });
+
+  it("refuses calls that wait here when it is opened elsewhere", async () => {
+    const storage = new InMemoryStorage();
+    const a = await loaded(storage, { maxConcurrentCalls: 1 });
+    const b = await loaded(storage);
+    const busy = gate();
+    const running = a.execute(() => busy.promise);
+    const waiting = expect(a.execute(() => 1)).rejects.toMatchObject(refusal);
+    await failCalls(b, 2);
+    await waiting;
+    busy.open();
+    await running;
+  });
+
+  it("follows a breaker that is moved by hand, wherever that happens", async () => {
+    const [a, b] = await pair();
+    a.breaker?.open();
+    await flush();
+    expect(b.getState()).toBe("isolated");
+    b.breaker?.close();
+    await flush();
+    expect([a.getState(), b.getState()]).toEqual(["healthy", "healthy"]);
+  });
+
+  it("lets another probe after a health check of one ended the isolation", async () => {
+    const storage = new InMemoryStorage();
+    const [a, b] = [
+      await loaded(storage, { healthCheck: () => true, healthCheckInterval: 1 }),
+      await loaded(storage),
+    ];
+    await failCalls(b, 2);
+    await flush();
+    await vi.advanceTimersByTimeAsync(1000);
+    expect([a.getState(), b.getState()]).toEqual(["degraded", "degraded"]);
+    await passCalls(b, 2);
+    await flush();
+    expect([a.getState(), b.getState()]).toEqual(["healthy", "healthy"]);
+    await a.shutdown();
+  });
+});
+
+describe("the storage is never a dependency of the calls", () => {
+  it("is asked once when a bulkhead loads, and not at all while the circuit is closed", async () => {
+    const storage = new UnreliableStorage();
+    const bulkhead = await loaded(storage);
+    for (let n = 0; n < 100; n++) {
+      await passCalls(bulkhead, 1);
+      await failCalls(bulkhead, 1);
+    }
+    expect(storage.asked).toEqual(["load"]);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it("is asked nothing by a refusal", async () => {
+    const storage = new UnreliableStorage();
+    const bulkhead = await loaded(storage);
+    await failCalls(bulkhead, 2);
+    storage.asked.length = 0;
+    for (let n = 0; n < 10; n++)
+      await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    expect(storage.asked).toEqual([]);
+  });
+
+  it.each(["down", "hanging"] as const)(
+    "works by itself while the storage is %s from the start, and tells it once",
+    async (mood) => {
+      const storage = new UnreliableStorage();
+      storage.mood = mood;
+      const bulkhead = new Bulkhead(config, { circuitStorage: storage });
+      const told: unknown[] = [];
+      bulkhead.on("storageError", (error) => told.push(error));
+      const first = bulkhead.execute(() => "first");
+      await vi.advanceTimersByTimeAsync(1000);
+      expect((await first).result).toBe("first");
+      await bulkhead.ready();
+      await failCalls(bulkhead, 2);
+      await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+      await vi.advanceTimersByTimeAsync(10_000);
+      await Promise.all([passCalls(bulkhead, 2), vi.advanceTimersByTimeAsync(5000)]);
+      expect(bulkhead.getState()).toBe("healthy");
+      expect(told).toEqual([expect.any(Error)]);
+      await bulkhead.shutdown();
+    },
+  );
+
+  it("catches up: an opening of its own is written when the storage is back", async () => {
+    const storage = new UnreliableStorage();
+    const [a, b] = await pair(storage);
+    storage.mood = "down";
+    await failCalls(a, 2);
+    expect([a.getState(), b.getState()]).toEqual(["isolated", "healthy"]);
+    storage.mood = "well";
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(b.getState()).toBe("isolated");
+    await expect(b.execute(() => 1)).rejects.toMatchObject(refusal);
+  });
+
+  it("catches up: a change that it missed is followed when the storage is back", async () => {
+    const inner = new InMemoryStorage();
+    const storage = new UnreliableStorage(inner);
+    const a = await loaded(storage);
+    const b = await loaded(inner);
+    storage.deaf = true;
+    await failCalls(b, 2);
+    await flush();
+    expect(a.getState()).toBe("healthy");
+    // Its own opening comes second: it follows the one that was first.
+    vi.advanceTimersByTime(3000);
+    await failCalls(a, 2);
+    await flush();
+    await expect(a.execute(() => 1)).rejects.toMatchObject({ ...refusal, retryAfterSeconds: 7 });
+  });
+
+  it("never overwrites what others decided while it was cut off", async () => {
+    const inner = new InMemoryStorage();
+    const storage = new UnreliableStorage(inner);
+    const a = await loaded(storage);
+    const b = await loaded(inner, { isolationDuration: 60 });
+    storage.mood = "down";
+    storage.deaf = true;
+    await failCalls(b, 2);
+    await failCalls(a, 2);
+    await vi.advanceTimersByTimeAsync(10_000);
+    await passCalls(a, 2);
+    expect([a.getState(), b.getState()]).toEqual(["healthy", "isolated"]);
+    storage.mood = "well";
+    storage.deaf = false;
+    await vi.advanceTimersByTimeAsync(30_000);
+    expect([a.getState(), b.getState()]).toEqual(["isolated", "isolated"]);
+    expect(await inner.getState("api")).toMatchObject({ state: "OPEN" });
+    await a.shutdown();
+  });
+
+  it("tells each trouble once, and the next one again", async () => {
+    const storage = new UnreliableStorage();
+    const bulkhead = await loaded(storage);
+    const told = vi.fn();
+    bulkhead.on("storageError", told);
+    storage.breakSubscriptions();
+    storage.breakSubscriptions();
+    storage.mood = "down";
+    await failCalls(bulkhead, 2);
+    await flush();
+    expect(told).toHaveBeenCalledTimes(1);
+    storage.mood = "well";
+    await vi.advanceTimersByTimeAsync(2000);
+    storage.breakSubscriptions();
+    expect(told).toHaveBeenCalledTimes(2);
+  });
+
+  it("survives a storage that throws instead of rejecting", async () => {
+    const fault = () => {
+      throw new Error("not even a promise");
+    };
+    const broken: CircuitStorage = {
+      getState: fault,
+      load: fault,
+      change: fault,
+      subscribe: fault,
+      close: fault,
+    };
+    const bulkhead = new Bulkhead(config, { circuitStorage: broken });
+    const told = vi.fn();
+    bulkhead.on("storageError", told);
+    await bulkhead.ready();
+    expect((await bulkhead.execute(() => 1)).result).toBe(1);
+    await failCalls(bulkhead, 2);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    await flush();
+    expect(told).toHaveBeenCalledTimes(1);
+    await bulkhead.shutdown();
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it("leaves nothing behind at shutdown, also in the middle of a question", async () => {
+    const storage = new UnreliableStorage();
+    const bulkhead = await loaded(storage);
+    storage.mood = "hanging";
+    await failCalls(bulkhead, 2);
+    const down = bulkhead.shutdown();
+    await vi.advanceTimersByTimeAsync(1000);
+    await down;
+    expect(storage.subscriberCount).toBe(0);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it.each([{}, { getState() {} }, 5, "postgres://", null])(
+    "refuses %o in the place of a storage",
+    (circuitStorage) => {
+      expect(() => new Bulkhead(config, { circuitStorage: circuitStorage as never })).toThrow(
+        /circuitStorage must be a CircuitStorage/,
+      );
+    },
+  );
+});

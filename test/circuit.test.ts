@@ -1,0 +1,453 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import {
+  Bulkhead,
+  type BulkheadConfig,
+  BulkheadTimeoutError,
+  type StateChangeEvent,
+} from "../src/index.js";
+import { failCalls, passCalls } from "./helpers/failing.js";
+import { gate } from "./helpers/gate.js";
+
+function bulkheadWith(config: Omit<BulkheadConfig, "name">) {
+  const bulkhead = new Bulkhead({ name: "api", ...config });
+  const changes: string[] = [];
+  bulkhead.on("stateChange", ({ from, to, reason }: StateChangeEvent) => {
+    changes.push(`${from} → ${to}: ${reason}`);
+  });
+  return { bulkhead, changes };
+}
+
+/** Opens the circuit and lets its isolation pass. */
+async function halfOpened(config: Omit<BulkheadConfig, "name"> = {}) {
+  const { bulkhead, changes } = bulkheadWith({
+    failureThreshold: 1,
+    isolationDuration: 10,
+    ...config,
+  });
+  await failCalls(bulkhead, 1);
+  vi.advanceTimersByTime(10_000);
+  expect(bulkhead.getStats().circuitStatus).toBe("HALF_OPEN");
+  changes.length = 0;
+  return { bulkhead, changes };
+}
+
+const refusal = { code: "ERR_BULKHEAD_CIRCUIT_OPEN" };
+
+beforeEach(() => {
+  vi.useFakeTimers();
+});
+afterEach(() => {
+  expect(vi.getTimerCount()).toBe(0);
+  vi.useRealTimers();
+});
+
+describe("what opens the circuit (rule 5)", () => {
+  it("failureThreshold failures in a row, and not one fewer", async () => {
+    const { bulkhead, changes } = bulkheadWith({ failureThreshold: 3 });
+    await failCalls(bulkhead, 2);
+    await passCalls(bulkhead, 1);
+    await failCalls(bulkhead, 2);
+    expect(bulkhead.getState()).toBe("healthy");
+    await failCalls(bulkhead, 1);
+    expect(bulkhead.getState()).toBe("isolated");
+    expect(changes).toEqual(["CLOSED → OPEN: 3 failures in a row"]);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+  });
+
+  it("timeouts of calls that started", async () => {
+    const { bulkhead } = bulkheadWith({
+      failureThreshold: 2,
+      timeoutSeconds: 1,
+      reclaimAfterSeconds: 0,
+    });
+    for (let n = 0; n < 2; n++) {
+      const call = expect(bulkhead.execute(() => new Promise(() => {}))).rejects.toBeInstanceOf(
+        BulkheadTimeoutError,
+      );
+      await vi.advanceTimersByTimeAsync(1000);
+      await call;
+    }
+    expect(bulkhead.getStats().circuitStatus).toBe("OPEN");
+  });
+
+  it("not waits that timed out, not refusals, not a caller's abort", async () => {
+    const { bulkhead } = bulkheadWith({
+      failureThreshold: 1,
+      maxConcurrentCalls: 1,
+      maxQueueSize: 1,
+      reclaimAfterSeconds: null,
+    });
+    const busy = gate();
+    const running = bulkhead.execute(() => busy.promise);
+    const waiting = expect(bulkhead.run(() => 1, { timeoutSeconds: 1 })).rejects.toThrow("waiting");
+    await expect(bulkhead.execute(() => 1)).rejects.toThrow("full");
+    await vi.advanceTimersByTimeAsync(1000);
+    await waiting;
+    busy.open();
+    await running;
+    const controller = new AbortController();
+    const stopped = gate();
+    const aborted = bulkhead.run(() => stopped.promise, { signal: controller.signal });
+    controller.abort("enough");
+    await expect(aborted).rejects.toBe("enough");
+    stopped.fail(new Error("stopped"));
+    await vi.advanceTimersByTimeAsync(0);
+    expect(bulkhead.getState()).toBe("healthy");
+  });
+
+  it("not what errorFilter excuses, which is given the error and the arguments", async () => {
+    const excused: unknown[] = [];
+    const { bulkhead } = bulkheadWith({
+      failureThreshold: 2,
+      timeoutSeconds: 1,
+      reclaimAfterSeconds: 0,
+      errorFilter: (error, ...args) => {
+        excused.push([error, ...args]);
+        return error === "not found" || error instanceof BulkheadTimeoutError;
+      },
+    });
+    const find = (_id: number, _kind: string) => Promise.reject("not found");
+    for (let n = 0; n < 3; n++) {
+      expect((await bulkhead.execute(find, n, "user")).success).toBe(false);
+    }
+    const timedOut = bulkhead.execute(() => new Promise(() => {})).catch(() => "told");
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(await timedOut).toBe("told");
+    expect(excused).toEqual([
+      ["not found", 0, "user"],
+      ["not found", 1, "user"],
+      ["not found", 2, "user"],
+      [expect.any(BulkheadTimeoutError)],
+    ]);
+    expect(bulkhead.getStats()).toMatchObject({ failedExecutions: 4, circuitStatus: "CLOSED" });
+    await failCalls(bulkhead, 2);
+    expect(bulkhead.getStats().circuitStatus).toBe("OPEN");
+  });
+
+  it("also what an errorFilter that throws could not judge", async () => {
+    const { bulkhead } = bulkheadWith({
+      failureThreshold: 1,
+      errorFilter: () => {
+        throw new Error("filter down");
+      },
+    });
+    await failCalls(bulkhead, 1);
+    expect(bulkhead.getStats().circuitStatus).toBe("OPEN");
+  });
+
+  it("not a result of a call that was admitted before the circuit's last change", async () => {
+    const { bulkhead } = bulkheadWith({
+      failureThreshold: 2,
+      isolationDuration: 10,
+      successThreshold: 1,
+    });
+    const old = gate();
+    const calls = [1, 2, 3].map(() => bulkhead.execute(() => old.promise));
+    await failCalls(bulkhead, 2);
+    vi.advanceTimersByTime(10_000);
+    await passCalls(bulkhead, 1);
+    expect(bulkhead.getStats().circuitStatus).toBe("CLOSED");
+    old.fail(new Error("from before"));
+    await Promise.all(calls);
+    expect(bulkhead.getStats()).toMatchObject({ circuitStatus: "CLOSED", failedExecutions: 5 });
+  });
+
+  it("a share of failures over the window, once minimumCalls have ended", async () => {
+    const { bulkhead, changes } = bulkheadWith({
+      failureThreshold: 100,
+      failureRateThreshold: 50,
+      minimumCalls: 4,
+      windowSeconds: 10,
+    });
+    await failCalls(bulkhead, 1);
+    await passCalls(bulkhead, 1);
+    await failCalls(bulkhead, 1);
+    expect(bulkhead.getState()).toBe("healthy");
+    await passCalls(bulkhead, 2);
+    expect(bulkhead.getState()).toBe("healthy");
+    await failCalls(bulkhead, 1);
+    expect(changes).toEqual(["CLOSED → OPEN: 3 of 6 calls failed within 10 s"]);
+  });
+
+  it("no failure that has left the window", async () => {
+    const { bulkhead } = bulkheadWith({
+      failureThreshold: 100,
+      failureRateThreshold: 50,
+      minimumCalls: 2,
+      windowSeconds: 10,
+    });
+    await failCalls(bulkhead, 1);
+    vi.advanceTimersByTime(11_000);
+    await passCalls(bulkhead, 2);
+    await failCalls(bulkhead, 1);
+    expect(bulkhead.getState()).toBe("healthy");
+  });
+
+  it("no failure of the window from before the circuit closed", async () => {
+    const { bulkhead } = bulkheadWith({
+      failureThreshold: 100,
+      failureRateThreshold: 60,
+      minimumCalls: 2,
+      windowSeconds: 100,
+      isolationDuration: 1,
+      successThreshold: 1,
+    });
+    await failCalls(bulkhead, 2);
+    expect(bulkhead.getState()).toBe("isolated");
+    vi.advanceTimersByTime(1000);
+    await passCalls(bulkhead, 2);
+    await failCalls(bulkhead, 1);
+    expect(bulkhead.getState()).toBe("healthy");
+  });
+});
+
+describe("half-open (rule 6)", () => {
+  it("is reached when the isolation is over, without a timer", async () => {
+    const { bulkhead, changes } = bulkheadWith({ failureThreshold: 1, isolationDuration: 10 });
+    await failCalls(bulkhead, 1);
+    expect(vi.getTimerCount()).toBe(0);
+    vi.advanceTimersByTime(9_999);
+    expect(bulkhead.getState()).toBe("isolated");
+    vi.advanceTimersByTime(1);
+    expect(bulkhead.getState()).toBe("degraded");
+    expect(bulkhead.isHealthy()).toBe(true);
+    expect(changes.at(-1)).toBe("OPEN → HALF_OPEN: the isolation is over");
+  });
+
+  it("admits at most successThreshold probes, and closes on the last success", async () => {
+    const { bulkhead, changes } = await halfOpened({ successThreshold: 3 });
+    const probes = [gate(), gate(), gate()];
+    const calls = probes.map(({ promise }) => bulkhead.execute(() => promise));
+    await expect(bulkhead.execute(() => 4)).rejects.toMatchObject({
+      ...refusal,
+      retryAfterSeconds: 0,
+    });
+    for (const [n, probe] of probes.entries()) {
+      expect(bulkhead.getStats().circuitStatus).toBe("HALF_OPEN");
+      probe.open();
+      await calls[n];
+    }
+    expect(changes).toEqual(["HALF_OPEN → CLOSED: 3 of 3 probes succeeded"]);
+  });
+
+  it("counts each success: a probe's place is not given again after its verdict", async () => {
+    const { bulkhead } = await halfOpened({ successThreshold: 2 });
+    await passCalls(bulkhead, 1);
+    const last = gate();
+    const probe = bulkhead.execute(() => last.promise);
+    await expect(bulkhead.execute(() => 3)).rejects.toMatchObject(refusal);
+    last.open();
+    await probe;
+    expect(bulkhead.getState()).toBe("healthy");
+  });
+
+  it("opens again at the first failure, for a whole isolation", async () => {
+    const { bulkhead, changes } = await halfOpened({ successThreshold: 3 });
+    await passCalls(bulkhead, 2);
+    await failCalls(bulkhead, 1);
+    expect(changes).toEqual(["HALF_OPEN → OPEN: a probe failed"]);
+    vi.advanceTimersByTime(9_999);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    vi.advanceTimersByTime(1);
+    expect(bulkhead.getState()).toBe("degraded");
+  });
+
+  it("refuses waiting probes when another probe fails", async () => {
+    const { bulkhead } = await halfOpened({ successThreshold: 2, maxConcurrentCalls: 1 });
+    const probe = gate();
+    const running = bulkhead.execute(() => probe.promise);
+    const waiting = expect(bulkhead.execute(() => 2)).rejects.toMatchObject(refusal);
+    probe.fail(new Error("still down"));
+    await running;
+    await waiting;
+  });
+
+  it.each([
+    "abort while running",
+    "abort while waiting",
+    "timeout while waiting",
+    "isolation",
+    "full",
+  ])(
+    "gives the place of a probe that ended without a verdict (%s) to the next call",
+    async (end) => {
+      const { bulkhead } = await halfOpened({
+        successThreshold: 1,
+        maxConcurrentCalls: 1,
+        maxQueueSize: end === "full" ? 0 : 1,
+        reclaimAfterSeconds: null,
+      });
+      // A function from before holds the only permit, so that the probe has to wait.
+      const old = gate();
+      const other = new AbortController();
+      if (end !== "abort while running") {
+        bulkhead.breaker?.close();
+        const abandoned = bulkhead.run(() => old.promise, { signal: other.signal });
+        other.abort("gone");
+        await expect(abandoned).rejects.toBe("gone");
+        bulkhead.breaker?.open();
+        vi.advanceTimersByTime(10_000);
+      }
+      const controller = new AbortController();
+      const options = {
+        signal: controller.signal,
+        timeoutSeconds: end === "timeout while waiting" ? 1 : null,
+      };
+      const probe = bulkhead.run(() => old.promise, options).catch((error: unknown) => error);
+      if (end.startsWith("abort")) controller.abort("enough");
+      if (end.startsWith("timeout")) await vi.advanceTimersByTimeAsync(1000);
+      if (end === "isolation") {
+        bulkhead.isolate();
+        bulkhead.release();
+      }
+      await probe;
+      expect(bulkhead.getStats().circuitStatus).toBe("HALF_OPEN");
+      old.open();
+      await vi.advanceTimersByTimeAsync(0);
+      await passCalls(bulkhead, 1);
+      expect(bulkhead.getStats().circuitStatus).toBe("CLOSED");
+    },
+  );
+
+  it("is left at once with an isolationDuration of 0", async () => {
+    const { bulkhead } = bulkheadWith({
+      failureThreshold: 1,
+      isolationDuration: 0,
+      successThreshold: 1,
+    });
+    await failCalls(bulkhead, 1);
+    expect((await bulkhead.execute(() => "probe")).result).toBe("probe");
+    expect(bulkhead.getStats().circuitStatus).toBe("CLOSED");
+  });
+
+  it("takes an excused error for a success, as opossum does", async () => {
+    const { bulkhead } = await halfOpened({
+      successThreshold: 1,
+      errorFilter: (error) => error === "not found",
+    });
+    await bulkhead.execute(() => Promise.reject("not found"));
+    expect(bulkhead.getStats().circuitStatus).toBe("CLOSED");
+  });
+
+  it("opens on a probe that times out", async () => {
+    const { bulkhead } = await halfOpened({ timeoutSeconds: 1, reclaimAfterSeconds: 0 });
+    const probe = expect(bulkhead.execute(() => new Promise(() => {}))).rejects.toThrow(
+      "timed out",
+    );
+    await vi.advanceTimersByTimeAsync(1000);
+    await probe;
+    expect(bulkhead.getStats().circuitStatus).toBe("OPEN");
+  });
+});
+
+describe("the opossum breaker", () => {
+  it("is fired by every call, and its events and stats are true", async () => {
+    const { bulkhead } = bulkheadWith({
+      failureThreshold: 2,
+      isolationDuration: 10,
+      successThreshold: 2,
+      timeoutSeconds: 1,
+      reclaimAfterSeconds: 0,
+    });
+    const { breaker } = bulkhead;
+    if (breaker === undefined) throw new Error("no breaker");
+    const events: string[] = [];
+    for (const event of [
+      "fire",
+      "success",
+      "failure",
+      "timeout",
+      "reject",
+      "open",
+      "halfOpen",
+      "close",
+    ]) {
+      breaker.on(event as "fire", () => events.push(event));
+    }
+    const fired = vi.fn();
+    breaker.on("fire", fired);
+    await bulkhead.execute((a: number) => a, 1);
+    await failCalls(bulkhead, 1);
+    const timedOut = expect(bulkhead.execute(() => new Promise(() => {}))).rejects.toThrow();
+    await vi.advanceTimersByTimeAsync(1000);
+    await timedOut;
+    expect([breaker.opened, breaker.closed, breaker.halfOpen]).toEqual([true, false, false]);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    vi.advanceTimersByTime(10_000);
+    expect([breaker.opened, breaker.closed, breaker.halfOpen]).toEqual([false, false, true]);
+    await passCalls(bulkhead, 2);
+    expect([breaker.opened, breaker.closed, breaker.halfOpen]).toEqual([false, true, false]);
+    expect(events).toEqual([
+      ...["fire", "success"],
+      ...["fire", "failure"],
+      ...["fire", "timeout", "failure", "open"],
+      ...["fire", "reject"],
+      ...["halfOpen", "fire", "success", "fire", "success", "close"],
+    ]);
+    expect(fired.mock.calls[0]).toEqual([[1]]);
+    expect(breaker.name).toBe("api");
+    expect(breaker.toJSON().state).toMatchObject({ name: "api", closed: true, open: false });
+  });
+
+  it("counts in a rolling window, and keeps no latencies and no timers", async () => {
+    const { bulkhead } = bulkheadWith({ windowSeconds: 10, failureThreshold: 1000 });
+    await passCalls(bulkhead, 50);
+    await failCalls(bulkhead, 20);
+    expect(bulkhead.breaker?.stats).toMatchObject({ fires: 70, successes: 50, failures: 20 });
+    const kept = bulkhead.breaker?.status.window as unknown as Array<{ latencyTimes: number[] }>;
+    expect(kept.map(({ latencyTimes }) => latencyTimes.length)).toEqual(Array(10).fill(0));
+    vi.advanceTimersByTime(5000);
+    await passCalls(bulkhead, 1);
+    vi.advanceTimersByTime(5000);
+    expect(bulkhead.breaker?.stats).toMatchObject({ fires: 1, successes: 1, failures: 0 });
+    vi.advanceTimersByTime(1_000_000);
+    expect(bulkhead.breaker?.stats).toMatchObject({ fires: 0 });
+  });
+
+  it("is moved by hand with open and close", async () => {
+    const { bulkhead, changes } = bulkheadWith({ isolationDuration: 10 });
+    bulkhead.breaker?.open();
+    bulkhead.breaker?.open();
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject({
+      ...refusal,
+      retryAfterSeconds: 10,
+    });
+    bulkhead.breaker?.close();
+    bulkhead.breaker?.close();
+    expect((await bulkhead.execute(() => 1)).result).toBe(1);
+    expect(changes).toEqual(["CLOSED → OPEN: opened by hand", "OPEN → CLOSED: closed by hand"]);
+  });
+
+  it("lets everything through while it is disabled, and counts nothing towards opening", async () => {
+    const { bulkhead } = bulkheadWith({ failureThreshold: 1 });
+    bulkhead.breaker?.disable();
+    await failCalls(bulkhead, 3);
+    expect((await bulkhead.execute(() => "through")).result).toBe("through");
+    bulkhead.breaker?.enable();
+    expect(bulkhead.getState()).toBe("healthy");
+    await failCalls(bulkhead, 1);
+    expect(bulkhead.getState()).toBe("isolated");
+  });
+
+  it("lets calls through when its user shut it down", async () => {
+    const { bulkhead } = bulkheadWith({});
+    bulkhead.breaker?.shutdown();
+    expect((await bulkhead.execute(() => 1)).result).toBe(1);
+    expect((await bulkhead.execute(() => Promise.reject(new Error("x")))).success).toBe(false);
+    expect(bulkhead.getStats().activeTasks).toBe(0);
+  });
+
+  it("takes no calls of its own", async () => {
+    const { bulkhead } = bulkheadWith({});
+    await expect(bulkhead.breaker?.fire()).rejects.toThrow(
+      "call the bulkhead's execute() or run()",
+    );
+  });
+
+  it("owns no timers, however many there are and whatever state they are in", async () => {
+    const bulkheads = Array.from({ length: 1000 }, (_, n) => new Bulkhead({ name: `b${n}` }));
+    for (const bulkhead of bulkheads) await bulkhead.execute(async () => 1);
+    for (const bulkhead of bulkheads.slice(0, 500)) bulkhead.breaker?.open();
+    expect(vi.getTimerCount()).toBe(0);
+  });
+});
