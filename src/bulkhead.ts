@@ -85,7 +85,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   /**
    * The opossum breaker that every call goes through; `undefined` when the circuit is switched off.
    * Its events and `stats` are true. Its `open()` and `close()` move the circuit by hand. It takes no
-   * calls of its own: `fire` rejects.
+   * calls of its own (`fire` rejects), and what its `fallback` returns reaches nobody.
    */
   get breaker(): CircuitBreaker | undefined {
     return this.#guard.breaker;

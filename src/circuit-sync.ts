@@ -192,6 +192,8 @@ export class CircuitSync {
   #won(record: CircuitRecord): void {
     this.#known = record;
     if (record.state === "HALF_OPEN") this.#circuit.claimed(remainingMs(record.probeUntil, record));
+    else if (record.state === "OPEN")
+      this.#circuit.isolatedFor(remainingMs(record.openUntil, record));
   }
 
   /** Takes over a record, unless it is old or this process has something newer to say. */

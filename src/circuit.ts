@@ -44,7 +44,7 @@ type Prober = "ours" | "claiming" | "elsewhere";
 
 type State =
   | { readonly status: "CLOSED"; failures: number }
-  | { readonly status: "OPEN"; readonly until: number }
+  | { readonly status: "OPEN"; until: number }
   | {
       readonly status: "HALF_OPEN";
       prober: Prober;
@@ -204,6 +204,11 @@ export class Circuit extends BreakerBase {
     if (state.status !== "HALF_OPEN" || state.prober !== "claiming") return;
     state.prober = "ours";
     state.until = now() + leaseMs;
+  }
+
+  /** The storage took this process's opening, and counts the isolation by its own clock. */
+  isolatedFor(isolationMs: number): void {
+    if (this.#state.status === "OPEN") this.#state.until = now() + isolationMs;
   }
 
   openedElsewhere(isolationMs: number, reason: string): void {
@@ -372,7 +377,7 @@ export class Circuit extends BreakerBase {
 
   /** The state, moved on when its time has come. */
   #current(): State {
-    if (this.#state.status === "OPEN" && now() >= this.#state.until) {
+    if (this.#state.status === "OPEN" && isOver(this.#state.until)) {
       this.#become(this.#halfOpened(), "the isolation is over", "clock");
     }
     return this.#state;
@@ -402,6 +407,14 @@ export class Circuit extends BreakerBase {
     else if (state.status === "OPEN") this.emit("open");
     else this.emit("halfOpen", this.options.resetTimeout);
   }
+}
+
+/**
+ * A Node timer can fire up to a millisecond early by the monotonic clock: whoever sleeps for the whole
+ * isolation must find it over.
+ */
+function isOver(until: number): boolean {
+  return until - now() < 1;
 }
 
 function halfOpen(prober: Prober, until: number, places: number): State {

@@ -201,7 +201,7 @@ const OPTIONS_RULES: { readonly [Field in keyof BulkheadOptions]-?: Rule } = {
 const RUN_RULES: { readonly [Field in keyof RunOptions]-?: Rule } = {
   signal: {
     words: "an AbortSignal",
-    hasType: (value) => value instanceof AbortSignal,
+    hasType: isSignal,
     inRange: () => true,
   },
   timeoutSeconds: RULES.timeoutSeconds,
@@ -226,6 +226,17 @@ export function checkRunOptions(options: RunOptions): RunOptions {
 export function checkShutdownOptions(options: ShutdownOptions): ShutdownOptions {
   checkFields("options", options, SHUTDOWN_RULES);
   return options;
+}
+
+/** By its shape: test environments and polyfills have classes of their own. */
+function isSignal(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  const { aborted, addEventListener, removeEventListener } = value as Partial<AbortSignal>;
+  return (
+    typeof aborted === "boolean" &&
+    typeof addEventListener === "function" &&
+    typeof removeEventListener === "function"
+  );
 }
 
 function isStorage(value: unknown): boolean {
