@@ -23,6 +23,8 @@ export default defineConfig({
           globalSetup: ["test/package/pack.setup.mjs"],
           testTimeout: 120_000,
           hookTimeout: 120_000,
+          // After the unit tests, not beside them: it keeps the processor busy.
+          sequence: { groupOrder: 1 },
         },
       },
     ],

@@ -1,0 +1,62 @@
+import { execFile } from "node:child_process";
+import { copyFile, mkdir, mkdtemp, readdir, realpath, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+
+const repository = join(import.meta.dirname, "..");
+
+/** Calls `body` with the path of a new directory, outside the repository, that is gone afterwards. */
+export async function withTemporaryDirectory(body) {
+  const directory = await createTemporaryDirectory();
+  try {
+    return await body(directory);
+  } finally {
+    await removeDirectory(directory);
+  }
+}
+
+export async function createTemporaryDirectory() {
+  return realpath(await mkdtemp(join(tmpdir(), "bulkman-package-")));
+}
+
+export function removeDirectory(directory) {
+  return rm(directory, { recursive: true, force: true });
+}
+
+/** Builds and packs the library into a new directory; resolves to the path of the tarball. */
+export async function packLibrary(directory) {
+  await mkdir(directory);
+  for (const name of await readdir(repository)) {
+    if (/^(package\.json|[A-Z]+\.md|LICENSE)$/.test(name)) {
+      await copyFile(join(repository, name), join(directory, name));
+    }
+  }
+  const tsup = join(repository, "node_modules/tsup/dist/cli-default.js");
+  await run(process.execPath, [tsup, "--out-dir", join(directory, "dist")], { cwd: repository });
+  await run("npm", ["pack", "--silent"], { cwd: directory });
+  const tarball = (await readdir(directory)).find((name) => name.endsWith(".tgz"));
+  return join(directory, tarball);
+}
+
+/**
+ * Installs a tarball into a new, empty project, as a stranger would.
+ * @param {string[]} npm the program that installs, with its first arguments
+ */
+export async function createProject(directory, tarball, npm = ["npm"]) {
+  await mkdir(directory);
+  await writeFile(join(directory, "package.json"), JSON.stringify({ private: true }));
+  const [program, ...first] = npm;
+  const flags = ["--prefer-offline", "--no-audit", "--no-fund"];
+  await run(program, [...first, "install", ...flags, tarball], { cwd: directory });
+}
+
+/** Runs a program to its end and resolves to its output; rejects with the output when it fails. */
+export async function run(program, args, options) {
+  try {
+    const { stdout } = await promisify(execFile)(program, args, options);
+    return stdout;
+  } catch (error) {
+    throw new Error([error.message, error.stdout, error.stderr].join("\n").trim());
+  }
+}
