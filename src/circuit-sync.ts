@@ -5,6 +5,8 @@ import type { CircuitChange, CircuitRecord, CircuitStorage } from "./storage/sto
 
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 30_000;
+/** Each write can be refused because of another process; a storage that goes on refusing is at fault. */
+const MAX_WRITES = 10;
 
 export interface CircuitSyncHooks {
   /** A trouble with the storage began. Not told again until the storage has answered in between. */
@@ -138,7 +140,10 @@ export class CircuitSync {
   async #carryOut(question: () => Promise<void>): Promise<void> {
     try {
       await question();
-      while (this.#hasMore()) await this.#write();
+      for (let writes = 0; this.#hasMore(); writes++) {
+        if (writes === MAX_WRITES) throw new Error("The circuit storage does not take a change");
+        await this.#write();
+      }
     } catch (error) {
       if (this.#circuit.isClaiming) this.#circuit.claimed(Number.POSITIVE_INFINITY);
       this.#trouble(error);
@@ -170,9 +175,12 @@ export class CircuitSync {
       this.#storage.change(this.#config.name, change),
     );
     this.#answered();
+    if (!changed) {
+      this.#adopt(record);
+      return;
+    }
     if (this.#unwritten === offered) this.#unwritten = undefined;
-    if (!changed) this.#adopt(record);
-    else this.#won(record);
+    this.#won(record);
   }
 
   #change(known: CircuitRecord, offered: CircuitTransition | undefined): CircuitChange | undefined {
@@ -206,16 +214,19 @@ export class CircuitSync {
 
   #adopt(record: CircuitRecord): void {
     this.#known = record;
+    const leaseMs = remainingMs(record.probeUntil, record);
+    if (record.probeOwner === this.#owner && leaseMs > 0) {
+      // What this process did under its lease is still to be written, whatever delayed that.
+      this.#circuit.claimed(leaseMs);
+      if (this.#unwritten !== undefined || this.#circuit.circuitStatus !== "CLOSED") return;
+    }
     this.#unwritten = undefined;
     if (record.state === "CLOSED") {
       this.#circuit.closedElsewhere("closed by another process");
     } else if (record.state === "OPEN") {
       const isolationMs = remainingMs(record.openUntil, record);
       this.#circuit.openedElsewhere(isolationMs, "opened by another process");
-    } else if (record.probeOwner === this.#owner) {
-      this.#circuit.claimed(remainingMs(record.probeUntil, record));
     } else {
-      const leaseMs = remainingMs(record.probeUntil, record);
       this.#circuit.probedElsewhere(leaseMs, "another process probes");
     }
   }

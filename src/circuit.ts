@@ -201,7 +201,7 @@ export class Circuit extends BreakerBase {
   /** The storage gave the lease that `onClaim` asked for; `Infinity` when it could not be reached. */
   claimed(leaseMs: number): void {
     const state = this.#state;
-    if (state.status !== "HALF_OPEN" || state.prober !== "claiming") return;
+    if (state.status !== "HALF_OPEN" || state.prober === "elsewhere") return;
     state.prober = "ours";
     state.until = now() + leaseMs;
   }
