@@ -251,7 +251,15 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     this.#ledger.succeeded();
     if (this.listenerCount("success") > 0) this.#tell("success", call.times(time));
     this.#guard.succeeded(call, result, time);
-    call.caller.resolve({ success: true, result, error: null, ...this.#report(call, time) });
+    call.caller.resolve({
+      success: true,
+      result,
+      error: null,
+      executionTime: call.executionTime(time),
+      queuedTime: call.queuedTime,
+      bulkheadName: this.name,
+      executionId: call.id,
+    });
   }
 
   #fail(call: Call, thrown: unknown, time: number): void {
@@ -259,11 +267,15 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     this.#ledger.failed();
     if (this.listenerCount("failure") > 0) this.#tell("failure", { ...call.times(time), error });
     this.#guard.failed(call, thrown, time);
-    call.caller.resolve({ success: false, result: null, error, ...this.#report(call, time) });
-  }
-
-  #report(call: Call, time: number) {
-    return { ...call.times(time), bulkheadName: this.name };
+    call.caller.resolve({
+      success: false,
+      result: null,
+      error,
+      executionTime: call.executionTime(time),
+      queuedTime: call.queuedTime,
+      bulkheadName: this.name,
+      executionId: call.id,
+    });
   }
 
   // When a call ends before its function has settled

@@ -77,6 +77,7 @@ export class Call extends ListNode<Call> implements CircuitCall {
   phase: Phase = "waiting";
   startedAt = 0;
   verdict: Verdict | undefined = undefined;
+  fired: Promise<unknown> | undefined = undefined;
   /** The end of the call's time, and then of its function's right to the permit. */
   deadline: Deadline<Call> | undefined = undefined;
   /** The permit, from the start on. */
@@ -111,12 +112,22 @@ export class Call extends ListNode<Call> implements CircuitCall {
     }
   }
 
-  /** Id and times in seconds of a call that ends at `time`. */
+  /** Seconds that the function has run at `time`. */
+  executionTime(time: number): number {
+    return (time - this.startedAt) / 1000;
+  }
+
+  /** Seconds that the call waited before it started. */
+  get queuedTime(): number {
+    return (this.startedAt - this.caller.enteredAt) / 1000;
+  }
+
+  /** What events tell of a call that ends at `time`. */
   times(time: number) {
     return {
       executionId: this.id,
-      executionTime: (time - this.startedAt) / 1000,
-      queuedTime: (this.startedAt - this.caller.enteredAt) / 1000,
+      executionTime: this.executionTime(time),
+      queuedTime: this.queuedTime,
     };
   }
 

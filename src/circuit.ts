@@ -14,6 +14,8 @@ export interface CircuitCall {
   readonly startedAt: number;
   /** What opossum waits for in the place of a promise. */
   verdict: Verdict | undefined;
+  /** What opossum's `fire` returned. */
+  fired: Promise<unknown> | undefined;
   /** Runs the function. Must not throw; the result is reported after it has returned. */
   invoke(): void;
 }
@@ -102,6 +104,7 @@ export class Circuit extends BreakerBase {
     this.#window = window;
     this.#rate = config.failureRateThreshold === null ? undefined : new FailureRate(window);
     this.#hooks = hooks;
+    this.semaphore = NO_SEMAPHORE;
     // The last of opossum's own listeners of these two starts the timer that would end the isolation,
     // and closes a half-open circuit on its first success.
     for (const event of ["open", "success"]) {
@@ -268,8 +271,7 @@ export class Circuit extends BreakerBase {
     this.#window.advance(call.startedAt);
     const outer = this.#firing;
     this.#firing = call;
-    // Failures reach the caller by the bulkhead; this promise is only opossum's.
-    this.fire(...call.args).catch(ignore);
+    call.fired = this.fire(...call.args);
     this.#firing = outer;
   }
 
@@ -299,6 +301,8 @@ export class Circuit extends BreakerBase {
     const outer = this.#beginJudging(time);
     if (timedOut) this.emit("timeout", error, time - call.startedAt, call.args);
     this.#excused = excused;
+    // The caller hears of the failure from the bulkhead; this promise is only opossum's.
+    call.fired?.catch(ignore);
     call.verdict?.fail(error);
     this.#judging = outer;
     if (!this.#counts(call, time)) return;
@@ -408,6 +412,13 @@ export class Circuit extends BreakerBase {
     else this.emit("halfOpen", this.options.resetTimeout);
   }
 }
+
+/** The permits are p-limit's. opossum's own semaphore, without a limit, makes a promise for each call. */
+const NO_SEMAPHORE = {
+  test: () => true,
+  release: ignore,
+  count: Number.MAX_SAFE_INTEGER,
+};
 
 /**
  * A Node timer can fire up to a millisecond early by the monotonic clock: whoever sleeps for the whole

@@ -11,6 +11,9 @@ export class Deadline<T> extends ListNode<Deadline<T>> {
   }
 }
 
+/** Empty lists that are kept for the next deadline of their delay. */
+const KEPT_LISTS = 4;
+
 /**
  * Many deadlines on one timer. Deadlines of the same delay fall due in the order in which they were
  * set, so each delay has a list that is sorted by itself, and setting and clearing are O(1). Without
@@ -18,6 +21,7 @@ export class Deadline<T> extends ListNode<Deadline<T>> {
  */
 export class Deadlines<T> {
   readonly #onDue: (owner: T) => void;
+  readonly #onTimer = () => this.#fire();
   readonly #lists = new Map<number, LinkedList<Deadline<T>>>();
   #timer: NodeJS.Timeout | undefined = undefined;
   #timerAt = Number.POSITIVE_INFINITY;
@@ -69,7 +73,7 @@ export class Deadlines<T> {
     this.#timerAt = at;
     // A timer counts whole milliseconds and may fire a fraction early by the monotonic clock.
     const delay = Math.min(Math.max(Math.ceil(at - now()), 1), MAX_TIMER_MS);
-    this.#timer = setTimeout(() => this.#fire(), delay);
+    this.#timer = setTimeout(this.#onTimer, delay);
     if (!this.#holdsProcess) this.#timer.unref();
   }
 
@@ -77,7 +81,7 @@ export class Deadlines<T> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#timerAt = Number.POSITIVE_INFINITY;
-    this.#lists.clear();
+    if (this.#lists.size > KEPT_LISTS) this.#lists.clear();
   }
 
   #fire(): void {

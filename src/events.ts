@@ -107,15 +107,22 @@ export type Tell = <E extends keyof BulkheadEvents>(
 export function announce(emitter: EventEmitter, event: string | symbol, args: unknown[]): boolean {
   const listeners = emitter.rawListeners(event);
   for (const listener of listeners) {
-    const report = (error: unknown) => warnOnce(listener, `listener of "${String(event)}"`, error);
     try {
       const returned: unknown = Reflect.apply(listener, emitter, args);
-      if (returned instanceof Promise) returned.catch(report);
+      if (returned instanceof Promise) reportRejection(returned, listener, event);
     } catch (error) {
-      report(error);
+      warnOnce(listener, listenerOf(event), error);
     }
   }
   return listeners.length > 0;
+}
+
+function reportRejection(promise: Promise<unknown>, listener: object, event: string | symbol) {
+  promise.catch((error: unknown) => warnOnce(listener, listenerOf(event), error));
+}
+
+function listenerOf(event: string | symbol): string {
+  return `listener of "${String(event)}"`;
 }
 
 const warnedOf = new WeakSet<object>();

@@ -18,6 +18,7 @@ declare class Breaker extends EventEmitter {
   get status(): OpossumBreaker.Status;
   get stats(): OpossumBreaker.Stats;
   readonly options: OpossumBreaker.Options<unknown[]>;
+  semaphore: { test(): boolean; release(): void; readonly count: number };
   fire(...args: unknown[]): Promise<unknown>;
   open(): void;
   close(): void;

@@ -3,10 +3,15 @@ import type { AnyFunction } from "./call.js";
 import { notAFunction } from "./refusals.js";
 
 /** What {@link withBulkhead} returns: wraps a function, or decorates a method. */
-export type BulkheadWrapper = <This, A extends unknown[], R>(
-  fn: (this: This, ...args: A) => R,
-  context?: ClassMethodDecoratorContext<This>,
-) => (this: This, ...args: A) => Promise<Awaited<R>>;
+export interface BulkheadWrapper {
+  <This, A extends unknown[], R>(
+    fn: (this: This, ...args: A) => R,
+  ): (this: This, ...args: A) => Promise<Awaited<R>>;
+  <This, A extends unknown[], R>(
+    method: (this: This, ...args: A) => R,
+    context: ClassMethodDecoratorContext<This>,
+  ): (this: This, ...args: A) => Promise<Awaited<R>>;
+}
 
 /**
  * Makes functions that run in the bulkhead: with the same parameters and `this`, resolving with the
