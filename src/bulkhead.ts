@@ -12,10 +12,10 @@ import { now } from "./clock.js";
 import {
   type BulkheadConfig,
   type BulkheadOptions,
-  checkOptions,
-  checkRunOptions,
-  checkShutdownOptions,
   type ResolvedBulkheadConfig,
+  readOptions,
+  readRunOptions,
+  readShutdownOptions,
   resolveConfig,
   type ShutdownOptions,
 } from "./config.js";
@@ -67,7 +67,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   constructor(config: BulkheadConfig, options: BulkheadOptions = {}) {
     super();
     this.config = resolveConfig(config);
-    const { circuitStorage } = checkOptions(options);
+    const { circuitStorage } = readOptions(options);
     this.#lanes = new Lanes(this.config.maxConcurrentCalls);
     this.#line = new WaitLine(this.config.maxQueueSize);
     this.#guard = new Guard(this.config, circuitStorage, {
@@ -129,13 +129,14 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     task: (context: ExecutionContext) => R,
     options: RunOptions = {},
   ): Promise<ExecutionResult<Awaited<R>>> {
+    let read: RunOptions;
     try {
       if (typeof task !== "function") throw notAFunction("task", task);
-      checkRunOptions(options);
+      read = readRunOptions(options);
     } catch (error) {
       return Promise.reject(error);
     }
-    const { signal, timeoutSeconds = this.config.timeoutSeconds } = options;
+    const { signal, timeoutSeconds = this.config.timeoutSeconds } = read;
     return this.#admit(
       [],
       timeoutSeconds,
@@ -284,7 +285,6 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     const { phase } = call;
     if (phase !== "waiting" && phase !== "running") return;
     const error = timeoutError(this.name, call.caller.enteredAt, phase);
-    this.#tell("timeout", { executionId: call.id, phase });
     if (phase === "waiting") this.#dismiss(call, "timeout", error);
     else this.#abandon(call, error, true);
   }
@@ -300,6 +300,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     this.#leaveCaller(call, "over");
     this.#guard.forgo(call.generation);
     this.#ledger.refused(reason);
+    if (reason === "timeout") this.#tell("timeout", { executionId: call.id, phase: "waiting" });
     if (this.listenerCount("rejected") > 0) this.#tell("rejected", { reason, error });
     call.caller.reject(error);
     this.#afterLeaving();
@@ -321,6 +322,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     if (reclaimAfterSeconds) {
       call.deadline = this.#reclaims.set(call, time, reclaimAfterSeconds * 1000);
     }
+    if (timedOut) this.#tell("timeout", { executionId: call.id, phase: "running" });
     if (this.listenerCount("failure") > 0) this.#tell("failure", { ...call.times(time), error });
     this.#tell("abandoned", { executionId: call.id });
     if (timedOut) this.#guard.timedOut(call, error, time);
@@ -419,7 +421,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
    * @throws {TypeError | RangeError} for a wrong option
    */
   async shutdown(options: ShutdownOptions = {}): Promise<void> {
-    const { drainSeconds } = checkShutdownOptions(options);
+    const { drainSeconds } = readShutdownOptions(options);
     this.#isClosed = true;
     this.#guard.stopHealthCheck();
     if (drainSeconds !== undefined) {

@@ -79,8 +79,12 @@ export class CircuitSync {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    this.#unsubscribe();
     clearTimeout(this.#retryTimer);
+    try {
+      this.#unsubscribe();
+    } catch {
+      // A storage at fault must not keep a bulkhead from being shut down.
+    }
     await this.#work;
     const known = this.#known;
     if (known?.state !== "HALF_OPEN" || known.probeOwner !== this.#owner) return;

@@ -1,6 +1,6 @@
-import { inspect } from "node:util";
 import type { RunOptions } from "./call.js";
 import { MAX_TIMER_MS } from "./clock.js";
+import { inspectSafely } from "./errors.js";
 import type { CircuitStorage } from "./storage/storage.js";
 
 /** What a health check is given. */
@@ -169,8 +169,8 @@ const RULES: { readonly [Field in keyof BulkheadConfig]-?: Rule } = {
  * @throws {TypeError} for a wrong or missing type and for an unknown field
  * @throws {RangeError} for a value out of range
  */
-export function resolveConfig(config: BulkheadConfig): ResolvedBulkheadConfig {
-  checkFields("config", config, RULES);
+export function resolveConfig(given: BulkheadConfig): ResolvedBulkheadConfig {
+  const config = readFields("config", given, RULES);
   check("name", config.name, RULES.name);
   return Object.freeze({
     name: config.name,
@@ -211,21 +211,18 @@ const SHUTDOWN_RULES: { readonly [Field in keyof ShutdownOptions]-?: Rule } = {
 };
 
 /** @throws {TypeError} for a wrong type or an unknown field */
-export function checkOptions(options: BulkheadOptions): BulkheadOptions {
-  checkFields("options", options, OPTIONS_RULES);
-  return options;
+export function readOptions(options: BulkheadOptions): BulkheadOptions {
+  return readFields("options", options, OPTIONS_RULES);
 }
 
 /** @throws {TypeError | RangeError} for a wrong value or an unknown field */
-export function checkRunOptions(options: RunOptions): RunOptions {
-  checkFields("options", options, RUN_RULES);
-  return options;
+export function readRunOptions(options: RunOptions): RunOptions {
+  return readFields("options", options, RUN_RULES);
 }
 
 /** @throws {TypeError | RangeError} for a wrong value or an unknown field */
-export function checkShutdownOptions(options: ShutdownOptions): ShutdownOptions {
-  checkFields("options", options, SHUTDOWN_RULES);
-  return options;
+export function readShutdownOptions(options: ShutdownOptions): ShutdownOptions {
+  return readFields("options", options, SHUTDOWN_RULES);
 }
 
 /** By its shape: test environments and polyfills have classes of their own. */
@@ -252,24 +249,34 @@ const STORAGE_METHODS: ReadonlyArray<keyof CircuitStorage> = [
   "close",
 ];
 
-/** Checks that `given` is an object with none but the fields of `rules`, and each of those by its rule. */
-export function checkFields(
+/**
+ * Reads the fields of `rules` from `given`, each once, and checks them.
+ * @throws {TypeError} for something that is not an object, an unknown field, or a wrong type
+ * @throws {RangeError} for a value out of range
+ */
+export function readFields<T extends object>(
   what: string,
-  given: object,
-  rules: { readonly [field: string]: Rule },
-): void {
+  given: T,
+  rules: { readonly [Field in keyof T]-?: Rule },
+): T {
   if (typeof given !== "object" || given === null || Array.isArray(given)) {
     throw new TypeError(`${what} must be an object; got ${show(given)}`);
   }
-  for (const [field, value] of Object.entries(given)) {
-    const rule = Object.hasOwn(rules, field) ? rules[field] : undefined;
-    if (rule === undefined) {
-      throw new TypeError(
-        `${what} has no field "${field}"; did you mean "${nearest(field, Object.keys(rules))}"?`,
-      );
-    }
-    if (value !== undefined) check(field, value, rule);
+  for (const field of Object.keys(given)) {
+    if (Object.hasOwn(rules, field)) continue;
+    const names = Object.keys(rules);
+    throw new TypeError(
+      `${what} has no field "${field}"; did you mean "${nearest(field, names)}"?`,
+    );
   }
+  const read: Partial<T> = {};
+  for (const field of Object.keys(rules) as Array<keyof T & string>) {
+    const value = given[field];
+    if (value === undefined) continue;
+    check(field, value, rules[field]);
+    read[field] = value;
+  }
+  return read as T;
 }
 
 function check(field: string, value: unknown, rule: Rule): void {
@@ -302,26 +309,19 @@ function orNull(rule: Rule): Rule {
 
 /** A given value for an error message, cut to a readable length. */
 export function show(value: unknown): string {
-  const text = inspect(value, {
-    depth: 0,
-    maxStringLength: 100,
-    breakLength: Number.POSITIVE_INFINITY,
-  });
+  const text = inspectSafely(value);
   return text.length <= 120 ? text : `${text.slice(0, 120)}…`;
 }
 
+/** The name that was meant, most likely: one that contains the given one, else the fewest edits away. */
 function nearest(given: string, names: readonly string[]): string {
   const plain = (name: string) => name.replaceAll("_", "").toLowerCase();
-  let best = "";
-  let bestDistance = Number.POSITIVE_INFINITY;
-  for (const name of names) {
-    const distance = editDistance(plain(given.slice(0, 64)), plain(name));
-    if (distance < bestDistance) {
-      best = name;
-      bestDistance = distance;
-    }
-  }
-  return best;
+  const wanted = plain(given.slice(0, 64));
+  const distance = (name: string) => {
+    const edits = editDistance(wanted, plain(name));
+    return wanted !== "" && plain(name).includes(wanted) ? edits / 100 : edits;
+  };
+  return names.reduce((best, name) => (distance(name) < distance(best) ? name : best));
 }
 
 /** Levenshtein's distance: how many single letters to insert, delete or replace. */

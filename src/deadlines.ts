@@ -5,6 +5,7 @@ import { LinkedList, ListNode } from "./linked-list.js";
 export class Deadline<T> extends ListNode<Deadline<T>> {
   constructor(
     readonly at: number,
+    readonly delayMs: number,
     readonly owner: T,
   ) {
     super();
@@ -45,7 +46,7 @@ export class Deadlines<T> {
       this.#lists.set(delayMs, list);
     }
     const at = from + delayMs;
-    const deadline = new Deadline(at, owner);
+    const deadline = new Deadline(at, delayMs, owner);
     list.push(deadline);
     this.#size++;
     if (at < this.#timerAt) this.#arm(at);
@@ -56,6 +57,7 @@ export class Deadlines<T> {
   clear(deadline: Deadline<T>): void {
     if (deadline.list === undefined) return;
     deadline.list.remove(deadline);
+    this.#dropEmpty(deadline.delayMs);
     this.#size--;
     if (this.#size === 0) this.#disarm();
   }
@@ -81,7 +83,12 @@ export class Deadlines<T> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#timerAt = Number.POSITIVE_INFINITY;
-    if (this.#lists.size > KEPT_LISTS) this.#lists.clear();
+  }
+
+  #dropEmpty(delayMs: number): void {
+    if (this.#lists.size > KEPT_LISTS && this.#lists.get(delayMs)?.size === 0) {
+      this.#lists.delete(delayMs);
+    }
   }
 
   #fire(): void {
@@ -94,7 +101,7 @@ export class Deadlines<T> {
         this.#size--;
         this.#onDue(first.owner);
       }
-      if (list.first === undefined) this.#lists.delete(delay);
+      if (list.first === undefined) this.#dropEmpty(delay);
       else earliest = Math.min(earliest, list.first.at);
     }
     if (this.#size === 0) this.#disarm();

@@ -40,7 +40,7 @@ export class BulkheadError extends Error {
 /** The bulkhead was isolated by hand with `isolate()`; calls are refused until `release()`. */
 export class BulkheadIsolationError extends BulkheadError {
   constructor(message: string, options: BulkheadErrorOptions = {}) {
-    super(message, { code: "ERR_BULKHEAD_ISOLATION", ...options });
+    super(message, { ...options, code: options.code ?? "ERR_BULKHEAD_ISOLATION" });
   }
 
   static {
@@ -51,7 +51,7 @@ export class BulkheadIsolationError extends BulkheadError {
 /** The call's `timeoutSeconds` passed, while it waited for a permit or while its function ran. */
 export class BulkheadTimeoutError extends BulkheadError {
   constructor(message: string, options: BulkheadErrorOptions = {}) {
-    super(message, { code: "ERR_BULKHEAD_TIMEOUT", ...options });
+    super(message, { ...options, code: options.code ?? "ERR_BULKHEAD_TIMEOUT" });
   }
 
   static {
@@ -62,7 +62,7 @@ export class BulkheadTimeoutError extends BulkheadError {
 /** Every permit is taken and every place in the waiting line too. */
 export class BulkheadFullError extends BulkheadError {
   constructor(message: string, options: BulkheadErrorOptions = {}) {
-    super(message, { code: "ERR_BULKHEAD_FULL", ...options });
+    super(message, { ...options, code: options.code ?? "ERR_BULKHEAD_FULL" });
   }
 
   static {
@@ -78,11 +78,9 @@ export class BulkheadCircuitOpenError extends BulkheadError {
    */
   readonly retryAfterSeconds: number;
 
-  constructor(
-    message: string,
-    { retryAfterSeconds = 0, ...options }: BulkheadCircuitOpenErrorOptions = {},
-  ) {
-    super(message, { code: "ERR_BULKHEAD_CIRCUIT_OPEN", ...options });
+  constructor(message: string, options: BulkheadCircuitOpenErrorOptions = {}) {
+    const { retryAfterSeconds = 0, ...others } = options;
+    super(message, { ...others, code: options.code ?? "ERR_BULKHEAD_CIRCUIT_OPEN" });
     this.retryAfterSeconds = retryAfterSeconds;
   }
 
@@ -94,7 +92,7 @@ export class BulkheadCircuitOpenError extends BulkheadError {
 /** The bulkhead was shut down before the call could start, or while it was being drained. */
 export class BulkheadShutdownError extends BulkheadError {
   constructor(message: string, options: BulkheadErrorOptions = {}) {
-    super(message, { code: "ERR_BULKHEAD_SHUTDOWN", ...options });
+    super(message, { ...options, code: options.code ?? "ERR_BULKHEAD_SHUTDOWN" });
   }
 
   static {
@@ -104,7 +102,7 @@ export class BulkheadShutdownError extends BulkheadError {
 
 /** Wraps what a protected function threw, unless it is a {@link BulkheadError} already. */
 export function toBulkheadError(thrown: unknown, bulkheadName: string): BulkheadError {
-  if (thrown instanceof BulkheadError) return thrown;
+  if (isInstance(thrown, BulkheadError)) return thrown;
   return new BulkheadError(`Execution failed: ${describeThrown(thrown)}`, {
     bulkheadName,
     cause: thrown,
@@ -113,11 +111,33 @@ export function toBulkheadError(thrown: unknown, bulkheadName: string): Bulkhead
 
 /** A thrown value in words. Whatever was thrown, this does not throw. */
 export function describeThrown(thrown: unknown): string {
+  if (typeof thrown === "string") return thrown;
   try {
     if (thrown instanceof Error && thrown.message !== "") return String(thrown.message);
-    if (typeof thrown === "string") return thrown;
-    return inspect(thrown, { depth: 0, breakLength: Number.POSITIVE_INFINITY });
   } catch {
-    return `a ${typeof thrown} that cannot be printed`;
+    // A getter or a Proxy stands in the way.
+  }
+  return inspectSafely(thrown);
+}
+
+/** A value in words, also when it resists. */
+export function inspectSafely(value: unknown): string {
+  try {
+    return inspect(value, {
+      depth: 0,
+      maxStringLength: 1000,
+      breakLength: Number.POSITIVE_INFINITY,
+    });
+  } catch {
+    return `a value of type ${typeof value} that cannot be printed`;
+  }
+}
+
+/** `instanceof`, also for a Proxy that does not tell its prototype. */
+function isInstance<T>(value: unknown, type: abstract new (...args: never) => T): value is T {
+  try {
+    return value instanceof type;
+  } catch {
+    return false;
   }
 }

@@ -14,6 +14,7 @@ export class HealthCheck {
   readonly #options: HealthCheckOptions;
   readonly #timer: NodeJS.Timeout;
   #running: AbortController | undefined = undefined;
+  #timeout: NodeJS.Timeout | undefined = undefined;
 
   constructor(options: HealthCheckOptions) {
     this.#options = options;
@@ -26,6 +27,7 @@ export class HealthCheck {
   /** No check starts after this, and the verdict of a running one is not told any more. */
   stop(): void {
     clearInterval(this.#timer);
+    clearTimeout(this.#timeout);
     this.#running?.abort();
   }
 
@@ -40,15 +42,13 @@ export class HealthCheck {
       isTold = true;
       onVerdict(healthy, error);
     };
-    const timer =
-      timeoutMs === null
-        ? undefined
-        : setTimeout(() => {
-            const error = new Error(`The health check took longer than ${timeoutMs / 1000} s`);
-            tell(false, error);
-            controller.abort(error);
-          }, timeoutMs);
-    timer?.unref();
+    if (timeoutMs !== null) {
+      this.#timeout = setTimeout(() => {
+        const error = new Error(`The health check took longer than ${timeoutMs / 1000} s`);
+        tell(false, error);
+        controller.abort(error);
+      }, timeoutMs).unref();
+    }
     try {
       const returned = await check({ signal });
       if (returned === false) tell(false, new Error("The health check returned false"));
@@ -56,7 +56,7 @@ export class HealthCheck {
     } catch (error) {
       tell(false, error);
     } finally {
-      clearTimeout(timer);
+      clearTimeout(this.#timeout);
       this.#running = undefined;
     }
   }

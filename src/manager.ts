@@ -3,7 +3,9 @@ import type { ExecutionContext, ExecutionResult, RunOptions } from "./call.js";
 import {
   type BulkheadConfig,
   type BulkheadOptions,
-  checkOptions,
+  readOptions,
+  readShutdownOptions,
+  resolveConfig,
   type ShutdownOptions,
 } from "./config.js";
 import { BulkheadError } from "./errors.js";
@@ -22,7 +24,7 @@ export class BulkheadManager implements Iterable<Bulkhead> {
    * @throws {TypeError} for a wrong type or an unknown field
    */
   constructor(options: BulkheadOptions = {}) {
-    this.#options = checkOptions(options);
+    this.#options = readOptions(options);
   }
 
   /**
@@ -42,7 +44,8 @@ export class BulkheadManager implements Iterable<Bulkhead> {
    * @throws {TypeError | RangeError} for a wrong configuration
    */
   async getOrCreateBulkhead(config: BulkheadConfig): Promise<Bulkhead> {
-    const bulkhead = this.#bulkheads.get(config?.name) ?? this.#create(config);
+    const { name } = resolveConfig(config);
+    const bulkhead = this.#bulkheads.get(name) ?? this.#create(config);
     await bulkhead.ready();
     return bulkhead;
   }
@@ -106,7 +109,8 @@ export class BulkheadManager implements Iterable<Bulkhead> {
    * left open.
    * @throws {TypeError | RangeError} for a wrong option
    */
-  async shutdown(options?: ShutdownOptions): Promise<void> {
+  async shutdown(options: ShutdownOptions = {}): Promise<void> {
+    readShutdownOptions(options);
     await Promise.all(Array.from(this, (bulkhead) => bulkhead.shutdown(options)));
   }
 
@@ -124,9 +128,10 @@ export class BulkheadManager implements Iterable<Bulkhead> {
   }
 
   #create(config: BulkheadConfig): Bulkhead {
-    if (this.#bulkheads.has(config?.name)) {
-      throw new BulkheadError(`There is a bulkhead "${config.name}" already`, {
-        bulkheadName: config.name,
+    const { name } = resolveConfig(config);
+    if (this.#bulkheads.has(name)) {
+      throw new BulkheadError(`There is a bulkhead "${name}" already`, {
+        bulkheadName: name,
         code: "ERR_BULKHEAD_EXISTS",
       });
     }

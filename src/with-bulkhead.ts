@@ -1,5 +1,6 @@
 import type { Bulkhead } from "./bulkhead.js";
 import type { AnyFunction } from "./call.js";
+import { show } from "./config.js";
 import { notAFunction } from "./refusals.js";
 
 /** What {@link withBulkhead} returns: wraps a function, or decorates a method. */
@@ -24,6 +25,10 @@ export interface BulkheadWrapper {
  * @throws {TypeError} for something that is not a function, or a class member that is not a method
  */
 export function withBulkhead(bulkhead: Bulkhead): BulkheadWrapper {
+  // By its shape, since a program can have both builds of this library loaded.
+  if (typeof bulkhead !== "object" || typeof bulkhead?.execute !== "function") {
+    throw new TypeError(`withBulkhead takes a Bulkhead; got ${show(bulkhead)}`);
+  }
   return <This, A extends unknown[], R>(
     fn: (this: This, ...args: A) => R,
     context?: ClassMethodDecoratorContext<This>,
@@ -33,7 +38,7 @@ export function withBulkhead(bulkhead: Bulkhead): BulkheadWrapper {
       throw new TypeError(`withBulkhead decorates methods only; got a ${context.kind}`);
     }
     return namedLike(fn, async function (this: This, ...args: A): Promise<Awaited<R>> {
-      const bound: (...args: A) => R = fn.bind(this);
+      const bound = (...given: A): R => Reflect.apply(fn, this, given);
       const outcome = await bulkhead.execute(bound, ...args);
       if (outcome.success) return outcome.result;
       throw outcome.error;

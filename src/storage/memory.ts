@@ -1,4 +1,4 @@
-import { checkFields, POSITIVE_SECONDS } from "../config.js";
+import { POSITIVE_SECONDS, readFields } from "../config.js";
 import type {
   CircuitChange,
   CircuitChangeResult,
@@ -30,8 +30,9 @@ export class InMemoryStorage implements CircuitStorage {
   readonly #subscribers = new Map<string, Set<CircuitSubscriber>>();
 
   constructor(options: InMemoryStorageOptions = {}) {
-    checkFields("options", options, { probeLeaseSeconds: POSITIVE_SECONDS });
-    this.#leaseMs = (options.probeLeaseSeconds ?? 30) * 1000;
+    const rules = { probeLeaseSeconds: POSITIVE_SECONDS };
+    const { probeLeaseSeconds = 30 } = readFields("options", options, rules);
+    this.#leaseMs = probeLeaseSeconds * 1000;
   }
 
   async getState(name: string): Promise<CircuitRecord | null> {
