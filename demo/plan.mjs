@@ -1,0 +1,60 @@
+// Every figure that the demo is set up with. What it reports is measured, never taken from here.
+
+/** The dependency that falls ill. */
+export const SICK = "payments";
+/** The dependency that is well all the time. */
+export const HEALTHY = "search";
+
+/** @typedef {"healthy" | "hangs" | "fails"} Mode how an upstream behaves */
+
+/**
+ * What both runs have in common. The time limits are a tenth or less of what services usually have,
+ * so that an outage fits in seconds; the rest is the ordinary load of a small service.
+ */
+const COMMON = {
+  /** The same arrivals and the same upstream latencies in both runs, and in every demo. */
+  seed: 2026,
+  /** Requests per second, half of them for each dependency. About 2.4 are in flight when all is well. */
+  arrivalsPerSecond: 120,
+  /** A client gives up after this long: twice the service's own limit, so it gives the service a chance. */
+  clientPatienceSeconds: 2,
+  /** An upstream that is well, or fails, answers after so many milliseconds. */
+  upstreamLatency: { least: 10, most: 30 },
+  /** How many requests the service works on at once; see service.mjs. */
+  requestsAtOnce: 32,
+  /** What a call to a dependency may take: bare as the signal of `fetch`, else as `timeoutSeconds`. */
+  timeoutSeconds: 1,
+  /** The rest of each bulkhead's configuration. */
+  bulkhead: {
+    maxConcurrentCalls: 8,
+    maxQueueSize: 8,
+    failureThreshold: 5,
+    successThreshold: 3,
+    isolationDuration: 0.5,
+  },
+};
+
+/**
+ * What happens to the sick upstream, and when.
+ * @param {boolean} quick shorter, for a test; still long enough to hang beyond the time limits
+ */
+export function makePlan(quick) {
+  const [well, hanging, failing, recovered] = quick ? [0.8, 2, 0.8, 1.4] : [2, 3.4, 1.6, 2];
+  const phases = phasesOf([
+    ["healthy", well],
+    ["hangs", hanging],
+    ["fails", failing],
+    ["healthy", recovered],
+  ]);
+  return { ...COMMON, phases, seconds: well + hanging + failing + recovered };
+}
+
+/** @param {[Mode, number][]} lengths */
+function phasesOf(lengths) {
+  let from = 0;
+  return lengths.map(([mode, seconds]) => {
+    const phase = { mode, from, to: from + seconds };
+    from = phase.to;
+    return phase;
+  });
+}

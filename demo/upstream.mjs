@@ -1,0 +1,25 @@
+// A dependency of the service, in a process of its own: a real HTTP server that can be made ill.
+import { serve, settings } from "./child.mjs";
+import { seededRandom } from "./random.mjs";
+
+const { name, seed, latency } = settings;
+const random = seededRandom(seed);
+
+/** @type {import("./plan.mjs").Mode} */
+let mode = "healthy";
+/** How many requests arrived in each mode. */
+const received = { healthy: 0, hangs: 0, fails: 0 };
+
+process.on("message", (message) => {
+  mode = message.mode;
+  process.send({ received });
+});
+
+await serve((_request, response) => {
+  received[mode]++;
+  // As a server behind a dead lock or a lost database: it takes the request and never answers.
+  if (mode === "hangs") return;
+  const status = mode === "fails" ? 500 : 200;
+  const milliseconds = latency.least + (latency.most - latency.least) * random();
+  setTimeout(() => response.writeHead(status).end(`${name}\n`), milliseconds);
+});
