@@ -1,0 +1,386 @@
+import { inspect } from "node:util";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import {
+  Bulkhead,
+  BulkheadCircuitOpenError,
+  BulkheadError,
+  BulkheadFullError,
+  BulkheadIsolationError,
+  BulkheadShutdownError,
+  BulkheadTimeoutError,
+} from "../src/index.js";
+import { failCalls } from "./helpers/failing.js";
+import { gate, turn } from "./helpers/gate.js";
+
+const CLASSES = [
+  ["BulkheadError", BulkheadError, "ERR_BULKHEAD"],
+  ["BulkheadIsolationError", BulkheadIsolationError, "ERR_BULKHEAD_ISOLATION"],
+  ["BulkheadTimeoutError", BulkheadTimeoutError, "ERR_BULKHEAD_TIMEOUT"],
+  ["BulkheadFullError", BulkheadFullError, "ERR_BULKHEAD_FULL"],
+  ["BulkheadCircuitOpenError", BulkheadCircuitOpenError, "ERR_BULKHEAD_CIRCUIT_OPEN"],
+  ["BulkheadShutdownError", BulkheadShutdownError, "ERR_BULKHEAD_SHUTDOWN"],
+] as const;
+
+describe.each(CLASSES)("%s", (name, ErrorClass, code) => {
+  it("is a BulkheadError and an Error", () => {
+    const error = new ErrorClass("why");
+    expect(error).toBeInstanceOf(ErrorClass);
+    expect(error).toBeInstanceOf(BulkheadError);
+    expect(error).toBeInstanceOf(Error);
+  });
+
+  it("is none of the others", () => {
+    const classes = CLASSES.filter(([, Class]) => new ErrorClass("why") instanceof Class);
+    const names = classes.map(([className]) => className);
+    expect(names).toEqual(name === "BulkheadError" ? [name] : ["BulkheadError", name]);
+  });
+
+  it("carries a message, a code and the bulkhead's name", () => {
+    const error = new ErrorClass("why", { bulkheadName: "api" });
+    expect(error).toMatchObject({ message: "why", code, bulkheadName: "api" });
+  });
+
+  it("has the empty name and no cause when none is given", () => {
+    const error = new ErrorClass("why");
+    expect(error.bulkheadName).toBe("");
+    expect("cause" in error).toBe(false);
+  });
+
+  it("has its code also when the given one is undefined", () => {
+    const options = { code: undefined } as unknown as { code: string };
+    expect(new ErrorClass("why", options).code).toBe(code);
+  });
+
+  it("takes a code of the user's own", () => {
+    expect(new ErrorClass("why", { code: "ERR_MINE" }).code).toBe("ERR_MINE");
+  });
+
+  it("is named in its stack, in its text and by its class", () => {
+    const error = new ErrorClass("why");
+    expect(error.name).toBe(name);
+    expect(ErrorClass.name).toBe(name);
+    expect(String(error)).toBe(`${name}: why`);
+    expect(error.stack?.startsWith(`${name}: why\n`)).toBe(true);
+    expect(error.stack).toContain("errors.test.ts");
+  });
+
+  it("shows its name once, its code and its bulkhead when it is printed", () => {
+    const printed = inspect(new ErrorClass("why", { bulkheadName: "api" }));
+    expect(printed).toMatch(new RegExp(`^${name}: why\n`));
+    expect(printed).toContain(`code: '${code}'`);
+    expect(printed).toContain("bulkheadName: 'api'");
+    expect(printed).not.toMatch(/\bname: /);
+  });
+
+  it("keeps a cause, also undefined", () => {
+    const cause = new Error("deeper");
+    expect(new ErrorClass("why", { cause }).cause).toBe(cause);
+    const error = new ErrorClass("why", { cause: undefined });
+    expect(Object.hasOwn(error, "cause")).toBe(true);
+    expect(error.cause).toBeUndefined();
+  });
+
+  it("can be extended", () => {
+    const Base: typeof BulkheadError = ErrorClass;
+    class MyError extends Base {}
+    const error = new MyError("why");
+    expect(error).toBeInstanceOf(ErrorClass);
+    expect(error.code).toBe(code);
+  });
+});
+
+describe("BulkheadCircuitOpenError", () => {
+  it("says in how many seconds a call is worth a try", () => {
+    const error = new BulkheadCircuitOpenError("why", {
+      retryAfterSeconds: 1.5,
+      bulkheadName: "api",
+    });
+    expect(error).toMatchObject({ retryAfterSeconds: 1.5, bulkheadName: "api" });
+    expect(new BulkheadCircuitOpenError("why").retryAfterSeconds).toBe(0);
+  });
+});
+
+function throwing(): never {
+  throw new Error("unprintable");
+}
+
+function revokedProxy(): object {
+  const { proxy, revoke } = Proxy.revocable({}, {});
+  revoke();
+  return proxy;
+}
+
+class NamelessError extends Error {
+  override get message(): string {
+    return throwing();
+  }
+}
+
+/** What a function may throw, and how the message ends where that is certain. */
+const THROWN: ReadonlyArray<[what: string, thrown: unknown, text: string | RegExp]> = [
+  ["an Error", new Error("down"), "down"],
+  ["an error of another class", new TypeError("x is not a function"), "x is not a function"],
+  ["an Error without a message", new RangeError(), /RangeError/],
+  ["an AggregateError", new AggregateError([new Error("a")], "all down"), "all down"],
+  ["a DOMException", new DOMException("gone", "AbortError"), "gone"],
+  ["a frozen Error", Object.freeze(new Error("frozen")), "frozen"],
+  ["an Error whose message getter throws", new NamelessError(), /./],
+  ["an Error whose message is a symbol", withMessage(Symbol("m")), "Symbol(m)"],
+  ["an Error whose message is an object", withMessage({ toString: throwing }), /./],
+  ["an Error with itself as its cause", withItselfAsCause(), "round"],
+  ["a string", "down", "down"],
+  ["an empty string", "", ""],
+  ["undefined", undefined, "undefined"],
+  ["null", null, "null"],
+  ["a number", 42, "42"],
+  ["NaN", Number.NaN, "NaN"],
+  ["-0", -0, "-0"],
+  ["a bigint", 10n, "10n"],
+  ["false", false, "false"],
+  ["a symbol", Symbol("down"), "Symbol(down)"],
+  ["a function", function sick() {}, "[Function: sick]"],
+  ["a plain object", { status: 500 }, "{ status: 500 }"],
+  ["an object without prototype", Object.create(null), "[Object: null prototype] {}"],
+  ["an object whose toString throws", { toString: throwing }, /toString/],
+  ["an object whose inspect throws", { [inspect.custom]: throwing }, /./],
+  [
+    "an object with a throwing toStringTag",
+    {
+      get [Symbol.toStringTag]() {
+        return throwing();
+      },
+    },
+    /./,
+  ],
+  ["a thenable", { then: 1 }, "{ then: 1 }"],
+  ["a Proxy that refuses everything", new Proxy({}, { get: throwing, ownKeys: throwing }), /./],
+  ["a Proxy that hides its prototype", new Proxy({}, { getPrototypeOf: throwing }), /./],
+  ["a revoked Proxy", revokedProxy(), /./],
+];
+
+function withMessage(message: unknown): Error {
+  return Object.defineProperty(new Error("x"), "message", { value: message });
+}
+
+function withItselfAsCause(): Error {
+  const error = new Error("round");
+  error.cause = error;
+  return error;
+}
+
+describe("what a protected function throws", () => {
+  beforeEach(() => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  /** The error of the only result; fails when a call stays without an answer. */
+  async function wrapped(fn: () => unknown): Promise<BulkheadError | null> {
+    const bulkhead = new Bulkhead({ name: "api" });
+    const answered: Array<BulkheadError | null> = [];
+    bulkhead.execute(fn).then(
+      ({ error }) => answered.push(error),
+      () => {},
+    );
+    await turn();
+    expect(answered).toHaveLength(1);
+    expect(bulkhead.getStats()).toMatchObject({ failedExecutions: 1, activeTasks: 0 });
+    return answered[0] ?? null;
+  }
+
+  describe.each(THROWN)("%s", (_, thrown, text) => {
+    const expectWrapped = (error: BulkheadError | null) => {
+      expect(error).toBeInstanceOf(BulkheadError);
+      expect(error).toMatchObject({
+        name: "BulkheadError",
+        code: "ERR_BULKHEAD",
+        bulkheadName: "api",
+      });
+      expect(Object.hasOwn(error ?? {}, "cause")).toBe(true);
+      expect(Object.is(error?.cause, thrown)).toBe(true);
+      const prefix = "Execution failed: ";
+      expect(error?.message.slice(0, prefix.length)).toBe(prefix);
+      const rest = error?.message.slice(prefix.length);
+      if (typeof text === "string") expect(rest).toBe(text);
+      else expect(rest).toMatch(text);
+    };
+
+    it("is the cause of a BulkheadError when it is thrown", async () => {
+      const error = await wrapped(() => {
+        throw thrown;
+      });
+      expectWrapped(error);
+    });
+
+    it("is the cause of a BulkheadError when a promise rejects with it", async () => {
+      expectWrapped(await wrapped(() => Promise.reject(thrown)));
+    });
+  });
+
+  it("is not changed, though it is an Error that could be", async () => {
+    const thrown = new Error("down");
+    const before = Reflect.ownKeys(thrown);
+    await wrapped(() => Promise.reject(thrown));
+    expect(Reflect.ownKeys(thrown)).toEqual(before);
+    expect(thrown.message).toBe("down");
+  });
+
+  it.each(CLASSES)("is not wrapped when it is a %s", async (_, ErrorClass) => {
+    const thrown = new ErrorClass("from another bulkhead", { bulkheadName: "inner" });
+    const error = await wrapped(() => {
+      throw thrown;
+    });
+    expect(error).toBe(thrown);
+    expect(error?.bulkheadName).toBe("inner");
+  });
+
+  it("is not wrapped when it is of the user's own class of BulkheadError", async () => {
+    class QuotaError extends BulkheadError {}
+    const thrown = new QuotaError("no credit");
+    expect(await wrapped(() => Promise.reject(thrown))).toBe(thrown);
+  });
+
+  it("frees its permit whatever it is: the next call runs", async () => {
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1, failureThreshold: 1000 });
+    for (const [, thrown] of THROWN) {
+      const call = bulkhead.execute(() => {
+        throw thrown;
+      });
+      call.catch(() => {});
+    }
+    await turn();
+    expect(bulkhead.getStats()).toMatchObject({
+      activeTasks: 0,
+      queuedTasks: 0,
+      failedExecutions: THROWN.length,
+    });
+  });
+});
+
+describe("the errors of refusals", () => {
+  beforeEach(() => {
+    vi.useFakeTimers();
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  const refusalOf = (bulkhead: Bulkhead) =>
+    bulkhead
+      .execute(() => 1)
+      .then(
+        () => "not refused",
+        (error: unknown) => error,
+      );
+
+  it("full: says how many permits and places there are", async () => {
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 2, maxQueueSize: 1 });
+    const busy = gate();
+    const calls = [1, 2, 3].map(() => bulkhead.execute(() => busy.promise));
+    const error = await refusalOf(bulkhead);
+    expect(error).toBeInstanceOf(BulkheadFullError);
+    expect(error).toMatchObject({
+      code: "ERR_BULKHEAD_FULL",
+      bulkheadName: "api",
+      message: 'Bulkhead "api" is full: 2 of 2 permits and 1 of 1 places in the line are taken',
+    });
+    busy.open();
+    await Promise.all(calls);
+  });
+
+  it("circuit open: says in how many seconds to try again, less and less", async () => {
+    const bulkhead = new Bulkhead({ name: "api", failureThreshold: 1, isolationDuration: 30 });
+    await failCalls(bulkhead, 1);
+    const first = await refusalOf(bulkhead);
+    expect(first).toBeInstanceOf(BulkheadCircuitOpenError);
+    expect(first).toMatchObject({
+      code: "ERR_BULKHEAD_CIRCUIT_OPEN",
+      bulkheadName: "api",
+      message: 'The circuit of bulkhead "api" is open; it lets a probe through in 30.000 s',
+      retryAfterSeconds: 30,
+    });
+    await vi.advanceTimersByTimeAsync(29_000);
+    expect(await refusalOf(bulkhead)).toMatchObject({ retryAfterSeconds: 1 });
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(await refusalOf(bulkhead)).toBe("not refused");
+  });
+
+  it("half-open without a probe left: says to try again at any moment", async () => {
+    const bulkhead = new Bulkhead({
+      name: "api",
+      failureThreshold: 1,
+      successThreshold: 1,
+      isolationDuration: 1,
+    });
+    await failCalls(bulkhead, 1);
+    await vi.advanceTimersByTimeAsync(1000);
+    const busy = gate();
+    const probe = bulkhead.execute(() => busy.promise);
+    const error = await refusalOf(bulkhead);
+    expect(error).toBeInstanceOf(BulkheadCircuitOpenError);
+    expect(error).toMatchObject({
+      message: 'The circuit of bulkhead "api" is half-open and its probes are under way',
+      retryAfterSeconds: 0,
+    });
+    busy.open();
+    await probe;
+  });
+
+  it("isolated: says why, when that was given", async () => {
+    const bulkhead = new Bulkhead({ name: "api" });
+    bulkhead.isolate("the provider moves");
+    const error = await refusalOf(bulkhead);
+    expect(error).toBeInstanceOf(BulkheadIsolationError);
+    expect(error).toMatchObject({
+      code: "ERR_BULKHEAD_ISOLATION",
+      bulkheadName: "api",
+      message: 'Bulkhead "api" is isolated by hand: the provider moves',
+    });
+    bulkhead.isolate();
+    expect(await refusalOf(bulkhead)).toMatchObject({
+      message: 'Bulkhead "api" is isolated by hand',
+    });
+  });
+
+  it("shut down: names the bulkhead", async () => {
+    const bulkhead = new Bulkhead({ name: "api" });
+    await bulkhead.shutdown();
+    const error = await refusalOf(bulkhead);
+    expect(error).toBeInstanceOf(BulkheadShutdownError);
+    expect(error).toMatchObject({
+      code: "ERR_BULKHEAD_SHUTDOWN",
+      bulkheadName: "api",
+      message: 'Bulkhead "api" is shut down',
+    });
+  });
+
+  it("timed out: says after how long, and whether it waited or ran", async () => {
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1, timeoutSeconds: 2 });
+    const busy = gate();
+    const running = bulkhead.execute(() => busy.promise).catch((error: unknown) => error);
+    const waiting = refusalOf(bulkhead);
+    await vi.advanceTimersByTimeAsync(2000);
+    for (const error of [await running, await waiting]) {
+      expect(error).toBeInstanceOf(BulkheadTimeoutError);
+      expect(error).toMatchObject({ code: "ERR_BULKHEAD_TIMEOUT", bulkheadName: "api" });
+    }
+    const timedOut = 'A call of bulkhead "api" timed out after 2.000 s: ';
+    expect(await running).toMatchObject({
+      message: `${timedOut}its function was still running`,
+    });
+    expect(await waiting).toMatchObject({
+      message: `${timedOut}it was still waiting for a permit`,
+    });
+    busy.open();
+    await vi.advanceTimersByTimeAsync(0);
+  });
+
+  it("have a stack that leads to the library, also after waiting", async () => {
+    const bulkhead = new Bulkhead({ name: "api" });
+    bulkhead.isolate();
+    const error = await refusalOf(bulkhead);
+    expect(error).toHaveProperty("stack", expect.stringMatching(/^BulkheadIsolationError: /));
+  });
+});
