@@ -186,6 +186,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
 
   #wait(call: Call): void {
     this.#line.push(call);
+    call.keepAsyncContext();
     // A waiting call may depend on a permit that is to be taken back.
     this.#reclaims.holdProcess(true);
   }

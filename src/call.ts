@@ -1,3 +1,4 @@
+import { AsyncResource } from "node:async_hooks";
 import { randomUUID } from "node:crypto";
 import type { CircuitCall, Verdict } from "./circuit.js";
 import type { Deadline } from "./deadlines.js";
@@ -85,6 +86,7 @@ export class Call extends ListNode<Call> implements CircuitCall {
   /** What the function returned or threw, before any promise in it has settled. */
   returned: unknown = undefined;
   threw = false;
+  #asyncContext: AsyncResource | undefined = undefined;
   readonly #fn: AnyFunction;
   readonly #args: readonly unknown[];
 
@@ -103,9 +105,21 @@ export class Call extends ListNode<Call> implements CircuitCall {
     return this.#args;
   }
 
+  /**
+   * The call has to wait: whoever frees its permit will start it, and the function is still to find
+   * its caller's `AsyncLocalStorage`, as for the ids in logs and traces.
+   */
+  keepAsyncContext(): void {
+    this.#asyncContext = new AsyncResource("BulkheadCall", { requireManualDestroy: true });
+  }
+
   invoke(): void {
     try {
-      this.returned = this.#fn(...this.args);
+      const { args } = this;
+      this.returned =
+        this.#asyncContext === undefined
+          ? this.#fn(...args)
+          : this.#asyncContext.runInAsyncScope(this.#fn, undefined, ...args);
     } catch (error) {
       this.returned = error;
       this.threw = true;

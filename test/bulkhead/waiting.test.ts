@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Bulkhead, BulkheadCircuitOpenError, BulkheadTimeoutError } from "../../src/index.js";
 import { failCalls } from "../helpers/failing.js";
@@ -169,5 +170,25 @@ describe("waiting (rule 2)", () => {
     expect(vi.getTimerCount()).toBe(0);
     expect(bulkhead.getStats().queuedTasks).toBe(0);
     await expect(refused).rejects.toBeInstanceOf(BulkheadCircuitOpenError);
+  });
+});
+
+describe("a call that waited", () => {
+  it("runs in the async context of its caller, not of the call that freed the permit", async () => {
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1 });
+    const request = new AsyncLocalStorage<string>();
+    const busy = gate();
+    const seen: unknown[] = [];
+    const see = async () => {
+      seen.push(request.getStore());
+      await busy.promise;
+      seen.push(request.getStore());
+    };
+    const calls = ["first", "second", "third"].map((id) =>
+      request.run(id, () => bulkhead.execute(see)),
+    );
+    busy.open();
+    await Promise.all(calls);
+    expect(seen).toEqual(["first", "first", "second", "second", "third", "third"]);
   });
 });
