@@ -19,16 +19,17 @@ export interface BulkheadCircuitOpenErrorOptions extends BulkheadErrorOptions {
  * the message starts with `Execution failed: ` and `cause` is the thrown value, untouched.
  */
 export class BulkheadError extends Error {
+  /** The `code` of errors of this class. */
+  static readonly code: string = "ERR_BULKHEAD";
   /** Stable identifier for programs: `ERR_BULKHEAD`, `ERR_BULKHEAD_FULL`, … */
   readonly code: string;
   /** Name of the bulkhead that refused, cut or wrapped the call. */
   readonly bulkheadName: string;
 
   constructor(message: string, options: BulkheadErrorOptions = {}) {
-    const { bulkheadName = "", code = "ERR_BULKHEAD", ...errorOptions } = options;
-    super(message, errorOptions);
-    this.bulkheadName = bulkheadName;
-    this.code = code;
+    super(message, options);
+    this.bulkheadName = options.bulkheadName ?? "";
+    this.code = options.code ?? new.target.code;
   }
 
   static {
@@ -39,9 +40,7 @@ export class BulkheadError extends Error {
 
 /** The bulkhead was isolated by hand with `isolate()`; calls are refused until `release()`. */
 export class BulkheadIsolationError extends BulkheadError {
-  constructor(message: string, options: BulkheadErrorOptions = {}) {
-    super(message, { ...options, code: options.code ?? "ERR_BULKHEAD_ISOLATION" });
-  }
+  static override readonly code = "ERR_BULKHEAD_ISOLATION";
 
   static {
     BulkheadIsolationError.prototype.name = "BulkheadIsolationError";
@@ -50,9 +49,7 @@ export class BulkheadIsolationError extends BulkheadError {
 
 /** The call's `timeoutSeconds` passed, while it waited for a permit or while its function ran. */
 export class BulkheadTimeoutError extends BulkheadError {
-  constructor(message: string, options: BulkheadErrorOptions = {}) {
-    super(message, { ...options, code: options.code ?? "ERR_BULKHEAD_TIMEOUT" });
-  }
+  static override readonly code = "ERR_BULKHEAD_TIMEOUT";
 
   static {
     BulkheadTimeoutError.prototype.name = "BulkheadTimeoutError";
@@ -61,9 +58,7 @@ export class BulkheadTimeoutError extends BulkheadError {
 
 /** Every permit is taken and every place in the waiting line too. */
 export class BulkheadFullError extends BulkheadError {
-  constructor(message: string, options: BulkheadErrorOptions = {}) {
-    super(message, { ...options, code: options.code ?? "ERR_BULKHEAD_FULL" });
-  }
+  static override readonly code = "ERR_BULKHEAD_FULL";
 
   static {
     BulkheadFullError.prototype.name = "BulkheadFullError";
@@ -72,6 +67,7 @@ export class BulkheadFullError extends BulkheadError {
 
 /** The circuit is open, or half-open with every probe under way. */
 export class BulkheadCircuitOpenError extends BulkheadError {
+  static override readonly code = "ERR_BULKHEAD_CIRCUIT_OPEN";
   /**
    * Seconds until the circuit lets a probe through, at least 0. It is 0 while probes are under way
    * in this process, because their verdict can come at any moment.
@@ -79,9 +75,8 @@ export class BulkheadCircuitOpenError extends BulkheadError {
   readonly retryAfterSeconds: number;
 
   constructor(message: string, options: BulkheadCircuitOpenErrorOptions = {}) {
-    const { retryAfterSeconds = 0, ...others } = options;
-    super(message, { ...others, code: options.code ?? "ERR_BULKHEAD_CIRCUIT_OPEN" });
-    this.retryAfterSeconds = retryAfterSeconds;
+    super(message, options);
+    this.retryAfterSeconds = options.retryAfterSeconds ?? 0;
   }
 
   static {
@@ -91,9 +86,7 @@ export class BulkheadCircuitOpenError extends BulkheadError {
 
 /** The bulkhead was shut down before the call could start, or while it was being drained. */
 export class BulkheadShutdownError extends BulkheadError {
-  constructor(message: string, options: BulkheadErrorOptions = {}) {
-    super(message, { ...options, code: options.code ?? "ERR_BULKHEAD_SHUTDOWN" });
-  }
+  static override readonly code = "ERR_BULKHEAD_SHUTDOWN";
 
   static {
     BulkheadShutdownError.prototype.name = "BulkheadShutdownError";
