@@ -21,9 +21,9 @@ import {
 } from "./config.js";
 import { Deadlines } from "./deadlines.js";
 import { Drains } from "./drains.js";
-import { type BulkheadError, toBulkheadError } from "./errors.js";
+import { toBulkheadError } from "./errors.js";
 import { announce, type BulkheadEvents, type Tell } from "./events.js";
-import { Guard } from "./guard.js";
+import { Guard, type TellDismissed } from "./guard.js";
 import { Lanes } from "./lanes.js";
 import { LinkedList } from "./linked-list.js";
 import { fullError, notAFunction, shutdownError, timeoutError } from "./refusals.js";
@@ -72,7 +72,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     this.#line = new WaitLine(this.config.maxQueueSize);
     this.#guard = new Guard(this.config, circuitStorage, {
       tell: this.#tell,
-      onClosed: (reason, makeError) => this.#dismissAll(reason, makeError),
+      onClosed: (reason) => this.#dismissAll(reason),
       onOpened: () => this.#serve(),
     });
   }
@@ -298,20 +298,36 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
 
   /** A waiting call leaves the line without having started. */
   #dismiss(call: Call, reason: RejectionReason, error: unknown): void {
+    this.#takeOut(call, reason);
+    this.#tellDismissed(call, reason, error);
+  }
+
+  /**
+   * All waiting calls leave the line at once. They and the listeners hear of it when the returned
+   * function is called: what a listener does then must find everything done.
+   */
+  #dismissAll(reason: RejectionReason): TellDismissed {
+    const dismissed: Call[] = [];
+    for (let call = this.#line.first; call !== undefined; call = this.#line.first) {
+      this.#takeOut(call, reason);
+      dismissed.push(call);
+    }
+    return (makeError) => {
+      for (const call of dismissed) this.#tellDismissed(call, reason, makeError(call));
+    };
+  }
+
+  #takeOut(call: Call, reason: RejectionReason): void {
     this.#leaveCaller(call, "over");
     this.#guard.forgo(call.generation);
     this.#ledger.refused(reason);
+  }
+
+  #tellDismissed(call: Call, reason: RejectionReason, error: unknown): void {
     if (reason === "timeout") this.#tell("timeout", { executionId: call.id, phase: "waiting" });
     if (this.listenerCount("rejected") > 0) this.#tell("rejected", { reason, error });
     call.caller.reject(error);
     this.#afterLeaving();
-  }
-
-  /** Each call leaves the line before anybody hears of it: making its error may move the circuit on. */
-  #dismissAll(reason: RejectionReason, makeError: (call: Call) => BulkheadError): void {
-    for (let call = this.#line.shift(); call !== undefined; call = this.#line.shift()) {
-      this.#dismiss(call, reason, makeError(call));
-    }
   }
 
   /** A running call's caller is told its end; the function runs on and holds the permit. */
@@ -428,7 +444,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     if (drainSeconds !== undefined) {
       this.#drains.begin(drainSeconds * 1000, () => this.#cutAll());
     } else if (this.#drains.ended === undefined) {
-      this.#dismissAll("shutdown", () => shutdownError(this.name));
+      this.#dismissAll("shutdown")(() => shutdownError(this.name));
     }
     this.#afterLeaving();
     await this.#drains.ended;
@@ -445,7 +461,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   }
 
   #cutAll(): void {
-    this.#dismissAll("shutdown", () => shutdownError(this.name));
+    this.#dismissAll("shutdown")(() => shutdownError(this.name));
     for (let call = this.#running.first; call !== undefined; call = this.#running.first) {
       this.#abandon(call, shutdownError(this.name), false);
     }

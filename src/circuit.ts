@@ -199,6 +199,13 @@ export class Circuit extends BreakerBase {
     this.#become(this.#halfOpened(), "the health check passed", "verdict");
   }
 
+  /** Emits opossum's event of a change. */
+  announce(to: CircuitStatus): void {
+    if (to === "CLOSED") this.emit("close");
+    else if (to === "OPEN") this.emit("open");
+    else this.emit("halfOpen", this.options.resetTimeout);
+  }
+
   // What the storage says
 
   /** The storage gave the lease that `onClaim` asked for; `Infinity` when it could not be reached. */
@@ -406,10 +413,6 @@ export class Circuit extends BreakerBase {
     this.#generation++;
     this.#rate?.reset();
     this.#hooks.onTransition({ from, to: state.status, reason, origin, failures });
-    if (from === state.status) return;
-    if (state.status === "CLOSED") this.emit("close");
-    else if (state.status === "OPEN") this.emit("open");
-    else this.emit("halfOpen", this.options.resetTimeout);
   }
 }
 

@@ -10,13 +10,13 @@ import { BulkheadState } from "./state.js";
 import type { RejectionReason } from "./stats.js";
 import type { CircuitStatus, CircuitStorage } from "./storage/storage.js";
 
+/** Tells calls that were dismissed, and the listeners, each with an error of its own. */
+export type TellDismissed = (makeError: (call: CircuitCall) => BulkheadError) => void;
+
 export interface GuardHooks {
   readonly tell: Tell;
-  /** The calls that wait must go. */
-  readonly onClosed: (
-    reason: RejectionReason,
-    makeError: (call: CircuitCall) => BulkheadError,
-  ) => void;
+  /** The calls that wait must go; they hear of it when the returned function is called. */
+  readonly onClosed: (reason: RejectionReason) => TellDismissed;
   /** The calls that wait may start, as far as permits are free. */
   readonly onOpened: () => void;
 }
@@ -34,6 +34,9 @@ export class Guard {
   readonly #circuit: Circuit | undefined;
   readonly #sync: CircuitSync | undefined;
   readonly #healthCheck: HealthCheck | undefined;
+  /** What is to be told of changes of the circuit that have taken effect already. */
+  readonly #untold: Array<() => void> = [];
+  #isTelling = false;
   #isolation: { readonly reason: string | null } | undefined = undefined;
 
   constructor(
@@ -132,8 +135,9 @@ export class Guard {
 
   isolate(reason: string | null): void {
     this.#isolation = { reason };
-    this.#hooks.onClosed("isolated", () => isolationError(this.#config.name, reason));
+    const tellDismissed = this.#hooks.onClosed("isolated");
     this.#hooks.tell("isolated", { reason });
+    tellDismissed(() => isolationError(this.#config.name, reason));
   }
 
   release(): void {
@@ -157,12 +161,24 @@ export class Guard {
   }
 
   #onTransition(transition: CircuitTransition): void {
-    const { from, to, reason } = transition;
-    if (to !== "CLOSED") {
-      this.#hooks.onClosed("circuitOpen", (call) => this.circuitRefusal(call.args, to));
-    }
+    const { to } = transition;
+    const tellDismissed = to === "CLOSED" ? undefined : this.#hooks.onClosed("circuitOpen");
     this.#sync?.transition(transition);
-    if (from !== to) this.#hooks.tell("stateChange", { from, to, reason });
+    this.#untold.push(() => this.#tellTransition(transition, tellDismissed));
+    if (this.#isTelling) return;
+    this.#isTelling = true;
+    for (let tell = this.#untold.shift(); tell !== undefined; tell = this.#untold.shift()) tell();
+    this.#isTelling = false;
+  }
+
+  /** In the order of the changes, also when a listener makes the next one. */
+  #tellTransition(transition: CircuitTransition, tellDismissed: TellDismissed | undefined): void {
+    const { from, to, reason } = transition;
+    if (from !== to) {
+      this.#hooks.tell("stateChange", { from, to, reason });
+      this.#circuit?.announce(to);
+    }
+    tellDismissed?.((call) => this.circuitRefusal(call.args, to));
     if (to === "CLOSED") this.#hooks.onOpened();
   }
 

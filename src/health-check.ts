@@ -36,11 +36,8 @@ export class HealthCheck {
     const controller = new AbortController();
     const { signal } = controller;
     this.#running = controller;
-    let isTold = false;
     const tell = (healthy: boolean, error: unknown) => {
-      if (isTold || signal.aborted) return;
-      isTold = true;
-      onVerdict(healthy, error);
+      if (!signal.aborted) onVerdict(healthy, error);
     };
     if (timeoutMs !== null) {
       this.#timeout = setTimeout(() => {

@@ -8,7 +8,7 @@ import {
   resolveConfig,
   type ShutdownOptions,
 } from "./config.js";
-import { BulkheadError } from "./errors.js";
+import { BulkheadError, BulkheadShutdownError } from "./errors.js";
 import type { BulkheadStats } from "./stats.js";
 
 /**
@@ -18,6 +18,7 @@ import type { BulkheadStats } from "./stats.js";
 export class BulkheadManager implements Iterable<Bulkhead> {
   readonly #options: BulkheadOptions;
   readonly #bulkheads = new Map<string, Bulkhead>();
+  #isClosed = false;
 
   /**
    * @param options given to every bulkhead of this manager
@@ -30,6 +31,7 @@ export class BulkheadManager implements Iterable<Bulkhead> {
   /**
    * Makes a bulkhead, and resolves with it when its circuit is loaded.
    * @throws {BulkheadError} with `code` `ERR_BULKHEAD_EXISTS`: there is one of that name
+   * @throws {BulkheadShutdownError} the manager was shut down
    * @throws {TypeError | RangeError} for a wrong configuration
    */
   async createBulkhead(config: BulkheadConfig): Promise<Bulkhead> {
@@ -41,6 +43,7 @@ export class BulkheadManager implements Iterable<Bulkhead> {
   /**
    * The bulkhead of that name; made when there is none. The configuration of one that is there
    * already stays as it is.
+   * @throws {BulkheadShutdownError} there is none, and the manager was shut down
    * @throws {TypeError | RangeError} for a wrong configuration
    */
   async getOrCreateBulkhead(config: BulkheadConfig): Promise<Bulkhead> {
@@ -105,12 +108,13 @@ export class BulkheadManager implements Iterable<Bulkhead> {
   }
 
   /**
-   * Shuts every bulkhead down, all at the same time. They stay readable. A storage that was given is
+   * Shuts every bulkhead down, all at the same time, and makes no more. They stay readable. A storage that was given is
    * left open.
    * @throws {TypeError | RangeError} for a wrong option
    */
   async shutdown(options: ShutdownOptions = {}): Promise<void> {
     readShutdownOptions(options);
+    this.#isClosed = true;
     await Promise.all(Array.from(this, (bulkhead) => bulkhead.shutdown(options)));
   }
 
@@ -134,6 +138,9 @@ export class BulkheadManager implements Iterable<Bulkhead> {
         bulkheadName: name,
         code: "ERR_BULKHEAD_EXISTS",
       });
+    }
+    if (this.#isClosed) {
+      throw new BulkheadShutdownError("The manager is shut down", { bulkheadName: name });
     }
     const bulkhead = new Bulkhead(config, this.#options);
     this.#bulkheads.set(bulkhead.name, bulkhead);

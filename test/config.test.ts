@@ -232,6 +232,24 @@ describe("an unknown field", () => {
     expect(error.message).toBe(`config has no field "${field}"; did you mean "${suggestion}"?`);
   });
 
+  /** Every way to get one letter of a name wrong. */
+  function typosOf(name: string): string[] {
+    return Array.from(name, (letter, at) => {
+      const [head, tail] = [name.slice(0, at), name.slice(at + 1)];
+      const following = tail.slice(0, 1);
+      const swapped = `${head}${following}${letter}${tail.slice(1)}`;
+      return [`${head}${tail}`, `${head}qz${tail}`, `${head}q${letter}${tail}`, swapped];
+    }).flat();
+  }
+
+  it.each(["name", ...Object.keys(TABLE)])("suggests %s for every typo in it", async (name) => {
+    const names = new Set(["name", ...Object.keys(TABLE)]);
+    for (const typo of typosOf(name).filter((typo) => !names.has(typo))) {
+      const error = await errorOf(() => new Bulkhead(configWith(typo, 1)));
+      expect(error.message).toBe(`config has no field "${typo}"; did you mean "${name}"?`);
+    }
+  });
+
   it("throws whatever its value is", () => {
     expect(() => new Bulkhead(configWith("maxQueue", undefined))).toThrow(TypeError);
   });

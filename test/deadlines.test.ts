@@ -101,6 +101,15 @@ describe("Deadlines", () => {
     expect(due).toEqual(["a"]);
   });
 
+  it("set the timer to a whole millisecond that is not too early, so that it fires once", () => {
+    const setTimer = vi.spyOn(globalThis, "setTimeout");
+    const { due, set } = noting();
+    set("a", 1000.4);
+    vi.advanceTimersByTime(1001);
+    expect(due).toEqual(["a"]);
+    expect(setTimer.mock.calls.map(([, ms]) => ms)).toEqual([1001]);
+  });
+
   it("may have delays of a fraction of a millisecond", () => {
     const { due, set } = noting();
     set("a", 0.25);
@@ -177,6 +186,14 @@ describe("the timer", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
+  it("is gone when the last one is taken back after others have passed", () => {
+    const { deadlines, set } = noting();
+    set("a", 1000);
+    vi.advanceTimersByTime(1000);
+    deadlines.clear(set("b", 1000));
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
   it("comes back after that", () => {
     const { due, set } = noting();
     set("a", 1000);
@@ -195,6 +212,37 @@ describe("the timer", () => {
     expect(due).toEqual(["early"]);
     vi.advanceTimersByTime(4900);
     expect(due).toEqual(["early", "late"]);
+  });
+});
+
+describe("thousands of different delays", () => {
+  /** The map that gets `key`: what the deadlines remember of delays. */
+  function mapThatGets(key: number, act: () => void): Map<unknown, unknown> {
+    const setInMap = vi.spyOn(Map.prototype, "set");
+    act();
+    const index = setInMap.mock.calls.findIndex(([given]) => given === key);
+    const map = setInMap.mock.contexts[index];
+    setInMap.mockRestore();
+    if (!(map instanceof Map)) throw new Error("no map got the key");
+    return map;
+  }
+
+  it("are forgotten when their deadlines were taken back", () => {
+    const { deadlines, set } = noting();
+    const kept = set("kept", 1000);
+    const map = mapThatGets(2000.5, () => deadlines.clear(set("a", 2000.5)));
+    for (let n = 1; n < 2000; n++) deadlines.clear(set("a", 2000.5 + n));
+    expect(map.size).toBeLessThan(10);
+    deadlines.clear(kept);
+  });
+
+  it("are forgotten when their deadlines have passed", () => {
+    const { due, set } = noting();
+    const map = mapThatGets(2000.5, () => set("a", 2000.5));
+    for (let n = 1; n < 2000; n++) set("a", 2000.5 + n);
+    vi.advanceTimersByTime(10_000);
+    expect(due).toHaveLength(2000);
+    expect(map.size).toBeLessThan(10);
   });
 });
 
@@ -388,9 +436,10 @@ describe("any sequence of steps", () => {
   it("tells exactly those that were not taken back, at their time, also in steps within onDue", () => {
     fc.assert(
       fc.property(
-        fc.array(step, { maxLength: 60 }),
-        fc.array(step, { maxLength: 60 }),
+        fc.array(step, { maxLength: 60, size: "max" }),
+        fc.array(step, { maxLength: 60, size: "max" }),
         (outer, inner) => {
+          vi.clearAllTimers();
           const pending = new Map<number, { at: number; deadline: Deadline<number> }>();
           const told: number[] = [];
           const inside = [...inner];

@@ -51,6 +51,10 @@ describe.each(CLASSES)("%s", (name, ErrorClass, code) => {
     expect(new ErrorClass("why", options).code).toBe(code);
   });
 
+  it("tells its code without an error at hand", () => {
+    expect(ErrorClass.code).toBe(code);
+  });
+
   it("takes a code of the user's own", () => {
     expect(new ErrorClass("why", { code: "ERR_MINE" }).code).toBe("ERR_MINE");
   });

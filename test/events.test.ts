@@ -335,6 +335,27 @@ describe("stateChange", () => {
     expect(told).toHaveLength(1);
   });
 
+  it("is told in the order of the changes, also when a listener of a refusal moves on", async () => {
+    const circuitStorage = new InMemoryStorage();
+    const config = { name: "api", maxConcurrentCalls: 1, failureThreshold: 1 };
+    const bulkhead = new Bulkhead(config, { circuitStorage });
+    await bulkhead.ready();
+    const changes: string[] = [];
+    bulkhead.on("stateChange", ({ from, to }) => changes.push(`${from} > ${to}`));
+    bulkhead.once("rejected", () => bulkhead.breaker?.close());
+    const busy = gate();
+    const running = bulkhead.execute(() => busy.promise);
+    const waiting = errorOf(bulkhead.execute(() => 1));
+    busy.fail(new Error("down"));
+    await running;
+    expect(await waiting).toBeInstanceOf(BulkheadCircuitOpenError);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(changes).toEqual(["CLOSED > OPEN", "OPEN > CLOSED"]);
+    expect(bulkhead.getStats().circuitStatus).toBe("CLOSED");
+    expect(await circuitStorage.getState("api")).toMatchObject({ state: "CLOSED" });
+    await bulkhead.shutdown();
+  });
+
   it("comes when the figures say so already", async () => {
     const bulkhead = new Bulkhead({ name: "api", failureThreshold: 1 });
     const seen: unknown[] = [];
@@ -561,6 +582,14 @@ describe("listeners", () => {
       await vi.advanceTimersByTimeAsync(0);
       expect(bulkhead.getStats()).toMatchObject({ activeTasks: 0, abandonedTasks: 0 });
     });
+  });
+
+  it("of the breaker: emit() says whether there were any, as of every EventEmitter", () => {
+    const { breaker } = new Bulkhead({ name: "api" });
+    const emitter = breaker as unknown as Bulkhead | undefined;
+    expect(emitter?.emit("released")).toBe(false);
+    emitter?.on("released", () => {});
+    expect(emitter?.emit("released")).toBe(true);
   });
 
   it("may be removed all at once", async () => {

@@ -237,9 +237,11 @@ describe("withBulkhead", () => {
       sync: wrap((n: number, text?: string) => `${text}${n}`),
     });
     type Wrapped = ReturnType<typeof wrapped>;
-    expectTypeOf<Parameters<Wrapped["query"]>>().toEqualTypeOf<[sql: string, limit?: number]>();
+    expectTypeOf<Parameters<Wrapped["query"]>>().toEqualTypeOf<Parameters<typeof query>>();
     expectTypeOf<ReturnType<Wrapped["query"]>>().toEqualTypeOf<Promise<string[]>>();
-    expectTypeOf<Parameters<Wrapped["sync"]>>().toEqualTypeOf<[n: number, text?: string]>();
+    expectTypeOf<Parameters<Wrapped["sync"]>>().toEqualTypeOf<
+      [n: number, text?: string | undefined]
+    >();
     expectTypeOf<ReturnType<Wrapped["sync"]>>().toEqualTypeOf<Promise<string>>();
     const calls = () => {
       // @ts-expect-error the argument is missing

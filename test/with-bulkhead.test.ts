@@ -109,6 +109,10 @@ describe("a wrapped function", () => {
     expect(shapeOf(wrap(query))).toEqual({ name: "query", length: 2 });
     const nameless = wrap((_a: number, _b = 1, ..._rest: number[]) => {});
     expect(shapeOf(nameless)).toEqual({ name: "", length: 1 });
+    for (const key of ["name", "length"]) {
+      const descriptor = Object.getOwnPropertyDescriptor(wrap(query), key);
+      expect(descriptor).toEqual(Object.getOwnPropertyDescriptor(query, key));
+    }
     expect(Object.keys(wrap(query))).toEqual([]);
   });
 
