@@ -203,7 +203,10 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     while (this.#mayStart) {
       const call = this.#line.shift();
       if (call === undefined) break;
-      this.#start(call, now());
+      const time = now();
+      // A blocked event loop can free a permit before the timer has its turn.
+      if (call.deadline !== undefined && call.deadline.at <= time) this.#expire(call);
+      else this.#start(call, time);
     }
     this.#isServing = false;
     this.#lanes.close();

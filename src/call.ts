@@ -154,6 +154,9 @@ export class Call extends ListNode<Call> implements CircuitCall {
   abort(_reason: unknown): void {}
 }
 
+/** The calls that may be aborted by each signal: it gets one listener, however many they are. */
+const callsOf = new WeakMap<AbortSignal, Set<TaskCall>>();
+
 /** A call that was started with `run`: its function is given a signal, its caller may have one too. */
 export class TaskCall extends Call {
   readonly #bulkheadName: string;
@@ -187,16 +190,32 @@ export class TaskCall extends Call {
     const signal = this.#signal;
     if (signal === undefined) return;
     this.#onAbort = () => onAbort(this, signal.reason);
-    signal.addEventListener("abort", this.#onAbort, { once: true });
+    let calls = callsOf.get(signal);
+    if (calls === undefined) {
+      calls = new Set();
+      callsOf.set(signal, calls);
+      signal.addEventListener("abort", onSignalAbort);
+    }
+    calls.add(this);
   }
 
   override unwatch(): void {
-    if (this.#onAbort === undefined) return;
-    this.#signal?.removeEventListener("abort", this.#onAbort);
-    this.#onAbort = undefined;
+    const signal = this.#signal;
+    const calls = signal === undefined ? undefined : callsOf.get(signal);
+    if (signal === undefined || !calls?.delete(this) || calls.size > 0) return;
+    callsOf.delete(signal);
+    signal.removeEventListener("abort", onSignalAbort);
+  }
+
+  aborted(): void {
+    this.#onAbort?.();
   }
 
   override abort(reason: unknown): void {
     this.#controller?.abort(reason);
   }
+}
+
+function onSignalAbort(this: AbortSignal): void {
+  for (const call of [...(callsOf.get(this) ?? [])]) call.aborted();
 }

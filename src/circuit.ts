@@ -282,17 +282,22 @@ export class Circuit extends BreakerBase {
     this.#firing = outer;
   }
 
+  /** opossum's `fire` comes here. A call that is not a bulkhead's own must not count as a failure. */
+  override call(context: unknown, ...args: unknown[]): Promise<unknown> {
+    if (this.#firing !== undefined || this.isShutdown) return super.call(context, ...args);
+    const message = "This breaker belongs to a bulkhead: call the bulkhead's execute() or run()";
+    return Promise.reject(new TypeError(message));
+  }
+
   #act(): Verdict {
+    const verdict = new Verdict();
     const call = this.#firing;
-    if (call === undefined) {
-      throw new TypeError(
-        "This breaker belongs to a bulkhead: call the bulkhead's execute() or run()",
-      );
-    }
     this.#firing = undefined;
-    call.verdict = new Verdict();
-    call.invoke();
-    return call.verdict;
+    if (call !== undefined) {
+      call.verdict = verdict;
+      call.invoke();
+    }
+    return verdict;
   }
 
   succeeded(call: CircuitCall, value: unknown, time: number): void {

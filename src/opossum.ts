@@ -20,6 +20,7 @@ declare class Breaker extends EventEmitter {
   readonly options: OpossumBreaker.Options<unknown[]>;
   semaphore: { test(): boolean; release(): void; readonly count: number };
   fire(...args: unknown[]): Promise<unknown>;
+  call(context: unknown, ...args: unknown[]): Promise<unknown>;
   open(): void;
   close(): void;
   shutdown(): void;

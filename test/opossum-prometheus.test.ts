@@ -1,16 +1,7 @@
-import { createRequire } from "node:module";
+import Metrics from "opossum-prometheus";
 import { expect, it } from "vitest";
 import { Bulkhead } from "../src/index.js";
 import { failCalls, passCalls } from "./helpers/failing.js";
-
-interface PrometheusMetrics {
-  readonly metrics: Promise<string> | string;
-  clear(): void;
-}
-type PrometheusMetricsClass = new (options: { circuits: unknown[] }) => PrometheusMetrics;
-
-// The package has no types.
-const Metrics: PrometheusMetricsClass = createRequire(import.meta.url)("opossum-prometheus");
 
 it("opossum-prometheus works on the breaker unchanged, and its figures are true", async () => {
   const bulkhead = new Bulkhead({ name: "api", failureThreshold: 2 });

@@ -1,3 +1,4 @@
+import { getEventListeners } from "node:events";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Bulkhead, BulkheadError, BulkheadFullError } from "../../src/index.js";
 import { gate, turn } from "../helpers/gate.js";
@@ -199,6 +200,19 @@ describe("late results and lost callers (rule 8)", () => {
     await turn();
     process.off("warning", note);
     expect(warnings).toEqual(['The listener of "fire" threw: listener down']);
+  });
+
+  it("puts one listener on a signal that many calls share", async () => {
+    const bulkheads = [1, 2].map((n) => new Bulkhead({ name: `api ${n}`, maxConcurrentCalls: 10 }));
+    const controller = new AbortController();
+    const { signal } = controller;
+    const calls = Array.from({ length: 40 }, (_, n) =>
+      bulkheads[n % 2]?.run(() => new Promise(() => {}), { signal }).catch((reason) => reason),
+    );
+    expect(getEventListeners(signal, "abort")).toHaveLength(1);
+    controller.abort("all of them");
+    expect(await Promise.all(calls)).toEqual(Array(40).fill("all of them"));
+    expect(getEventListeners(signal, "abort")).toHaveLength(0);
   });
 
   it("keeps no listener on the caller's signal, however the call ends", async () => {

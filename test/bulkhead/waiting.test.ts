@@ -111,6 +111,21 @@ describe("waiting (rule 2)", () => {
     await vi.advanceTimersByTimeAsync(0);
   });
 
+  it("does not start a call whose time ran out while the event loop was blocked", async () => {
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1, timeoutSeconds: 1 });
+    const first = bulkhead.execute(async () => {
+      await Promise.resolve();
+      // The clock moves on, and no timer has had its turn.
+      vi.spyOn(performance, "now").mockReturnValue(performance.now() + 1500);
+    });
+    const started = vi.fn();
+    const second = expect(bulkhead.execute(started)).rejects.toThrow("still waiting for a permit");
+    expect((await first).success).toBe(true);
+    await second;
+    expect(started).not.toHaveBeenCalled();
+    vi.restoreAllMocks();
+  });
+
   it("lets a per-call timeout differ from the configured one, in both directions", async () => {
     const bulkhead = new Bulkhead({ name: "api", timeoutSeconds: 1, reclaimAfterSeconds: 0 });
     const never = new Promise(() => {});
