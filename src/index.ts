@@ -33,7 +33,10 @@ export type {
 export { BulkheadManager } from "./manager.js";
 export { BulkheadState } from "./state.js";
 export type { BulkheadStats, RejectionReason } from "./stats.js";
+export { type CreateStorageOptions, createStorage } from "./storage/create-storage.js";
 export { InMemoryStorage, type InMemoryStorageOptions } from "./storage/memory.js";
+export { PostgresStorage } from "./storage/postgres.js";
+export type { PostgresStorageOptions } from "./storage/postgres-options.js";
 export type {
   CircuitChange,
   CircuitChangeResult,

@@ -23,6 +23,8 @@ const PUBLIC_NAMES = [
   "BulkheadState",
   "BulkheadTimeoutError",
   "InMemoryStorage",
+  "PostgresStorage",
+  "createStorage",
   "withBulkhead",
 ];
 

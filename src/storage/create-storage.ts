@@ -1,0 +1,28 @@
+import { readFields } from "../config.js";
+import { InMemoryStorage } from "./memory.js";
+import { PostgresStorage } from "./postgres.js";
+import { NAMESPACE } from "./postgres-options.js";
+import type { CircuitStorage } from "./storage.js";
+
+/** Options of {@link createStorage}. */
+export interface CreateStorageOptions {
+  /**
+   * Circuits of one name in different namespaces have nothing to do with each other. 1 to 255
+   * characters. Default: `RC_NAMESPACE`, or else `"default"`.
+   */
+  namespace?: string | undefined;
+}
+
+/**
+ * The storage that the environment asks for: Postgres when `RC_DB_HOST` and `RC_DB_PASSWORD` are set
+ * (with `RC_DB_PORT` 5432, `RC_DB_NAME` resilient_circuit_db, `RC_DB_USER` postgres), else this
+ * process's memory. The variables are those of Python's resilient-circuit.
+ *
+ * @throws {TypeError | RangeError} for a wrong option, or a wrong value in the environment
+ */
+export function createStorage(options: CreateStorageOptions = {}): CircuitStorage {
+  const { RC_DB_HOST, RC_DB_PASSWORD, RC_NAMESPACE } = process.env;
+  const given = readFields<CreateStorageOptions>("options", options, { namespace: NAMESPACE });
+  const namespace = given.namespace ?? (RC_NAMESPACE || "default");
+  return RC_DB_HOST && RC_DB_PASSWORD ? new PostgresStorage({ namespace }) : new InMemoryStorage();
+}

@@ -1,0 +1,187 @@
+import { Client, type ClientBase, type ClientConfig, Pool, type PoolClient } from "pg";
+import { PostgresStorageError, tellable } from "./postgres-errors.js";
+import { secretsOf } from "./postgres-options.js";
+
+/** One row: the text of each column. */
+export type Row = ReadonlyArray<string | null>;
+
+/** Runs one statement, and gives its rows. */
+export type Ask = (statement: string, values?: unknown[]) => Promise<Row[]>;
+
+interface Job {
+  /** Ends the job at once, whatever its connection is doing. */
+  readonly cut: (error: Error) => void;
+}
+
+/**
+ * The way to the database: every question has a time limit, which includes the wait for a connection.
+ * A connection that is in doubt is destroyed; so nothing that hangs is met again.
+ */
+export class Database {
+  readonly #pool: Pool;
+  readonly #ownsPool: boolean;
+  readonly #makeClient: () => ClientBase & Client;
+  readonly #secrets: readonly string[];
+  readonly #jobs = new Set<Job>();
+  #isClosed = false;
+
+  /** @param source a pool of the application's, or how to connect with a pool of our own */
+  constructor(source: Pool | ClientConfig, queryTimeoutMs: number) {
+    if (isPool(source)) {
+      this.#pool = source;
+      this.#ownsPool = false;
+      const { Client: PoolsClient } = source as unknown as { Client: typeof Client };
+      this.#makeClient = () => new PoolsClient(source.options);
+    } else {
+      this.#pool = new Pool({
+        ...source,
+        max: 2,
+        allowExitOnIdle: true,
+        connectionTimeoutMillis: Math.ceil(queryTimeoutMs),
+      });
+      this.#ownsPool = true;
+      // An idle connection was lost. Whoever asks next gets another one.
+      this.#pool.on("error", ignore);
+      this.#makeClient = () => new Client(source);
+    }
+    this.#secrets = secretsOf(isPool(source) ? source.options : source);
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /** @throws {PostgresStorageError} for whatever goes wrong */
+  async query(statement: string, values: unknown[], limitMs: number): Promise<Row[]> {
+    return this.session((ask) => ask(statement, values), limitMs);
+  }
+
+  /** Several statements on one connection. @throws {PostgresStorageError} for whatever goes wrong */
+  async session<T>(task: (ask: Ask) => Promise<T>, limitMs: number): Promise<T> {
+    if (this.#isClosed) throw closedError();
+    let client: PoolClient | undefined;
+    let isCut = false;
+    let job: Job | undefined;
+    const cut = new Promise<never>((_, reject) => {
+      job = {
+        cut: (error) => {
+          isCut = true;
+          if (client !== undefined) discard(client, error);
+          reject(error);
+        },
+      };
+      this.#jobs.add(job);
+    });
+    const timer = setTimeout(() => job?.cut(lateError(limitMs)), limitMs);
+    const work = async () => {
+      const connected = await this.#pool.connect();
+      if (isCut) {
+        connected.release();
+        throw closedError();
+      }
+      client = connected;
+      // Without a listener, the loss of the connection would end the process.
+      connected.on("error", ignore);
+      try {
+        const result = await task(asker(connected));
+        if (!isCut) giveBack(connected);
+        return result;
+      } catch (error) {
+        if (!isCut) discard(connected, error);
+        throw error;
+      }
+    };
+    try {
+      return await Promise.race([work(), cut]);
+    } catch (error) {
+      throw this.tellable(error);
+    } finally {
+      clearTimeout(timer);
+      if (job !== undefined) this.#jobs.delete(job);
+    }
+  }
+
+  /** A connection outside the pool, not connected yet. */
+  client(): Client {
+    return this.#makeClient();
+  }
+
+  tellable(error: unknown): PostgresStorageError {
+    return tellable(error, this.#secrets);
+  }
+
+  /** Cuts what is under way. Our own pool is closed, an application's is left alone. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    for (const job of this.#jobs) job.cut(closedError());
+    if (this.#ownsPool) await this.#pool.end();
+  }
+}
+
+/** Asks on this connection. Values come as text, whatever parsers the application has given to pg. */
+export function asker(client: ClientBase): Ask {
+  return async (statement, values) => {
+    const { rows } = await client.query({
+      text: statement,
+      rowMode: "array",
+      types: { getTypeParser: () => (text: string) => text },
+      ...(values === undefined ? {} : { values }),
+    });
+    return rows;
+  };
+}
+
+/** What pg's types leave out of a client. */
+interface Wire {
+  readonly connection?: { readonly stream?: { destroy(): void; unref?(): void } };
+}
+
+/** Closes a connection at once: pg's own `end()` waits for an answer of the other side. */
+export function destroy(client: ClientBase): void {
+  (client as Wire).connection?.stream?.destroy();
+}
+
+/** Lets the process exit while the connection is open. */
+export function unref(client: ClientBase): void {
+  (client as Wire).connection?.stream?.unref?.();
+}
+
+/** The answer, or a rejection when it takes longer than `limitMs`. The timer holds no process. */
+export async function within<T>(limitMs: number, answer: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(lateError(limitMs)), Math.max(1, limitMs));
+    timer.unref();
+  });
+  try {
+    return await Promise.race([answer, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+export function closedError(): PostgresStorageError {
+  return new PostgresStorageError("This PostgresStorage is closed");
+}
+
+function lateError(limitMs: number): PostgresStorageError {
+  const seconds = Math.round(limitMs) / 1000;
+  return new PostgresStorageError(`The database did not answer within ${seconds} s`, "ETIMEDOUT");
+}
+
+function giveBack(client: PoolClient): void {
+  client.off("error", ignore);
+  client.release();
+}
+
+function discard(client: PoolClient, error: unknown): void {
+  destroy(client);
+  client.release(error instanceof Error ? error : true);
+}
+
+function isPool(source: Pool | ClientConfig): source is Pool {
+  return "connect" in source;
+}
+
+function ignore(): void {}

@@ -1,0 +1,65 @@
+/** What went wrong between this process and its database, without any secret in it. */
+export class PostgresStorageError extends Error {
+  override name = "PostgresStorageError";
+  /** Postgres' SQLSTATE, or the system's code such as `ECONNREFUSED`. */
+  readonly code: string | undefined;
+
+  constructor(message: string, code?: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+const SETUP = 'run "bulkman pg-setup" as a user who may create it';
+const TABLE = "the table rc_circuit_breakers";
+
+/** What is known of an SQLSTATE, and what to do about it. */
+const ADVICE: { readonly [code: string]: string } = {
+  "42P01": `${TABLE} is missing; ${SETUP}`,
+  "3F000": `there is no schema for ${TABLE}; create one, or set search_path, then ${SETUP}`,
+  "42703": `${TABLE} is of an older version; ${SETUP}`,
+  "42P10": `${TABLE} has no primary key on resource_key and namespace; ${SETUP}`,
+  "42501": `this user needs SELECT, INSERT and UPDATE on ${TABLE}; when it is missing or of an older version, ${SETUP}`,
+  "25006": `the database is read-only; ${TABLE} must be writable, and when it is missing, ${SETUP}`,
+  "53300": "the database has no connection left",
+};
+
+/** Whether the table is not there, or not as it should be. */
+export function isSchemaTrouble(error: unknown): boolean {
+  return (
+    error instanceof PostgresStorageError && /^(42P01|42703|42P10|3F000)$/.test(error.code ?? "")
+  );
+}
+
+/** The error as it may be told: with advice, and with each secret in it made unreadable. */
+export function tellable(error: unknown, secrets: readonly string[]): PostgresStorageError {
+  const raw = messageOf(error);
+  const message = redact(raw, secrets);
+  if (error instanceof PostgresStorageError && message === raw) return error;
+  const code = codeOf(error);
+  const advice = error instanceof PostgresStorageError ? undefined : ADVICE[code ?? ""];
+  const text = advice === undefined ? message : `${message}: ${advice}`;
+  // Only an error that is known to hold no secret is passed on as a whole.
+  return new PostgresStorageError(text, code, message === raw ? { cause: error } : {});
+}
+
+export function redact(text: string, secrets: readonly string[]): string {
+  let redacted = text;
+  for (const secret of secrets) redacted = redacted.replaceAll(secret, "***");
+  return redacted;
+}
+
+function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  // Node reports a host of several addresses as an AggregateError without a message.
+  if (error.message === "" && error instanceof AggregateError) {
+    return error.errors.map((each) => messageOf(each)).join("; ");
+  }
+  return error.message || error.name;
+}
+
+function codeOf(error: unknown): string | undefined {
+  if (typeof error !== "object" || error === null) return undefined;
+  const code: unknown = Reflect.get(error, "code");
+  return typeof code === "string" ? code : undefined;
+}

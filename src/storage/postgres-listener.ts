@@ -1,0 +1,169 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Client } from "pg";
+import { asker, destroy, unref, within } from "./postgres-database.js";
+import { CHANNEL } from "./schema.js";
+
+/** How a storage hears of changes that others made. */
+export interface ChangeSource {
+  /** Begins to listen. Called again after `stop`, it begins anew. */
+  start(): void;
+  stop(): void;
+}
+
+export interface ChangeHooks {
+  /** The name of a circuit and its row as JSON. */
+  readonly onChange: (name: string, row: unknown) => void;
+  /** Reads every circuit again that somebody wants to hear of. */
+  readonly reread: () => Promise<void>;
+  /** Changes cannot be heard at the moment; it is being tried again. */
+  readonly onTrouble: (error: unknown) => void;
+}
+
+export interface ListenerOptions {
+  readonly connect: () => Client;
+  readonly namespace: string;
+  readonly queryTimeoutMs: number;
+}
+
+const FIRST_RETRY_MS = 100;
+const LAST_RETRY_MS = 30_000;
+/** A connection that held this long was a good one: the next trouble is a new one. */
+const STEADY_MS = 10_000;
+/** Finds a connection whose other side is gone without a word, before TCP does after two hours. */
+const HEARTBEAT_MS = 30_000;
+
+const SCHEMA_OF_TABLE = `SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = to_regclass('rc_circuit_breakers')`;
+
+/**
+ * Hears of changes by `LISTEN`, on one connection of its own that never keeps the process alive. When
+ * the connection is lost it makes another, at first soon, then later and later, and reads again what
+ * it may have missed.
+ */
+export class PostgresListener implements ChangeSource {
+  readonly #options: ListenerOptions;
+  readonly #hooks: ChangeHooks;
+  #stopping: AbortController | undefined = undefined;
+
+  constructor(options: ListenerOptions, hooks: ChangeHooks) {
+    this.#options = options;
+    this.#hooks = hooks;
+  }
+
+  start(): void {
+    if (this.#stopping !== undefined) return;
+    this.#stopping = new AbortController();
+    void this.#listenUntil(this.#stopping.signal);
+  }
+
+  stop(): void {
+    this.#stopping?.abort();
+    this.#stopping = undefined;
+  }
+
+  async #listenUntil(stopped: AbortSignal): Promise<void> {
+    let retryMs = FIRST_RETRY_MS;
+    while (!stopped.aborted) {
+      const begun = performance.now();
+      try {
+        await this.#listenOnce(stopped);
+      } catch (error) {
+        if (!stopped.aborted) this.#hooks.onTrouble(error);
+      }
+      if (performance.now() - begun >= STEADY_MS) retryMs = FIRST_RETRY_MS;
+      // Jitter, so that a fleet does not come back to a restarted server in one instant.
+      const delay = retryMs * (0.5 + Math.random() / 2);
+      retryMs = Math.min(retryMs * 2, LAST_RETRY_MS);
+      await sleep(delay, undefined, { ref: false, signal: stopped }).catch(() => {});
+    }
+  }
+
+  /** Listens until it is stopped; rejects when the connection is lost. */
+  async #listenOnce(stopped: AbortSignal): Promise<void> {
+    const client = this.#options.connect();
+    let heartbeat: NodeJS.Timeout | undefined;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        stopped.addEventListener("abort", () => resolve(), { once: true });
+        client.on("error", reject);
+        client.on("end", () => reject(new Error("The listening connection was closed")));
+        this.#begin(client, reject).catch(reject);
+        heartbeat = setInterval(() => {
+          this.#limited(client.query("SELECT 1")).catch(reject);
+        }, HEARTBEAT_MS);
+        heartbeat.unref();
+      });
+    } finally {
+      clearInterval(heartbeat);
+      client.on("error", () => {});
+      destroy(client);
+    }
+  }
+
+  async #begin(client: Client, fail: (error: unknown) => void): Promise<void> {
+    const connecting = client.connect();
+    unref(client);
+    await this.#limited(connecting);
+    // A secure connection has replaced the socket.
+    unref(client);
+    const ask = asker(client);
+    const [row] = await this.#limited(ask(SCHEMA_OF_TABLE));
+    const reread = coalesced(this.#hooks.reread);
+    client.on("notification", ({ payload }) => {
+      if (!this.#tell(payload, row?.[0])) reread().catch(fail);
+    });
+    await this.#limited(ask(`LISTEN ${CHANNEL}`));
+    await reread();
+  }
+
+  /** Tells what a notification says. Returns whether that was all there is to know. */
+  #tell(payload: string | undefined, schema: string | null | undefined): boolean {
+    const notice = parse(payload);
+    if (notice === undefined) return false;
+    if (typeof schema === "string" && notice["schema"] !== schema) return true;
+    const { namespace, name, record } = notice;
+    if (typeof namespace === "string" && namespace !== this.#options.namespace) return true;
+    if (typeof name !== "string" || record === undefined) return false;
+    try {
+      this.#hooks.onChange(name, record);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  #limited<T>(answer: Promise<T>): Promise<T> {
+    return within(this.#options.queryTimeoutMs, answer);
+  }
+}
+
+function parse(payload: string | undefined): Record<string, unknown> | undefined {
+  try {
+    const notice: unknown = JSON.parse(payload ?? "");
+    return typeof notice === "object" && notice !== null ? { ...notice } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** However often it is asked for while it runs, it runs once more after that. */
+function coalesced(work: () => Promise<void>): () => Promise<void> {
+  let running: Promise<void> | undefined;
+  let next: Promise<void> | undefined;
+  const run = () => {
+    running = work().finally(() => {
+      running = undefined;
+    });
+    return running;
+  };
+  return () => {
+    if (running === undefined) return run();
+    next ??= running
+      .catch(() => {})
+      .then(() => {
+        next = undefined;
+        return run();
+      });
+    return next;
+  };
+}

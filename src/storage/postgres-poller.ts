@@ -1,0 +1,39 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { ChangeHooks, ChangeSource } from "./postgres-listener.js";
+
+/** Reads the circuits again and again, where `LISTEN` cannot work. Never keeps the process alive. */
+export class PostgresPoller implements ChangeSource {
+  readonly #intervalMs: number;
+  readonly #hooks: Pick<ChangeHooks, "reread" | "onTrouble">;
+  #stopping: AbortController | undefined = undefined;
+
+  constructor(intervalMs: number, hooks: Pick<ChangeHooks, "reread" | "onTrouble">) {
+    this.#intervalMs = intervalMs;
+    this.#hooks = hooks;
+  }
+
+  start(): void {
+    if (this.#stopping !== undefined) return;
+    this.#stopping = new AbortController();
+    void this.#pollUntil(this.#stopping.signal);
+  }
+
+  stop(): void {
+    this.#stopping?.abort();
+    this.#stopping = undefined;
+  }
+
+  async #pollUntil(stopped: AbortSignal): Promise<void> {
+    while (true) {
+      // A fleet that was started at once does not read at once.
+      const delay = this.#intervalMs * (0.9 + Math.random() / 10);
+      await sleep(delay, undefined, { ref: false, signal: stopped }).catch(() => {});
+      if (stopped.aborted) return;
+      try {
+        await this.#hooks.reread();
+      } catch (error) {
+        if (!stopped.aborted) this.#hooks.onTrouble(error);
+      }
+    }
+  }
+}

@@ -1,0 +1,62 @@
+import type { Ask, Database } from "./postgres-database.js";
+import { within } from "./postgres-database.js";
+import { PostgresStorageError } from "./postgres-errors.js";
+import { SCHEMA_BEGIN, SCHEMA_CHECK, SCHEMA_STATEMENTS } from "./schema.js";
+
+/** Creating and migrating may take longer than a query: others may be at it. */
+const LIMIT_MS = 10_000;
+
+/** Knows whether the table is there, and makes it when it is not. */
+export class Schema {
+  readonly #database: Database;
+  readonly #limitMs: number;
+  #work: Promise<void> | undefined = undefined;
+
+  constructor(database: Database, queryTimeoutMs: number) {
+    this.#database = database;
+    this.#limitMs = Math.max(queryTimeoutMs, LIMIT_MS);
+  }
+
+  /** Waits for the table no longer than `limitMs`; what is under way goes on after that. */
+  ready(limitMs: number): Promise<void> {
+    if (this.#work === undefined) {
+      const work = this.#database.session(ensureSchema, this.#limitMs);
+      this.#work = work;
+      work.catch(() => {
+        if (this.#work === work) this.#work = undefined;
+      });
+    }
+    return within(limitMs, this.#work);
+  }
+
+  /** The database is another one, or was emptied: looks again when it is asked next. */
+  forget(): void {
+    this.#work = undefined;
+  }
+}
+
+/**
+ * Creates or migrates the table, unless it is as it should be. Any number of processes may do so at once.
+ * @throws {PostgresStorageError} naming `bulkman pg-setup` when this user may not
+ */
+export async function ensureSchema(ask: Ask): Promise<void> {
+  if (await isInPlace(ask)) return;
+  try {
+    await ask(SCHEMA_BEGIN);
+    if (!(await isInPlace(ask))) await ask(SCHEMA_STATEMENTS.join("\n"));
+    await ask("COMMIT");
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    const code: unknown = error instanceof Error ? Reflect.get(error, "code") : undefined;
+    throw new PostgresStorageError(
+      `The table rc_circuit_breakers cannot be created or brought up to date: ${reason}; run "bulkman pg-setup" as a user who may`,
+      typeof code === "string" ? code : undefined,
+      { cause: error },
+    );
+  }
+}
+
+async function isInPlace(ask: Ask): Promise<boolean> {
+  const [row] = await ask(SCHEMA_CHECK);
+  return row?.[0] === "t";
+}

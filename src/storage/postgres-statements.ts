@@ -1,0 +1,88 @@
+import { recordJson } from "./postgres-record.js";
+
+/**
+ * Ends a wait for another's lock on the server as well, when nobody waits for the answer any more.
+ * It is read when the wait begins, holds for one statement, and passes through every pooler.
+ */
+const limits = (parameter: string) =>
+  `limits AS MATERIALIZED (SELECT set_config('lock_timeout', ${parameter}, true))`;
+
+/** $1 namespace, $2 name: the record, or no row. */
+export const GET_STATE = `SELECT ${recordJson("c")}
+FROM rc_circuit_breakers c WHERE c.resource_key = $2::text AND c.namespace = $1::text`;
+
+/**
+ * $1 namespace, $2 names, $3 lock timeout: name and record of each. What is missing is created; the
+ * update that changes nothing returns a row that another has just created.
+ */
+export const LOAD = `WITH ${limits("$3::text")},
+found AS MATERIALIZED (
+  SELECT * FROM rc_circuit_breakers
+  WHERE namespace = $1::text AND resource_key = ANY ($2::text[])
+),
+created AS (
+  INSERT INTO rc_circuit_breakers AS c (resource_key, namespace, state, failure_count)
+  SELECT DISTINCT name, $1::text, 'CLOSED', 0 FROM limits, unnest($2::text[]) AS name
+  WHERE name NOT IN (SELECT resource_key FROM found)
+  ORDER BY name
+  ON CONFLICT (resource_key, namespace) DO UPDATE SET state = c.state
+  RETURNING c.*
+)
+SELECT c.resource_key, ${recordJson("c")}
+FROM (SELECT * FROM found UNION ALL SELECT * FROM created) c`;
+
+/**
+ * One guarded change: whether it was made, and the record after it. The row is locked first, so that
+ * the guards judge it as the last writer left it, and by the time after the wait for that writer.
+ *
+ * $1 namespace, $2 name, $3 lock timeout, $4 version, $5 new state, $6 owner, $7 by hand, $8 early,
+ * $9 seconds to stay open, $10 failures, $11 seconds of the lease
+ */
+export const CHANGE = `WITH ${limits("$3::text")},
+locked AS MATERIALIZED (
+  SELECT c.* FROM limits, rc_circuit_breakers c
+  WHERE c.resource_key = $2::text AND c.namespace = $1::text
+  FOR UPDATE OF c
+),
+created AS (
+  INSERT INTO rc_circuit_breakers AS c (resource_key, namespace, state, failure_count)
+  SELECT $2::text, $1::text, 'CLOSED', 0 FROM limits WHERE NOT EXISTS (SELECT FROM locked)
+  ON CONFLICT (resource_key, namespace) DO UPDATE SET state = c.state
+  RETURNING c.*
+),
+asked AS MATERIALIZED (SELECT locked.*, clock_timestamp() AS time FROM locked),
+judged AS MATERIALIZED (
+  SELECT asked.*,
+    coalesce(probe_until > time AND probe_owner = $6::text, false) AS owns_lease,
+    -- A Node timer can fire a millisecond early: who slept for the whole isolation finds it over.
+    coalesce(CASE state WHEN 'OPEN' THEN open_until - interval '1 millisecond' ELSE probe_until END
+      <= time, true) AS is_free
+  FROM asked
+),
+changed AS (
+  UPDATE rc_circuit_breakers c SET
+    state = $5::text,
+    failure_count = CASE $5::text WHEN 'OPEN' THEN $10::int WHEN 'CLOSED' THEN 0
+      ELSE judged.failure_count END,
+    open_until = CASE WHEN $5::text = 'OPEN' THEN judged.time + make_interval(secs => $9::float8) END,
+    probe_owner = CASE WHEN $5::text = 'HALF_OPEN' AND NOT $8::bool THEN $6::text END,
+    probe_until = CASE WHEN $5::text = 'HALF_OPEN' AND NOT $8::bool
+      THEN judged.time + make_interval(secs => $11::float8) END,
+    version = greatest(judged.version + 1, (extract(epoch FROM judged.time) * 1000)::bigint),
+    updated_at = judged.time
+  FROM judged
+  WHERE c.resource_key = $2::text AND c.namespace = $1::text AND judged.version = $4::bigint
+    AND CASE
+      WHEN $7::bool THEN true
+      WHEN $5::text = 'CLOSED' THEN judged.state = 'HALF_OPEN' AND judged.owns_lease
+      WHEN $5::text = 'OPEN' THEN judged.state = 'CLOSED' OR judged.owns_lease OR judged.is_free
+      ELSE judged.state <> 'CLOSED'
+        AND (judged.is_free OR ($8::bool AND judged.state = 'OPEN'))
+    END
+  RETURNING c.*
+)
+SELECT true, ${recordJson("c")} FROM changed c
+UNION ALL
+SELECT false, ${recordJson("c")} FROM locked c WHERE NOT EXISTS (SELECT FROM changed)
+UNION ALL
+SELECT false, ${recordJson("c")} FROM created c`;

@@ -1,0 +1,181 @@
+import { now } from "../clock.js";
+import { closedError, Database, type Row } from "./postgres-database.js";
+import { isSchemaTrouble } from "./postgres-errors.js";
+import { type ChangeSource, PostgresListener } from "./postgres-listener.js";
+import { type PostgresStorageOptions, readPostgresOptions } from "./postgres-options.js";
+import { PostgresPoller } from "./postgres-poller.js";
+import { toRecord } from "./postgres-record.js";
+import { Schema } from "./postgres-schema.js";
+import { CHANGE, GET_STATE, LOAD } from "./postgres-statements.js";
+import type {
+  CircuitChange,
+  CircuitChangeResult,
+  CircuitRecord,
+  CircuitStorage,
+  CircuitSubscriber,
+} from "./storage.js";
+
+/**
+ * Keeps circuits in Postgres: bulkheads of one name and namespace share one circuit, in every process
+ * and with Python's resilient-circuit. It is asked when a bulkhead loads its circuit and when a circuit
+ * changes; it hears of the changes of others by `LISTEN`. Every promise rejects within
+ * `queryTimeoutSeconds` when the database does not answer.
+ *
+ * Owns up to two connections for queries, closed after 10 s without one, and one that listens while
+ * there are subscribers. None of them keeps the process alive.
+ *
+ * @throws {TypeError | RangeError} from the constructor, for a wrong option
+ */
+export class PostgresStorage implements CircuitStorage {
+  /** Seconds that a query may take, with the wait for a connection. */
+  readonly queryTimeoutSeconds: number;
+  readonly #namespace: string;
+  readonly #leaseSeconds: number;
+  readonly #database: Database;
+  readonly #schema: Schema | undefined;
+  readonly #changeSource: ChangeSource;
+  readonly #subscribers = new Map<string, Set<CircuitSubscriber>>();
+  /** The changes under way, by name: what is read after them waits for them. */
+  readonly #changing = new Map<string, Promise<unknown>>();
+
+  constructor(options: PostgresStorageOptions = {}) {
+    const { source, namespace, ensureSchema, queryTimeoutSeconds, probeLeaseSeconds, pollSeconds } =
+      readPostgresOptions(options);
+    const queryTimeoutMs = queryTimeoutSeconds * 1000;
+    this.queryTimeoutSeconds = queryTimeoutSeconds;
+    this.#namespace = namespace;
+    this.#leaseSeconds = probeLeaseSeconds;
+    this.#database = new Database(source, queryTimeoutMs);
+    this.#schema = ensureSchema ? new Schema(this.#database, queryTimeoutMs) : undefined;
+    const hooks = {
+      onChange: (name: string, row: unknown) => this.#tell(name, toRecord(row)),
+      reread: () => this.#reread(),
+      onTrouble: (error: unknown) => this.#tellTrouble(error),
+    };
+    const connect = () => this.#database.client();
+    this.#changeSource =
+      pollSeconds === null
+        ? new PostgresListener({ connect, namespace, queryTimeoutMs }, hooks)
+        : new PostgresPoller(pollSeconds * 1000, hooks);
+  }
+
+  /** The circuit as the database has it, after the changes that were asked for here before. */
+  async getState(name: string): Promise<CircuitRecord | null> {
+    const deadline = this.#deadline();
+    await this.#changing.get(name);
+    const [row] = await this.#ask(GET_STATE, [this.#namespace, name], deadline);
+    return row === undefined ? null : toRecord(JSON.parse(row[0] ?? ""));
+  }
+
+  async load(name: string): Promise<CircuitRecord> {
+    const record = (await this.#loadAll([name])).get(name);
+    if (record === undefined) throw new Error("The database did not create the circuit");
+    return record;
+  }
+
+  async change(name: string, change: CircuitChange): Promise<CircuitChangeResult> {
+    const work = this.#change(name, change);
+    const settled = Promise.allSettled([this.#changing.get(name), work]);
+    this.#changing.set(name, settled);
+    try {
+      const result = await work;
+      // Bulkheads of this process need not wait for the notification.
+      if (result.changed) this.#tell(name, result.record);
+      return result;
+    } finally {
+      if (this.#changing.get(name) === settled) this.#changing.delete(name);
+    }
+  }
+
+  /** @throws {Error} when the storage is closed */
+  subscribe(name: string, subscriber: CircuitSubscriber): () => void {
+    if (this.#database.isClosed) throw closedError();
+    const subscribers = this.#subscribers.get(name) ?? new Set();
+    this.#subscribers.set(name, subscribers.add(subscriber));
+    this.#changeSource.start();
+    return () => {
+      if (!subscribers.delete(subscriber) || subscribers.size > 0) return;
+      if (this.#subscribers.get(name) === subscribers) this.#subscribers.delete(name);
+      if (this.#subscribers.size === 0) this.#changeSource.stop();
+    };
+  }
+
+  /**
+   * Closes every connection but an application's own pool. What is under way is rejected, as is
+   * whatever is asked after it.
+   */
+  async close(): Promise<void> {
+    this.#changeSource.stop();
+    this.#subscribers.clear();
+    await this.#database.close();
+  }
+
+  async #change(name: string, change: CircuitChange): Promise<CircuitChangeResult> {
+    const isOpening = change.to === "OPEN";
+    const [row] = await this.#ask(CHANGE, [
+      this.#namespace,
+      name,
+      this.#lockTimeout,
+      change.version,
+      change.to,
+      change.owner,
+      change.to !== "HALF_OPEN" && change.byHand === true,
+      change.to === "HALF_OPEN" && change.early === true,
+      isOpening ? change.openSeconds : 0,
+      isOpening ? Math.min(change.failureCount, 2 ** 31 - 1) : 0,
+      this.#leaseSeconds,
+    ]);
+    if (row === undefined) throw new Error("The circuit was deleted while it changed");
+    return { changed: row[0] === "t", record: toRecord(JSON.parse(row[1] ?? "")) };
+  }
+
+  async #loadAll(names: readonly string[]): Promise<Map<string, CircuitRecord>> {
+    const rows = await this.#ask(LOAD, [this.#namespace, names, this.#lockTimeout]);
+    return new Map(rows.map(([name, json]) => [name ?? "", toRecord(JSON.parse(json ?? ""))]));
+  }
+
+  /** Reads what subscribers may have missed. The database may be another one than before. */
+  async #reread(): Promise<void> {
+    this.#schema?.forget();
+    const names = [...this.#subscribers.keys()];
+    if (names.length === 0) return;
+    for (const [name, record] of await this.#loadAll(names)) this.#tell(name, record);
+  }
+
+  get #lockTimeout(): string {
+    return `${Math.max(1, Math.floor(this.queryTimeoutSeconds * 1000))}ms`;
+  }
+
+  #deadline(): number {
+    return now() + this.queryTimeoutSeconds * 1000;
+  }
+
+  async #ask(statement: string, values: unknown[], deadline = this.#deadline()): Promise<Row[]> {
+    if (this.#database.isClosed) throw closedError();
+    const schema = this.#schema;
+    const query = () => this.#database.query(statement, values, deadline - now());
+    if (schema === undefined) return query();
+    await schema.ready(deadline - now());
+    try {
+      return await query();
+    } catch (error) {
+      if (!isSchemaTrouble(error)) throw error;
+      schema.forget();
+      await schema.ready(deadline - now());
+      return query();
+    }
+  }
+
+  #tell(name: string, record: CircuitRecord): void {
+    for (const subscriber of this.#subscribers.get(name) ?? []) {
+      queueMicrotask(() => subscriber.onRecord(record));
+    }
+  }
+
+  #tellTrouble(error: unknown): void {
+    const told = this.#database.tellable(error);
+    for (const subscribers of this.#subscribers.values()) {
+      for (const subscriber of subscribers) queueMicrotask(() => subscriber.onError(told));
+    }
+  }
+}
