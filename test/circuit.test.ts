@@ -438,6 +438,17 @@ describe("the opossum breaker", () => {
     expect(bulkhead.getStats().activeTasks).toBe(0);
   });
 
+  it("says whether a probe may come", async () => {
+    const { bulkhead } = await halfOpened({ successThreshold: 1 });
+    expect(bulkhead.breaker?.pendingClose).toBe(true);
+    const probe = gate();
+    const probing = bulkhead.execute(() => probe.promise);
+    expect(bulkhead.breaker?.pendingClose).toBe(false);
+    probe.open();
+    await probing;
+    expect(bulkhead.breaker?.pendingClose).toBe(false);
+  });
+
   it("takes no calls of its own", async () => {
     const { bulkhead } = bulkheadWith({});
     await expect(bulkhead.breaker?.fire()).rejects.toThrow(

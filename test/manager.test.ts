@@ -677,3 +677,14 @@ describe("a storage that is given to the manager", () => {
     expect(bulkhead.getState()).toBe("failed");
   });
 });
+
+it("makes no more bulkheads after its shutdown, and still finds those it has", async () => {
+  const manager = new BulkheadManager();
+  const bulkhead = await manager.createBulkhead({ name: "api" });
+  await manager.shutdown();
+  const refusal = { code: "ERR_BULKHEAD_SHUTDOWN" };
+  await expect(manager.createBulkhead({ name: "late" })).rejects.toMatchObject(refusal);
+  await expect(manager.getOrCreateBulkhead({ name: "late" })).rejects.toMatchObject(refusal);
+  expect(await manager.getOrCreateBulkhead({ name: "api" })).toBe(bulkhead);
+  expect(manager.size).toBe(1);
+});

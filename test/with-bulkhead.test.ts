@@ -445,3 +445,10 @@ describe("withBulkhead throws TypeError", () => {
     },
   );
 });
+
+it.each(["get", Symbol("get")])("throws for a decorator call in the legacy form, of %o", (key) => {
+  const decorate = untyped<(...legacy: unknown[]) => unknown>(
+    withBulkhead(new Bulkhead({ name: "api" })),
+  );
+  expect(() => decorate(class Api {}, key, {})).toThrow("legacy form");
+});
