@@ -14,6 +14,7 @@ export default defineConfig({
           name: "unit",
           include: ["test/**/*.test.ts"],
           exclude: ["test/package/**"],
+          globalSetup: ["test/integration/services.setup.ts"],
         },
       },
       {

@@ -134,9 +134,8 @@ export class PostgresStorage implements CircuitStorage {
     return new Map(rows.map(([name, json]) => [name ?? "", toRecord(JSON.parse(json ?? ""))]));
   }
 
-  /** Reads what subscribers may have missed. The database may be another one than before. */
+  /** Reads what subscribers may have missed. */
   async #reread(): Promise<void> {
-    this.#schema?.forget();
     const names = [...this.#subscribers.keys()];
     if (names.length === 0) return;
     for (const [name, record] of await this.#loadAll(names)) this.#tell(name, record);
@@ -173,6 +172,8 @@ export class PostgresStorage implements CircuitStorage {
   }
 
   #tellTrouble(error: unknown): void {
+    // It may be another database when it is back.
+    this.#schema?.forget();
     const told = this.#database.tellable(error);
     for (const subscribers of this.#subscribers.values()) {
       for (const subscriber of subscribers) queueMicrotask(() => subscriber.onError(told));

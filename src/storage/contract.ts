@@ -1,0 +1,409 @@
+import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { CircuitChange, CircuitRecord, CircuitStorage } from "./storage.js";
+
+/** What the cases need to know of the storage under test. */
+export interface StorageContractOptions {
+  /**
+   * Makes a storage whose circuits are kept in the same place as those of the storages it made
+   * before. Every case uses names of its own, and closes what it made.
+   */
+  create: () => CircuitStorage | Promise<CircuitStorage>;
+  /**
+   * The probe lease of the storages that `create` makes, in seconds: the cases wait for its end.
+   * Short, such as 0.5; but longer than two answers of the storage take.
+   */
+  probeLeaseSeconds: number;
+  /** Seconds that a change may take to reach a subscriber. > 0. @default 5 */
+  spreadSeconds?: number | undefined;
+}
+
+/** One rule of {@link CircuitStorage}. `run` rejects when the storage does not keep it. */
+export interface StorageContractCase {
+  readonly name: string;
+  readonly run: () => Promise<void>;
+}
+
+/**
+ * The rules that every {@link CircuitStorage} keeps, as cases for any test runner.
+ *
+ * @example
+ * for (const { name, run } of storageContract({ create, probeLeaseSeconds: 0.5 })) test(name, run);
+ */
+export function storageContract(options: StorageContractOptions): StorageContractCase[] {
+  const { create, probeLeaseSeconds, spreadSeconds = 5 } = options;
+  return Object.entries(RULES).map(([name, rule]) => ({
+    name,
+    run: async () => {
+      const storages: CircuitStorage[] = [];
+      const open = async () => {
+        const storage = await create();
+        storages.push(storage);
+        return storage;
+      };
+      try {
+        const storage = await open();
+        await rule({ storage, open, name: newName(), probeLeaseSeconds, spreadSeconds });
+      } finally {
+        await Promise.all(storages.map((storage) => storage.close()));
+      }
+    },
+  }));
+}
+
+interface Trial {
+  readonly storage: CircuitStorage;
+  /** Another storage of the same place: another process. */
+  readonly open: () => Promise<CircuitStorage>;
+  readonly name: string;
+  readonly probeLeaseSeconds: number;
+  readonly spreadSeconds: number;
+}
+
+const RULES: { readonly [name: string]: (trial: Trial) => Promise<void> } = {
+  "has no circuit that nobody has loaded": async ({ storage, name }) => {
+    assert.equal(await storage.getState(name), null);
+    assert.equal(await storage.getState(name), null);
+  },
+
+  "creates a circuit closed when it is loaded": async ({ storage, name }) => {
+    const loaded = await storage.load(name);
+    assertClosed(loaded);
+    assert.ok(Number.isSafeInteger(loaded.version));
+    assert.ok(loaded.updatedAt <= loaded.readAt);
+    assertSame(await storage.getState(name), loaded);
+    assertSame(await storage.load(name), loaded);
+  },
+
+  "creates a circuit once, however many load it": async ({ storage, open, name }) => {
+    const storages = [storage, await open(), await open()];
+    const loaded = await Promise.all(storages.map((each) => each.load(name)));
+    for (const record of loaded) assertSame(record, loaded[0]);
+  },
+
+  "opens a closed circuit for the seconds that are asked for": async ({ storage, name }) => {
+    const { version } = await storage.load(name);
+    const { changed, record } = await storage.change(name, opening(version, "a", 60, 7));
+    assert.ok(changed);
+    assert.equal(record.state, "OPEN");
+    assert.equal(record.failureCount, 7);
+    assert.ok(record.version > version);
+    assert.deepEqual([record.probeOwner, record.probeUntil], [null, null]);
+    assertNear(secondsLeft(record.openUntil, record), 60);
+    assertSame(await storage.getState(name), record);
+  },
+
+  "lets one of many opening at once win, and tells the others what it did": async (trial) => {
+    const { storage, open, name } = trial;
+    const { version } = await storage.load(name);
+    const storages = [storage, await open(), await open()];
+    const results = await Promise.all(
+      Array.from({ length: 15 }, (_, n) =>
+        at(storages, n).change(name, opening(version, `owner ${n}`, 60 + n, 1 + n)),
+      ),
+    );
+    assert.equal(results.filter(({ changed }) => changed).length, 1);
+    for (const { record } of results) assertSame(record, at(results, 0).record);
+    assertSame(await storage.getState(name), at(results, 0).record);
+  },
+
+  "refuses a change of a version that is past, and gives the record": async ({ storage, name }) => {
+    const { version } = await storage.load(name);
+    const { record } = await storage.change(name, opening(version, "a", 60));
+    const late = [
+      opening(version, "b", 90),
+      { to: "HALF_OPEN", version, owner: "b", early: true },
+      { to: "CLOSED", version, owner: "b", byHand: true },
+    ] as const;
+    for (const change of late) {
+      const result = await storage.change(name, change);
+      assert.equal(result.changed, false);
+      assertSame(result.record, record);
+    }
+  },
+
+  "creates a circuit that is to be changed but is not there, and does not change it": async ({
+    storage,
+    name,
+  }) => {
+    const { changed, record } = await storage.change(name, opening(1, "a", 60));
+    assert.equal(changed, false);
+    assertClosed(record);
+    assertSame(await storage.getState(name), record);
+  },
+
+  "keeps an open circuit as it is until its isolation is over": async ({ storage, name }) => {
+    const { version } = await opened(storage, name, 60);
+    await assertRefused(storage, name, { to: "HALF_OPEN", version, owner: "a" });
+    await assertRefused(storage, name, opening(version, "a", 90));
+    await assertRefused(storage, name, { to: "CLOSED", version, owner: "a" });
+  },
+
+  "gives the probe lease to one, when the isolation is over": async (trial) => {
+    const { storage, name, probeLeaseSeconds } = trial;
+    const { version } = await opened(storage, name, 0);
+    const owners = ["a", "b", "c"];
+    const results = await Promise.all(
+      owners.map((owner) => storage.change(name, { to: "HALF_OPEN", version, owner })),
+    );
+    const [winner, ...more] = results.filter(({ changed }) => changed);
+    assert.equal(more.length, 0);
+    assert.ok(winner !== undefined);
+    assert.equal(winner.record.state, "HALF_OPEN");
+    assert.equal(winner.record.openUntil, null);
+    assert.ok(owners.includes(winner.record.probeOwner ?? ""));
+    assertNear(secondsLeft(winner.record.probeUntil, winner.record), probeLeaseSeconds);
+    for (const { record } of results) assertSame(record, winner.record);
+  },
+
+  "lets only the owner of the lease close or open": async ({ storage, name }) => {
+    const { version } = await leased(storage, name, "a");
+    for (const owner of ["b", ""]) {
+      await assertRefused(storage, name, { to: "CLOSED", version, owner });
+      await assertRefused(storage, name, opening(version, owner, 60));
+      await assertRefused(storage, name, { to: "HALF_OPEN", version, owner });
+    }
+    const { changed, record } = await storage.change(name, { to: "CLOSED", version, owner: "a" });
+    assert.ok(changed);
+    assertClosed(record);
+    const again = await leased(storage, name, "a");
+    const reopened = await storage.change(name, opening(again.version, "a", 60));
+    assert.ok(reopened.changed);
+    assert.equal(reopened.record.state, "OPEN");
+  },
+
+  "gives the lease to another when it has run out, and nothing more to the first": async (
+    trial,
+  ) => {
+    const { storage, name, probeLeaseSeconds } = trial;
+    const first = await leased(storage, name, "a");
+    await sleep(probeLeaseSeconds * 1000 + 50);
+    await assertRefused(storage, name, { to: "CLOSED", version: first.version, owner: "a" });
+    const next = { to: "HALF_OPEN", version: first.version, owner: "b" } as const;
+    const { changed, record } = await storage.change(name, next);
+    assert.ok(changed);
+    assert.equal(record.probeOwner, "b");
+    for (const version of [first.version, record.version]) {
+      await assertRefused(storage, name, { to: "CLOSED", version, owner: "a" });
+      await assertRefused(storage, name, opening(version, "a", 60));
+    }
+  },
+
+  "opens a half-open circuit for anybody, when its lease has run out": async (trial) => {
+    const { storage, name, probeLeaseSeconds } = trial;
+    const { version } = await leased(storage, name, "a");
+    await sleep(probeLeaseSeconds * 1000 + 50);
+    const { changed } = await storage.change(name, opening(version, "b", 60));
+    assert.ok(changed);
+  },
+
+  "ends an isolation early, and leaves the lease to the next who asks": async (trial) => {
+    const { storage, name } = trial;
+    const { version } = await opened(storage, name, 60);
+    const early = { to: "HALF_OPEN", version, owner: "a", early: true } as const;
+    const ended = await storage.change(name, early);
+    assert.ok(ended.changed);
+    assert.equal(ended.record.state, "HALF_OPEN");
+    assert.deepEqual([ended.record.probeOwner, ended.record.probeUntil], [null, null]);
+    const { version: next } = ended.record;
+    await assertRefused(storage, name, { to: "CLOSED", version: next, owner: "a" });
+    const taken = await storage.change(name, { to: "HALF_OPEN", version: next, owner: "b" });
+    assert.ok(taken.changed);
+    assert.equal(taken.record.probeOwner, "b");
+  },
+
+  "never makes a closed circuit half-open": async ({ storage, name }) => {
+    const { version } = await storage.load(name);
+    await assertRefused(storage, name, { to: "HALF_OPEN", version, owner: "a" });
+    await assertRefused(storage, name, { to: "HALF_OPEN", version, owner: "a", early: true });
+    await assertRefused(storage, name, { to: "CLOSED", version, owner: "a" });
+  },
+
+  "obeys a hand at any time": async ({ storage, name }) => {
+    const { version } = await leased(storage, name, "a");
+    const byHand = { owner: "b", byHand: true } as const;
+    const open = await storage.change(name, { ...opening(version, "b", 60), ...byHand });
+    assert.ok(open.changed);
+    const closed = await storage.change(name, {
+      to: "CLOSED",
+      version: open.record.version,
+      ...byHand,
+    });
+    assert.ok(closed.changed);
+    assertClosed(closed.record);
+  },
+
+  "keeps circuits of different names apart, whatever the names are": async ({ storage, name }) => {
+    const strange = ["'; --", "%_\\", "__proto__", "\u{1f600} é\n", " ", '"{}'];
+    const names = [name, ...strange.map((text) => `${name} ${text}`), name.padEnd(255, "é")];
+    for (const each of names) await opened(storage, each, 60, each.length);
+    for (const each of names) {
+      assert.equal((await storage.getState(each))?.failureCount, each.length, each);
+    }
+  },
+
+  "reads what was asked for before": async ({ storage, name }) => {
+    const { version } = await storage.load(name);
+    const changing = storage.change(name, opening(version, "a", 60));
+    assert.equal((await storage.getState(name))?.state, "OPEN");
+    assert.ok((await changing).changed);
+  },
+
+  "tells every subscriber of each change, in every storage": async (trial) => {
+    const { storage, open, name } = trial;
+    const [here, there, other] = [
+      subscribed(storage, name),
+      subscribed(await open(), name),
+      subscribed(storage, newName()),
+    ];
+    const { version } = await storage.load(name);
+    const { record: open60 } = await storage.change(name, opening(version, "a", 60, 3));
+    for (const { heard } of [here, there]) {
+      const news = await until(trial, () => heard.findLast((each) => each.state === "OPEN"));
+      assertSame(news, open60);
+      assertNear(secondsLeft(news.openUntil, news), 60);
+    }
+    const { record: closed } = await storage.change(name, {
+      to: "CLOSED",
+      version: open60.version,
+      owner: "a",
+      byHand: true,
+    });
+    for (const { heard } of [here, there]) {
+      const news = await until(trial, () => heard.find((each) => each.version === closed.version));
+      assertSame(news, closed);
+    }
+    assert.deepEqual(
+      other.heard.filter(({ state }) => state !== "CLOSED"),
+      [],
+    );
+  },
+
+  "tells nobody who has unsubscribed": async (trial) => {
+    const { storage, name } = trial;
+    const [gone, stays] = [subscribed(storage, name), subscribed(storage, name)];
+    const { version } = await storage.load(name);
+    gone.unsubscribe();
+    gone.unsubscribe();
+    await storage.change(name, opening(version, "a", 60));
+    await until(trial, () => stays.heard.some(({ state }) => state === "OPEN"));
+    assert.equal(
+      gone.heard.some(({ state }) => state === "OPEN"),
+      false,
+    );
+    stays.unsubscribe();
+  },
+
+  "closes more than once": async ({ storage, name }) => {
+    await storage.load(name);
+    await Promise.all([storage.close(), storage.close()]);
+    await storage.close();
+  },
+};
+
+let names = 0;
+function newName(): string {
+  return `contract ${process.pid} ${Date.now().toString(36)} ${names++}`;
+}
+
+function opening(
+  version: number,
+  owner: string,
+  openSeconds: number,
+  failureCount = 1,
+): Extract<CircuitChange, { to: "OPEN" }> {
+  return { to: "OPEN", version, owner, openSeconds, failureCount };
+}
+
+async function opened(
+  storage: CircuitStorage,
+  name: string,
+  seconds: number,
+  failures = 1,
+): Promise<CircuitRecord> {
+  const { version } = await storage.load(name);
+  const { changed, record } = await storage.change(
+    name,
+    opening(version, "opener", seconds, failures),
+  );
+  assert.ok(changed);
+  return record;
+}
+
+/** A circuit whose probe lease `owner` has. */
+async function leased(
+  storage: CircuitStorage,
+  name: string,
+  owner: string,
+): Promise<CircuitRecord> {
+  const { version } = await opened(storage, name, 0);
+  const { changed, record } = await storage.change(name, { to: "HALF_OPEN", version, owner });
+  assert.ok(changed);
+  return record;
+}
+
+function subscribed(storage: CircuitStorage, name: string) {
+  const heard: CircuitRecord[] = [];
+  const unsubscribe = storage.subscribe(name, {
+    onRecord: (record) => heard.push(record),
+    onError: () => {},
+  });
+  return { heard, unsubscribe };
+}
+
+async function until<T>({ spreadSeconds }: Trial, look: () => T): Promise<NonNullable<T>> {
+  const end = performance.now() + spreadSeconds * 1000;
+  while (true) {
+    const seen = look();
+    if (seen) return seen;
+    assert.ok(performance.now() < end, `the change did not arrive within ${spreadSeconds} s`);
+    await sleep(5);
+  }
+}
+
+async function assertRefused(
+  storage: CircuitStorage,
+  name: string,
+  change: CircuitChange,
+): Promise<void> {
+  const before = await storage.getState(name);
+  const { changed, record } = await storage.change(name, change);
+  assert.equal(changed, false, `${change.to} for ${change.owner} was to be refused`);
+  assertSame(record, before);
+}
+
+function assertClosed(record: CircuitRecord): void {
+  const { state, failureCount, openUntil, probeOwner, probeUntil } = record;
+  assert.deepEqual(
+    { state, failureCount, openUntil, probeOwner, probeUntil },
+    { state: "CLOSED", failureCount: 0, openUntil: null, probeOwner: null, probeUntil: null },
+  );
+}
+
+/** The same record, whenever it was read. */
+function assertSame(
+  actual: CircuitRecord | null | undefined,
+  expected: CircuitRecord | null | undefined,
+): void {
+  const stripped = (record: CircuitRecord | null | undefined) =>
+    record ? { ...record, readAt: undefined } : null;
+  assert.deepEqual(stripped(actual), stripped(expected));
+}
+
+function secondsLeft(date: Date | null, record: CircuitRecord): number {
+  return ((date?.getTime() ?? Number.NaN) - record.readAt.getTime()) / 1000;
+}
+
+/** Not exactly: the record may have been read a moment after the change. */
+function assertNear(actual: number, expected: number): void {
+  assert.ok(
+    actual <= expected + 0.01 && actual > expected - Math.min(1, expected / 2),
+    `${actual} is not about ${expected}`,
+  );
+}
+
+function at<T>(list: readonly T[], index: number): T {
+  const item = list[index % list.length];
+  if (item === undefined) throw new RangeError("The list is empty");
+  return item;
+}

@@ -1,0 +1,176 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import {
+  Bulkhead,
+  type CircuitChange,
+  PostgresStorage,
+  type PostgresStorageOptions,
+} from "../../src/index.js";
+import { failCalls, passCalls } from "../helpers/failing.js";
+import { createDatabase, type TestDatabase } from "./database.js";
+import { eventually } from "./eventually.js";
+
+let database: TestDatabase;
+const storages: PostgresStorage[] = [];
+beforeAll(async () => {
+  database = await createDatabase();
+  await open().load("api");
+});
+afterEach(async () => {
+  await Promise.all(storages.splice(0).map((storage) => storage.close()));
+});
+afterAll(() => database.drop());
+
+function open(options: PostgresStorageOptions = {}): PostgresStorage {
+  const connectionString = options.pool === undefined ? database.url : undefined;
+  const storage = new PostgresStorage({ connectionString, queryTimeoutSeconds: 10, ...options });
+  storages.push(storage);
+  return storage;
+}
+
+function opening(version: number, owner: string, openSeconds = 60): CircuitChange {
+  return { to: "OPEN", version, owner, openSeconds, failureCount: 1 };
+}
+
+describe("a change", () => {
+  it("is won by one of many that race, in every round, and the others are told by whom", async () => {
+    const racers = Array.from({ length: 6 }, () => open());
+    const [first = open()] = racers;
+    let { version } = await first.load("race");
+    for (let round = 0; round < 60; round++) {
+      const kinds: Array<(owner: string) => CircuitChange> = [
+        (owner) => opening(version, owner, 0),
+        (owner) => ({ to: "HALF_OPEN", version, owner }),
+        (owner) => ({ to: "CLOSED", version, owner, byHand: true }),
+      ];
+      const kind = kinds[round % kinds.length] ?? (() => opening(version, ""));
+      const results = await Promise.all(
+        racers.flatMap((racer, n) => [
+          racer.change("race", kind(`${n} a`)),
+          racer.change("race", kind(`${n} b`)),
+        ]),
+      );
+      const winners = results.filter(({ changed }) => changed);
+      expect(winners).toHaveLength(1);
+      const record = { ...winners[0]?.record, readAt: null };
+      for (const result of results) expect({ ...result.record, readAt: null }).toEqual(record);
+      expect(record.version).toBeGreaterThan(version);
+      version = record.version ?? 0;
+    }
+  });
+
+  it("waits for another's lock, and judges what that one left", async () => {
+    const storage = open();
+    const { version } = await storage.load("locked");
+    const pool = database.pool({ max: 1 });
+    const other = await pool.connect();
+    await other.query("BEGIN");
+    await other.query(
+      "UPDATE rc_circuit_breakers SET state = 'OPEN', open_until = now() + '1 h' WHERE resource_key = 'locked'",
+    );
+    const changing = storage.change("locked", opening(version, "late"));
+    await eventually(async () => {
+      const [row] = await database.query<{ waiting: boolean }>(
+        "SELECT count(*) > 0 AS waiting FROM pg_locks WHERE NOT granted",
+      );
+      return row?.waiting;
+    });
+    await other.query("COMMIT");
+    const { changed, record } = await changing;
+    expect(changed).toBe(false);
+    expect(record.state).toBe("OPEN");
+    expect(Number(record.openUntil) - Date.now()).toBeGreaterThan(1_800_000);
+    other.release();
+    await pool.end();
+  });
+
+  it("gives up behind a lock that stays, here and on the server, and is not made later", async () => {
+    const patient = open();
+    const { version } = await patient.load("stuck");
+    const storage = open({ queryTimeoutSeconds: 0.3 });
+    await storage.load("stuck");
+    const pool = database.pool({ max: 1 });
+    const other = await pool.connect();
+    await other.query(
+      "BEGIN; SELECT FROM rc_circuit_breakers WHERE resource_key = 'stuck' FOR UPDATE",
+    );
+    await expect(storage.change("stuck", opening(version, "late"))).rejects.toThrow();
+    await eventually(async () => {
+      const [row] = await database.query<{ waiting: number }>(
+        "SELECT count(*)::int AS waiting FROM pg_locks WHERE NOT granted",
+      );
+      return row?.waiting === 0;
+    });
+    await other.query("COMMIT");
+    other.release();
+    await pool.end();
+    expect(await patient.getState("stuck")).toMatchObject({ state: "CLOSED", version });
+  });
+});
+
+describe("a pool of the application's", () => {
+  it("is used, and neither changed nor closed", async () => {
+    const pool = database.pool({ max: 3, application_name: "app" });
+    const storage = open({ pool });
+    const heard: string[] = [];
+    storage.subscribe("pooled", { onRecord: ({ state }) => heard.push(state), onError: () => {} });
+    const { version } = await storage.load("pooled");
+    await storage.change("pooled", opening(version, "a"));
+    await eventually(() => heard.includes("OPEN"));
+    await storage.close();
+    await eventually(() => pool.idleCount === pool.totalCount);
+    const settings = await pool.query("SHOW lock_timeout");
+    expect(settings.rows).toEqual([{ lock_timeout: "0" }]);
+    expect((await pool.query("SELECT pg_listening_channels()")).rows).toEqual([]);
+    const client = await pool.connect();
+    expect(client.listenerCount("error")).toBe(0);
+    client.release();
+    // Nothing of the storage is in the way of its owner.
+    await pool.end();
+  });
+
+  it("may have its own way to read values", async () => {
+    const pool = database.pool({
+      max: 1,
+      options: "-c DateStyle=German -c TimeZone=Asia/Kolkata -c extra_float_digits=0",
+      types: { getTypeParser: () => () => "mine" },
+    });
+    const storage = open({ pool });
+    const { version } = await storage.load("types");
+    const { record } = await storage.change("types", opening(version, "a", 60));
+    expect(Number(record.openUntil) - Number(record.readAt)).toBeGreaterThan(59_000);
+    expect(Math.abs(Number(record.readAt) - Date.now())).toBeLessThan(5000);
+    await pool.end();
+  });
+
+  it("is not waited for longer than the limit, and gets back what comes late", async () => {
+    const pool = database.pool({ max: 1 });
+    const storage = open({ pool, queryTimeoutSeconds: 0.2 });
+    const client = await pool.connect();
+    await expect(storage.load("busy")).rejects.toThrow("did not answer within 0.2 s");
+    client.release();
+    await eventually(() => pool.idleCount === 1 && pool.waitingCount === 0);
+    expect(await storage.load("busy")).toMatchObject({ state: "CLOSED" });
+    await pool.end();
+  });
+});
+
+describe("what a bulkhead asks of the database", () => {
+  it("is nothing while its circuit is closed", async () => {
+    const pool = database.pool({ max: 2 });
+    let queries = 0;
+    pool.on("acquire", () => queries++);
+    const storage = open({ pool });
+    const bulkhead = new Bulkhead({ name: "closed" }, { circuitStorage: storage });
+    await bulkhead.ready();
+    await eventually(() => queries === 3);
+    for (let n = 0; n < 2500; n++) {
+      await passCalls(bulkhead, 3);
+      await failCalls(bulkhead, 1);
+    }
+    // It looked for the table, loaded the circuit, and read it again when it listened.
+    expect(queries).toBe(3);
+    await bulkhead.shutdown();
+    await storage.close();
+    await pool.end();
+  }, 20_000);
+});

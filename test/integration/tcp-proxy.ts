@@ -1,0 +1,79 @@
+import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
+
+/** Turns what passes into something else. */
+export type Corruption = (chunk: Buffer) => Buffer;
+
+/** Stands between processes and a server, and can be as bad as a network. */
+export class TcpProxy {
+  /** Takes connections, but nothing passes: neither way, on old connections and new. */
+  stalled = false;
+  /** Closes every new connection at once. */
+  refusing = false;
+  /** How long each chunk takes, each way. */
+  delayMs = 0;
+  /** What becomes of what the server says. */
+  corrupt: Corruption | undefined = undefined;
+  /** Connections that were made so far. */
+  accepted = 0;
+  readonly #target: number;
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+
+  private constructor(target: number) {
+    this.#target = target;
+    this.#server = createServer({ pauseOnConnect: true }, (client) => this.#accept(client));
+  }
+
+  static async to(port: number): Promise<TcpProxy> {
+    const proxy = new TcpProxy(port);
+    await new Promise<void>((resolve) => proxy.#server.listen(0, "127.0.0.1", resolve));
+    return proxy;
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  get connections(): number {
+    return this.#sockets.size / 2;
+  }
+
+  /** Ends every connection, in the middle of whatever it carries. */
+  cut(): void {
+    for (const socket of this.#sockets) socket.resetAndDestroy();
+  }
+
+  async close(): Promise<void> {
+    this.cut();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  #accept(client: Socket): void {
+    this.accepted++;
+    if (this.refusing) {
+      client.resetAndDestroy();
+      return;
+    }
+    const server = connect(this.#target, "127.0.0.1");
+    for (const [from, to] of [
+      [client, server],
+      [server, client],
+    ] as const) {
+      this.#sockets.add(from);
+      from.on("error", () => {});
+      from.on("close", () => {
+        this.#sockets.delete(from);
+        to.destroy();
+      });
+      from.on("data", (chunk) => this.#pass(from === server, chunk, to));
+    }
+    client.resume();
+  }
+
+  #pass(isAnswer: boolean, chunk: Buffer, to: Socket): void {
+    if (this.stalled) return;
+    const passed = isAnswer && this.corrupt !== undefined ? this.corrupt(chunk) : chunk;
+    if (this.delayMs === 0) to.write(passed);
+    else setTimeout(() => to.write(passed), this.delayMs);
+  }
+}
