@@ -4,7 +4,7 @@ import { defineConfig } from "tsup";
 const licenceOfPLimit = readFileSync("node_modules/p-limit/license", "utf8").trim();
 
 export default defineConfig({
-  entry: ["src/index.ts"],
+  entry: { index: "src/index.ts", "storage-contract": "src/storage/contract.ts" },
   format: ["esm", "cjs"],
   target: "node20",
   // tsup's declaration build sets `baseUrl`, which TypeScript 6 reports as deprecated.

@@ -48,7 +48,9 @@ describe("the tarball", () => {
     const entries = await readdir(installed, { recursive: true, withFileTypes: true });
     const files = entries
       .filter((entry) => entry.isFile())
-      .map((entry) => join(entry.parentPath, entry.name).slice(installed.length + 1));
+      .map((entry) => join(entry.parentPath, entry.name).slice(installed.length + 1))
+      // What two entries share has a hash in its name.
+      .map((name) => name.replace(/-(?!contract\b)[\w-]{8}(\.d\.c?ts|\.js(\.map)?)$/, "-HASH$1"));
     expect(files.sort()).toEqual([
       "CHANGELOG.md",
       "LICENSE",
@@ -59,6 +61,14 @@ describe("the tarball", () => {
       "dist/index.d.ts",
       "dist/index.js",
       "dist/index.js.map",
+      "dist/storage-HASH.d.cts",
+      "dist/storage-HASH.d.ts",
+      "dist/storage-contract.cjs",
+      "dist/storage-contract.cjs.map",
+      "dist/storage-contract.d.cts",
+      "dist/storage-contract.d.ts",
+      "dist/storage-contract.js",
+      "dist/storage-contract.js.map",
       "package.json",
     ]);
   });
@@ -106,6 +116,18 @@ describe.each([
     );
     expect(output).toBe("true true\n");
   });
+});
+
+test.each(["module", "commonjs"])("has the storage contract for users, as %s", async (type) => {
+  const load = (name: string) =>
+    type === "module" ? `await import("${name}")` : `require("${name}")`;
+  const program = `
+    const { InMemoryStorage } = ${load("bulkman")};
+    const { storageContract } = ${load("bulkman/storage-contract")};
+    const storage = new InMemoryStorage({ probeLeaseSeconds: 0.05 });
+    const cases = storageContract({ create: () => storage, probeLeaseSeconds: 0.05 });
+    Promise.all(cases.slice(0, 3).map((rule) => rule.run())).then(() => console.log(cases.length > 9));`;
+  expect(await node(`--input-type=${type}`, "--eval", program)).toBe("true\n");
 });
 
 test("needs no require() of an ES module from CommonJS", async () => {
