@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { BulkheadEvents } from "../src/index.js";
 import * as bulkman from "../src/index.js";
+import { createDatabase, type TestDatabase } from "./integration/database.js";
 import { ROOT, readExamples, readPage } from "./readme/examples.js";
 import { Sandbox } from "./readme/sandbox.js";
 import { codeIn, tableBelow } from "./readme/tables.js";
@@ -15,10 +16,21 @@ const run = examples.filter(({ notRun }) => notRun === undefined);
 
 describe("the examples", () => {
   let sandbox: Sandbox;
+  let database: TestDatabase;
   beforeAll(async () => {
-    sandbox = await Sandbox.create();
+    database = await createDatabase();
+    sandbox = await Sandbox.create({
+      RC_DB_HOST: "127.0.0.1",
+      RC_DB_PORT: String(database.server.port),
+      RC_DB_NAME: database.name,
+      RC_DB_USER: database.server.user,
+      RC_DB_PASSWORD: database.server.password,
+    });
   });
-  afterAll(() => sandbox.remove());
+  afterAll(async () => {
+    await sandbox.remove();
+    await database.drop();
+  });
 
   it("pass the strict type check", { timeout: 60_000 }, () => {
     expect(typeCheck(run)).toEqual([]);

@@ -40,13 +40,15 @@ globalThis.keep = (line) => (...values) =>
 export class Sandbox {
   readonly #directory: string;
   readonly #api: Server;
+  readonly #environment: Record<string, string>;
 
-  private constructor(directory: string, api: Server) {
+  private constructor(directory: string, api: Server, environment: Record<string, string>) {
     this.#directory = directory;
     this.#api = api;
+    this.#environment = environment;
   }
 
-  static async create(): Promise<Sandbox> {
+  static async create(environment: Record<string, string>): Promise<Sandbox> {
     const directory = await mkdtemp(join(tmpdir(), "bulkman-readme-"));
     const modules = join(directory, "node_modules");
     await mkdir(modules);
@@ -55,7 +57,7 @@ export class Sandbox {
       await symlink(join(ROOT, "node_modules", name), join(modules, name), "junction");
     }
     await writeFile(join(directory, "preload.mjs"), PRELOAD);
-    return new Sandbox(directory, await startApi());
+    return new Sandbox(directory, await startApi(), environment);
   }
 
   /** Runs an example. Rejects unless it ends by itself, with status 0 and without a warning. */
@@ -71,7 +73,12 @@ export class Sandbox {
       {
         cwd: this.#directory,
         timeout: 20_000,
-        env: { ...process.env, NODE_OPTIONS: "", API: `http://127.0.0.1:${address.port}` },
+        env: {
+          ...process.env,
+          ...this.#environment,
+          NODE_OPTIONS: "",
+          API: `http://127.0.0.1:${address.port}`,
+        },
       },
     );
     if (stderr !== "") throw new Error(stderr);
