@@ -55,6 +55,7 @@ describe("the tarball", () => {
       "CHANGELOG.md",
       "LICENSE",
       "README.md",
+      "dist/cli.js",
       "dist/index.cjs",
       "dist/index.cjs.map",
       "dist/index.d.cts",

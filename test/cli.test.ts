@@ -1,0 +1,227 @@
+import { spawn, spawnSync } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import manifest from "../package.json" with { type: "json" };
+import { SCHEMA_SQL } from "../src/storage/schema.js";
+import { createDatabase, service, type TestDatabase } from "./integration/database.js";
+
+interface Ended {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+let directory: string;
+let program: string;
+let database: TestDatabase;
+
+beforeAll(async () => {
+  program = join(process.cwd(), await service<string>("child"), "cli.js");
+}, 60_000);
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), "bulkman-cli-"));
+  database = await createDatabase();
+});
+afterEach(async () => {
+  await rm(directory, { recursive: true });
+  await database.drop();
+});
+
+/** Runs the command in an empty directory with nothing but the given environment. */
+function bulkman(args: string[], env: Record<string, string> = {}): Promise<Ended> {
+  const { PATH = "" } = process.env;
+  const child = spawn(process.execPath, [program, ...args], {
+    cwd: directory,
+    env: { PATH, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const read = { stdout: "", stderr: "" };
+  child.stdout.on("data", (data) => {
+    read.stdout += data;
+  });
+  child.stderr.on("data", (data) => {
+    read.stderr += data;
+  });
+  return new Promise((resolve) => {
+    child.on("close", (status) => resolve({ status, ...read }));
+  });
+}
+
+function rcVariables(): Record<string, string> {
+  const { server, name } = database;
+  return {
+    RC_DB_HOST: "127.0.0.1",
+    RC_DB_PORT: String(server.port),
+    RC_DB_NAME: name,
+    RC_DB_USER: server.user,
+    RC_DB_PASSWORD: server.password,
+  };
+}
+
+async function columns(): Promise<string[]> {
+  const rows = await database.query<{ column_name: string }>(
+    `SELECT column_name FROM information_schema.columns
+     WHERE table_name = 'rc_circuit_breakers' ORDER BY ordinal_position`,
+  );
+  return rows.map(({ column_name }) => column_name);
+}
+
+const COLUMNS = [
+  ...["resource_key", "namespace", "state", "failure_count", "open_until", "created_at"],
+  ...["updated_at", "version", "probe_owner", "probe_until"],
+];
+
+describe("bulkman pg-setup", () => {
+  it("--dry-run prints the SQL and connects to nothing", async () => {
+    const ended = await bulkman(["pg-setup", "--dry-run"], { RC_DB_HOST: "nowhere.invalid" });
+    expect(ended).toEqual({ status: 0, stdout: SCHEMA_SQL, stderr: "" });
+  });
+
+  it("--yes prints the SQL and sets the table up, and may run again", async () => {
+    for (const _ of [1, 2]) {
+      const ended = await bulkman(["pg-setup", "--yes", "--dsn", database.urlFor({})]);
+      expect(ended.stderr).toMatch(
+        /^The table rc_circuit_breakers is ready in database "test_.*"\.\n$/,
+      );
+      expect(ended).toMatchObject({ status: 0, stdout: SCHEMA_SQL });
+      expect(await columns()).toEqual(COLUMNS);
+    }
+  });
+
+  it("prints SQL that does the same when it is run by hand", async () => {
+    const { stdout } = await bulkman(["pg-setup", "--dry-run"]);
+    await database.query(stdout);
+    expect(await columns()).toEqual(COLUMNS);
+  });
+
+  it("finds the database by RC_DB_*", async () => {
+    expect(await bulkman(["pg-setup", "--yes"], rcVariables())).toMatchObject({ status: 0 });
+    expect(await columns()).toEqual(COLUMNS);
+  });
+
+  it("finds the database by PG*", async () => {
+    const { server, name } = database;
+    const ended = await bulkman(["pg-setup", "--yes"], {
+      PGHOST: "127.0.0.1",
+      PGPORT: String(server.port),
+      PGDATABASE: name,
+      PGUSER: server.user,
+      PGPASSWORD: server.password,
+    });
+    expect(ended).toMatchObject({ status: 0 });
+    expect(await columns()).toEqual(COLUMNS);
+  });
+
+  it.each([
+    [".env", []],
+    ["of-mine.env", ["--env", "of-mine.env"]],
+  ])("reads %s, and the environment wins over it", async (file, args) => {
+    const { RC_DB_PORT = "", ...others } = rcVariables();
+    const lines = Object.entries({ ...others, RC_DB_PORT: "1" }).map(([k, v]) => `${k}="${v}"`);
+    await writeFile(join(directory, file), lines.join("\n"));
+    expect(await bulkman(["pg-setup", "--yes", ...args])).toMatchObject({ status: 1 });
+    expect(await bulkman(["pg-setup", "--yes", ...args], { RC_DB_PORT })).toMatchObject({
+      status: 0,
+    });
+    expect(await columns()).toEqual(COLUMNS);
+  });
+
+  it("changes nothing without a terminal to ask on", async () => {
+    const ended = await bulkman(["pg-setup"], rcVariables());
+    expect(ended.status).toBe(2);
+    expect(ended.stderr).toMatch(/^bulkman pg-setup: there is no terminal to ask on.*\n$/);
+    expect(await columns()).toEqual([]);
+  });
+
+  it.each<[string, string[], Record<string, string>, number, RegExp]>([
+    ["an unknown option", ["--force"], {}, 2, /wrong option --force/],
+    ["a stray argument", ["postgres://u:se-cret@h/d"], {}, 2, /too many arguments/],
+    ["no such file", ["--env", "none.env", "--yes"], {}, 2, /none\.env cannot be read \(ENOENT\)/],
+    ["a DSN that is none", ["--yes", "--dsn", "host=h password=se-cret"], {}, 1, /must be a URL/],
+    ["a wrong port", ["--yes"], { RC_DB_HOST: "h", RC_DB_PORT: "x" }, 1, /RC_DB_PORT must be/],
+    [
+      "nobody there",
+      ["--yes", "--dsn", "postgres://u:se-cret@127.0.0.1:1/d"],
+      {},
+      1,
+      /ECONNREFUSED/,
+    ],
+  ])("says in one line what is wrong: %s", async (_, args, env, status, reason) => {
+    const ended = await bulkman(["pg-setup", ...args], env);
+    expect(ended.status).toBe(status);
+    expect(ended.stderr).toMatch(/^bulkman pg-setup: .*\n$/);
+    expect(ended.stderr).toMatch(reason);
+    expect(ended.stderr + ended.stdout).not.toContain("se-cret");
+  });
+
+  it("says so when the password is wrong, or the user may not", async () => {
+    const wrong = await bulkman([
+      "pg-setup",
+      "--yes",
+      "--dsn",
+      database.urlFor({ password: "se-cret/2" }),
+    ]);
+    expect(wrong).toMatchObject({ status: 1, stderr: expect.stringContaining("password") });
+    const role = `reader_${database.name}`;
+    await database.query(`CREATE ROLE ${role} LOGIN PASSWORD 'se-cret'`);
+    try {
+      const dsn = database.urlFor({ user: role, password: "se-cret" });
+      const refused = await bulkman(["pg-setup", "--yes", "--dsn", dsn]);
+      expect(refused).toMatchObject({
+        status: 1,
+        stderr: expect.stringContaining("permission denied"),
+      });
+      for (const { stdout, stderr } of [wrong, refused])
+        expect(stdout + stderr).not.toContain("se-cret");
+    } finally {
+      await database.query(`DROP ROLE ${role}`);
+    }
+  });
+
+  // `script` gives a command a real terminal. It belongs to util-linux, which not every system has.
+  const hasScript = spawnSync("script", ["--version"]).status === 0;
+  it.runIf(hasScript).each([
+    ["y\n", 0, COLUMNS],
+    ["n\n", 1, []],
+    ["\n", 1, []],
+    ["\u0003", 130, []],
+  ])("asks on a terminal, and takes %j for an answer", async (answer, status, expected) => {
+    const command = `"${process.execPath}" "${program}" pg-setup`;
+    const child = spawn("script", ["-qec", command, "/dev/null"], {
+      cwd: directory,
+      env: { PATH: process.env["PATH"] ?? "", TERM: "dumb", ...rcVariables() },
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    let shown = "";
+    child.stdout.on("data", (data) => {
+      const wasAsked = shown.includes("[y/N]");
+      shown += data;
+      if (!wasAsked && shown.includes("[y/N]")) child.stdin.write(answer);
+    });
+    const ended = await new Promise((resolve) => child.on("close", resolve));
+    child.stdin.destroy();
+    expect(ended).toBe(status);
+    expect(shown).not.toContain(database.server.password);
+    expect(await columns()).toEqual(expected);
+  });
+});
+
+describe("bulkman", () => {
+  it("tells its version and its help", async () => {
+    expect(await bulkman(["--version"])).toMatchObject({
+      status: 0,
+      stdout: `${manifest.version}\n`,
+    });
+    expect((await bulkman(["--help"])).stdout).toContain("pg-setup");
+    expect((await bulkman(["pg-setup", "--help"])).stdout).toContain("--dry-run");
+  });
+
+  it("has status 2 for no command and for one that it does not know", async () => {
+    expect(await bulkman([])).toMatchObject({ status: 2, stdout: "" });
+    const ended = await bulkman(["reboot"]);
+    expect(ended).toMatchObject({ status: 2, stdout: "" });
+    expect(ended.stderr).toBe('bulkman: there is no command "reboot"; see bulkman --help\n');
+  });
+});
