@@ -11,6 +11,8 @@ export interface ChangeSource {
 }
 
 export interface ChangeHooks {
+  /** Sees to it that the table is there. */
+  readonly prepare: () => Promise<void>;
   /** The name of a circuit and its row as JSON. */
   readonly onChange: (name: string, row: unknown) => void;
   /** Reads every circuit again that somebody wants to hear of. */
@@ -23,15 +25,21 @@ export interface ListenerOptions {
   readonly connect: () => Client;
   readonly namespace: string;
   readonly queryTimeoutMs: number;
+  /**
+   * Milliseconds between two signs of life that are asked of the connection: they find one whose
+   * other side is gone without a word, which TCP finds after two hours. @default 30_000
+   */
+  readonly heartbeatMs?: number;
 }
 
 const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 30_000;
 /** A connection that held this long was a good one: the next trouble is a new one. */
 const STEADY_MS = 10_000;
-/** Finds a connection whose other side is gone without a word, before TCP does after two hours. */
 const HEARTBEAT_MS = 30_000;
 
+/** Also the sign of life that is asked for: saying it again changes nothing. */
+const LISTEN = `LISTEN ${CHANNEL}`;
 const SCHEMA_OF_TABLE = `SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = to_regclass('rc_circuit_breakers')`;
 
@@ -81,22 +89,29 @@ export class PostgresListener implements ChangeSource {
   /** Listens until it is stopped; rejects when the connection is lost. */
   async #listenOnce(stopped: AbortSignal): Promise<void> {
     const client = this.#options.connect();
-    let heartbeat: NodeJS.Timeout | undefined;
+    const ended = new AbortController();
     try {
       await new Promise<void>((resolve, reject) => {
-        stopped.addEventListener("abort", () => resolve(), { once: true });
+        stopped.addEventListener("abort", () => resolve(), { once: true, signal: ended.signal });
         client.on("error", reject);
         client.on("end", () => reject(new Error("The listening connection was closed")));
-        this.#begin(client, reject).catch(reject);
-        heartbeat = setInterval(() => {
-          this.#limited(client.query("SELECT 1")).catch(reject);
-        }, HEARTBEAT_MS);
-        heartbeat.unref();
+        this.#begin(client, reject)
+          .then(() => this.#keepAlive(client, ended.signal))
+          .catch(reject);
       });
     } finally {
-      clearInterval(heartbeat);
+      ended.abort();
       client.on("error", () => {});
       destroy(client);
+    }
+  }
+
+  /** Rejects when the other side does not answer any more. */
+  async #keepAlive(client: Client, ended: AbortSignal): Promise<void> {
+    const { heartbeatMs = HEARTBEAT_MS } = this.#options;
+    while (true) {
+      await sleep(heartbeatMs, undefined, { ref: false, signal: ended });
+      await this.#limited(client.query(LISTEN));
     }
   }
 
@@ -107,21 +122,26 @@ export class PostgresListener implements ChangeSource {
     // A secure connection has replaced the socket.
     unref(client);
     const ask = asker(client);
+    await this.#hooks.prepare();
     const [row] = await this.#limited(ask(SCHEMA_OF_TABLE));
     const reread = coalesced(this.#hooks.reread);
     client.on("notification", ({ payload }) => {
       if (!this.#tell(payload, row?.[0])) reread().catch(fail);
     });
-    await this.#limited(ask(`LISTEN ${CHANNEL}`));
+    await this.#limited(ask(LISTEN));
     await reread();
   }
 
-  /** Tells what a notification says. Returns whether that was all there is to know. */
-  #tell(payload: string | undefined, schema: string | null | undefined): boolean {
+  /**
+   * Tells what a notification says. Returns whether that was all there is to know.
+   * @param ownSchema of the table; the channel is that of the whole database
+   */
+  #tell(payload: string | undefined, ownSchema: string | null | undefined): boolean {
     const notice = parse(payload);
     if (notice === undefined) return false;
-    if (typeof schema === "string" && notice["schema"] !== schema) return true;
-    const { namespace, name, record } = notice;
+    const { schema, namespace, name, record } = notice;
+    if (schema === undefined) return false;
+    if (schema !== ownSchema) return true;
     if (typeof namespace === "string" && namespace !== this.#options.namespace) return true;
     if (typeof name !== "string" || record === undefined) return false;
     try {

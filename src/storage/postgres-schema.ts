@@ -9,24 +9,30 @@ const LIMIT_MS = 10_000;
 /** Knows whether the table is there, and makes it when it is not. */
 export class Schema {
   readonly #database: Database;
-  readonly #limitMs: number;
+  readonly #queryTimeoutMs: number;
   #work: Promise<void> | undefined = undefined;
 
   constructor(database: Database, queryTimeoutMs: number) {
     this.#database = database;
-    this.#limitMs = Math.max(queryTimeoutMs, LIMIT_MS);
+    this.#queryTimeoutMs = queryTimeoutMs;
   }
 
   /** Waits for the table no longer than `limitMs`; what is under way goes on after that. */
   ready(limitMs: number): Promise<void> {
     if (this.#work === undefined) {
-      const work = this.#database.session(ensureSchema, this.#limitMs);
+      const work = this.#ensure();
       this.#work = work;
       work.catch(() => {
         if (this.#work === work) this.#work = undefined;
       });
     }
     return within(limitMs, this.#work);
+  }
+
+  async #ensure(): Promise<void> {
+    // Looking is no longer than any query, lest a connection that hangs holds up what comes after it.
+    if (await this.#database.session(isInPlace, this.#queryTimeoutMs)) return;
+    await this.#database.session(ensureSchema, Math.max(this.#queryTimeoutMs, LIMIT_MS));
   }
 
   /** The database is another one, or was emptied: looks again when it is asked next. */
@@ -39,7 +45,7 @@ export class Schema {
  * Creates or migrates the table, unless it is as it should be. Any number of processes may do so at once.
  * @throws {PostgresStorageError} naming `bulkman pg-setup` when this user may not
  */
-export async function ensureSchema(ask: Ask): Promise<void> {
+async function ensureSchema(ask: Ask): Promise<void> {
   if (await isInPlace(ask)) return;
   try {
     await ask(SCHEMA_BEGIN);

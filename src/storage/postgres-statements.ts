@@ -1,4 +1,5 @@
 import { recordJson } from "./postgres-record.js";
+import { versionAt } from "./schema.js";
 
 /**
  * Ends a wait for another's lock on the server as well, when nobody waits for the answer any more.
@@ -68,7 +69,7 @@ changed AS (
     probe_owner = CASE WHEN $5::text = 'HALF_OPEN' AND NOT $8::bool THEN $6::text END,
     probe_until = CASE WHEN $5::text = 'HALF_OPEN' AND NOT $8::bool
       THEN judged.time + make_interval(secs => $11::float8) END,
-    version = greatest(judged.version + 1, (extract(epoch FROM judged.time) * 1000)::bigint),
+    version = greatest(judged.version + 1, ${versionAt("judged.time")}),
     updated_at = judged.time
   FROM judged
   WHERE c.resource_key = $2::text AND c.namespace = $1::text AND judged.version = $4::bigint

@@ -48,6 +48,7 @@ export class PostgresStorage implements CircuitStorage {
     this.#database = new Database(source, queryTimeoutMs);
     this.#schema = ensureSchema ? new Schema(this.#database, queryTimeoutMs) : undefined;
     const hooks = {
+      prepare: async () => this.#schema?.ready(queryTimeoutMs),
       onChange: (name: string, row: unknown) => this.#tell(name, toRecord(row)),
       reread: () => this.#reread(),
       onTrouble: (error: unknown) => this.#tellTrouble(error),

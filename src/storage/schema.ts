@@ -6,8 +6,12 @@ export const CHANNEL = "bulkman_circuits";
 /** Held while the schema is created, so that processes that start together do not collide. */
 const LOCK_KEY = "hashtextextended('bulkman rc_circuit_breakers', 0)";
 
-/** By the server's clock, so that a table that is made again has higher versions than it had. */
-const VERSION_NOW = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+/**
+ * Microseconds by the server's clock, so that a table that is made again has higher versions than it
+ * had; they fit a JavaScript number until the year 2255.
+ */
+export const versionAt = (time: string) => `(extract(epoch FROM ${time}) * 1000000)::bigint`;
+const VERSION_NOW = versionAt("clock_timestamp()");
 
 /** Begins the transaction of {@link SCHEMA_STATEMENTS}, and waits for others that do the same. */
 export const SCHEMA_BEGIN = `BEGIN;

@@ -3,13 +3,13 @@ import { Bulkhead, PostgresStorage, type PostgresStorageOptions } from "../../sr
 
 /** The program of the processes that the tests fork: one bulkhead, moved by messages. */
 
-export interface Start {
+interface Start {
   readonly config: BulkheadConfig;
   readonly storage: Omit<PostgresStorageOptions, "pool">;
 }
 
 /** What became of one call. `at` is on the monotonic clock, which the processes share. */
-export interface Outcome {
+interface Outcome {
   readonly outcome: "succeeded" | "failed" | "refused" | "started";
   readonly code: string | null;
   readonly retryAfterSeconds: number | null;

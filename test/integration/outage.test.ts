@@ -1,0 +1,278 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { Bulkhead, PostgresStorage, type PostgresStorageOptions } from "../../src/index.js";
+import { failCalls, passCalls } from "../helpers/failing.js";
+import { createDatabase, type TestDatabase } from "./database.js";
+import { eventually } from "./eventually.js";
+import { startPostgres } from "./services.setup.js";
+import { TcpProxy } from "./tcp-proxy.js";
+
+const refusal = { code: "ERR_BULKHEAD_CIRCUIT_OPEN" };
+
+let database: TestDatabase;
+let proxy: TcpProxy;
+let name = "";
+let tests = 0;
+const open: Array<{ close(): Promise<unknown> }> = [];
+
+beforeAll(async () => {
+  database = await createDatabase();
+});
+beforeEach(async () => {
+  proxy = await TcpProxy.to(database.server.port);
+  name = `api ${tests++}`;
+});
+afterEach(async () => {
+  for (const { close } of open.splice(0).reverse()) await close();
+  await eventually(() => proxy.connections === 0);
+  await proxy.close();
+});
+afterAll(() => database.drop());
+
+/** A bulkhead of a process of its own, and the troubles that it told. */
+async function member(options: PostgresStorageOptions, settings = {}) {
+  const storage = new PostgresStorage({ queryTimeoutSeconds: 5, ...options });
+  const bulkhead = new Bulkhead(
+    { name, failureThreshold: 2, successThreshold: 1, isolationDuration: 60, ...settings },
+    { circuitStorage: storage },
+  );
+  const troubles: string[] = [];
+  bulkhead.on("storageError", (error) => troubles.push(String(error)));
+  open.push({ close: () => storage.close() }, { close: () => bulkhead.shutdown() });
+  await bulkhead.ready();
+  return { storage, bulkhead, troubles, status: () => bulkhead.getStats().circuitStatus };
+}
+
+/** One whose way to the database is bad at times, and one whose way is good. */
+async function pair(settings = {}) {
+  const near = await member({ connectionString: database.url }, settings);
+  const far = await member(
+    { connectionString: database.urlFor(proxy), queryTimeoutSeconds: 0.3 },
+    settings,
+  );
+  await eventually(() => proxy.connections >= 2);
+  return { near, far };
+}
+
+const OUTAGES: ReadonlyArray<{ what: string; begin: () => unknown; end: () => unknown }> = [
+  {
+    what: "refuses connections",
+    begin: () => {
+      proxy.refusing = true;
+      proxy.cut();
+    },
+    end: () => {
+      proxy.refusing = false;
+    },
+  },
+  {
+    what: "hangs after accepting",
+    begin: () => {
+      proxy.cut();
+      proxy.stalled = true;
+    },
+    end: () => {
+      proxy.cut();
+      proxy.stalled = false;
+    },
+  },
+  {
+    what: "goes silent on open connections",
+    begin: () => {
+      proxy.stalled = true;
+    },
+    end: () => {
+      proxy.stalled = false;
+    },
+  },
+  {
+    what: "drops connections in the middle",
+    begin: () => {
+      proxy.corrupt = (chunk) => {
+        proxy.cut();
+        return chunk.subarray(0, 3);
+      };
+    },
+    end: () => {
+      proxy.corrupt = undefined;
+    },
+  },
+  {
+    what: "says things that cannot be understood",
+    begin: () => {
+      proxy.corrupt = (chunk) => Buffer.from(chunk.map((byte) => byte ^ 0x55));
+    },
+    end: () => {
+      proxy.corrupt = undefined;
+    },
+  },
+  {
+    what: "is slow by a second",
+    begin: () => {
+      proxy.delayMs = 1000;
+    },
+    end: () => {
+      proxy.delayMs = 0;
+    },
+  },
+  {
+    what: "answers with errors",
+    begin: () => database.query("ALTER TABLE rc_circuit_breakers RENAME COLUMN state TO status"),
+    end: () => database.query("ALTER TABLE rc_circuit_breakers RENAME COLUMN status TO state"),
+  },
+];
+
+describe.each(OUTAGES)("a database that $what", ({ begin, end }) => {
+  it("stops no call and no circuit, is told once, and is caught up with", async () => {
+    const { near, far } = await pair();
+    await begin();
+    for (let call = 0; call < 50; call++) await passCalls(far.bulkhead, 1);
+    await failCalls(far.bulkhead, 2);
+    for (let call = 0; call < 50; call++) {
+      await expect(far.bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    }
+    await eventually(() => far.troubles.length > 0);
+    // Long enough for several tries.
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    expect(far.troubles).toHaveLength(1);
+    expect(far.troubles.join()).not.toContain(database.server.password);
+    expect(far.status()).toBe("OPEN");
+    await end();
+    await eventually(() => near.status() === "OPEN", { seconds: 40 });
+    await expect(near.bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    // And hears again.
+    near.bulkhead.breaker?.close();
+    await eventually(() => far.status() === "CLOSED", { seconds: 40 });
+  }, 60_000);
+});
+
+describe("a database that is restarted under load", () => {
+  it("is caught up with, without a call that fails for it", async () => {
+    const own = await startPostgres();
+    open.push({ close: own.stop });
+    const there = await createDatabase(own.server);
+    const [a, b] = [
+      await member({ connectionString: there.url }),
+      await member({ connectionString: there.url }),
+    ];
+    let failed = 0;
+    let calls = 0;
+    let isLoaded = true;
+    const load = async () => {
+      while (isLoaded) {
+        calls++;
+        await passCalls(a.bulkhead, 1).catch(() => failed++);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    };
+    const loading = load();
+    await own.postgres.stop();
+    await eventually(() => a.troubles.length > 0 && b.troubles.length > 0);
+    const before = calls;
+    await eventually(() => calls > before + 100);
+    await own.postgres.start();
+    isLoaded = false;
+    await loading;
+    expect(failed).toBe(0);
+    await failCalls(a.bulkhead, 2);
+    await eventually(() => b.status() === "OPEN", { seconds: 40 });
+    expect([a.troubles.length, b.troubles.length]).toEqual([1, 1]);
+  }, 60_000);
+});
+
+describe("a database that lost everything", () => {
+  it.each([
+    "DELETE FROM rc_circuit_breakers",
+    "DROP TABLE rc_circuit_breakers",
+    "DROP SCHEMA public CASCADE; CREATE SCHEMA public",
+  ])(
+    "is set up again, and the fleet goes on: %s",
+    async (statement) => {
+      const own = await createDatabase();
+      open.push({ close: own.drop });
+      const [a, b] = [
+        await member({ connectionString: own.url }),
+        await member({ connectionString: own.url }),
+      ];
+      await failCalls(a.bulkhead, 2);
+      await eventually(() => b.status() === "OPEN");
+      await own.query(statement);
+      // A failover ends every connection.
+      await own.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bulkman' AND datname = $1",
+        [own.name],
+      );
+      // An empty database has the circuit closed.
+      await eventually(() => a.status() === "CLOSED" && b.status() === "CLOSED");
+      await failCalls(b.bulkhead, 2);
+      await eventually(() => a.status() === "OPEN");
+      for (const { troubles } of [a, b]) expect(troubles.length).toBeLessThanOrEqual(2);
+    },
+    30_000,
+  );
+});
+
+describe("a database that has no connection left", () => {
+  it("is done without, and is told once", async () => {
+    const own = await createDatabase();
+    open.push({ close: own.drop });
+    await own.query("CREATE ROLE few LOGIN PASSWORD 'pass-word' CONNECTION LIMIT 0");
+    await own.query("GRANT ALL ON SCHEMA public TO few");
+    const { bulkhead, troubles, status } = await member({
+      connectionString: own.urlFor({ user: "few", password: "pass-word" }),
+    });
+    await failCalls(bulkhead, 2);
+    expect(status()).toBe("OPEN");
+    await eventually(() => troubles.length > 0);
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    expect(troubles).toEqual([
+      'PostgresStorageError: too many connections for role "few": the database has no connection left',
+    ]);
+    await own.query("ALTER ROLE few CONNECTION LIMIT 10");
+    await eventually(async () => {
+      const [row] = await own
+        .query<{ state: string }>("SELECT state FROM rc_circuit_breakers")
+        .catch(() => []);
+      return row?.state === "OPEN";
+    });
+    await bulkhead.shutdown();
+    await open[1]?.close();
+    await own.query("DROP OWNED BY few CASCADE; DROP ROLE few");
+  }, 30_000);
+});
+
+describe("a storage that is closed", () => {
+  it.each(["works", "hangs"])(
+    "in the middle of everything lets go of all, when the database %s",
+    async (how) => {
+      const storage = new PostgresStorage({ connectionString: database.urlFor(proxy) });
+      const troubles: unknown[] = [];
+      const { version } = await storage.load(name);
+      storage.subscribe(name, { onRecord: () => {}, onError: (error) => troubles.push(error) });
+      await eventually(() => proxy.connections >= 2);
+      proxy.stalled = how === "hangs";
+      const change = { to: "OPEN", version, owner: "a", openSeconds: 9, failureCount: 1 } as const;
+      const questions = [
+        storage.load(name),
+        storage.change(name, change),
+        storage.getState(name),
+        storage.load(`${name} b`),
+      ].map((question) => question.then(String, String));
+      await storage.close();
+      const closed = "PostgresStorageError: This PostgresStorage is closed";
+      expect(await Promise.all(questions)).toEqual([closed, closed, closed, closed]);
+      await expect(storage.load(name)).rejects.toThrow("is closed");
+      await eventually(() => proxy.connections === 0);
+      expect(troubles).toEqual([]);
+    },
+  );
+
+  it("leaves a bulkhead working by itself", async () => {
+    const { storage, bulkhead, troubles } = await member({ connectionString: database.url });
+    await storage.close();
+    await passCalls(bulkhead, 3);
+    await failCalls(bulkhead, 2);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    await eventually(() => troubles.length === 1);
+    expect(troubles).toEqual(["PostgresStorageError: This PostgresStorage is closed"]);
+  });
+});
