@@ -3,10 +3,32 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 
 /** What the parent started this process with. */
-export const settings = JSON.parse(process.argv[2] ?? "{}");
+export const settings = JSON.parse(process.env.DEMO_SETTINGS ?? "{}");
 
-// However the parent ends, even by SIGKILL, the channel to it closes.
-process.on("disconnect", () => process.exit());
+let cleanUp = () => {};
+
+/**
+ * Says what this process must do before it ends.
+ * @param {() => void | Promise<void>} work
+ */
+export function beforeEnd(work) {
+  cleanUp = work;
+}
+
+/**
+ * Tells the parent something. It may just have ended: there is nobody left to tell then, and nothing to do
+ * but to end, too.
+ * @param {object} message
+ */
+export function tellParent(message) {
+  if (process.connected) process.send(message, () => {});
+}
+
+// However the parent ends, even by SIGKILL, the channel to it closes. It closes it also to end this process.
+process.on("disconnect", async () => {
+  await cleanUp();
+  process.exit();
+});
 // A terminal sends Ctrl-C to every process in it. The parent decides, and ends its children.
 process.on("SIGINT", () => {});
 
@@ -20,5 +42,5 @@ export async function serve(listener) {
   const server = createServer({ keepAliveTimeout: 60_000 }, listener);
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
-  process.send({ url: `http://127.0.0.1:${server.address().port}` });
+  tellParent({ url: `http://127.0.0.1:${server.address().port}` });
 }

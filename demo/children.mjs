@@ -1,6 +1,9 @@
 import { fork } from "node:child_process";
 import { once } from "node:events";
 
+/** A child that is asked to end has this long; the database, which takes longest, needs a tenth of it. */
+const PATIENCE_MS = 5000;
+
 /** The processes that a demo starts: watched together, ended together. */
 export class Children {
   #running = new Set();
@@ -18,10 +21,16 @@ export class Children {
    * @param {URL} file
    * @param {object} settings what the process finds in `child.mjs`
    * @param {AbortSignal} signal
+   * @param {{ detached?: boolean }} [options] `detached`: out of reach of the terminal's Ctrl-C, and of
+   *   whatever else is sent to this process's group
    */
-  async start(name, file, settings, signal) {
-    const child = fork(file, [JSON.stringify(settings)], {
+  async start(name, file, settings, signal, { detached = false } = {}) {
+    signal.throwIfAborted();
+    const child = fork(file, [], {
+      // Not as an argument: every user of the machine can read those.
+      env: { ...process.env, DEMO_SETTINGS: JSON.stringify(settings) },
       execArgv: [],
+      detached,
       stdio: ["ignore", "inherit", "inherit", "ipc"],
     });
     this.#running.add(child);
@@ -34,16 +43,16 @@ export class Children {
     return { child, url };
   }
 
-  /** Ends every process; they have nothing to save. Resolves when all are gone. */
+  /** Ends every process, the youngest first: an older one may serve it. Resolves when all are gone. */
   async end() {
     this.#isEnding = true;
-    await Promise.all(
-      [...this.#running].map((child) => {
-        const gone = once(child, "exit");
-        child.kill("SIGKILL");
-        return gone;
-      }),
-    );
+    for (const child of [...this.#running].reverse()) {
+      const gone = once(child, "exit");
+      if (child.connected) child.disconnect();
+      const overdue = setTimeout(() => child.kill("SIGKILL"), PATIENCE_MS);
+      await gone;
+      clearTimeout(overdue);
+    }
     this.#isEnding = false;
   }
 }

@@ -46,8 +46,13 @@ export async function applyLoad(arrivals, { url, patienceMs, signal }, recording
   await Promise.all(requests);
 }
 
-/** @returns {Promise<Outcome>} */
-async function ask(url, patienceMs) {
+/**
+ * One request.
+ * @param {string} url
+ * @param {number} patienceMs
+ * @returns {Promise<Outcome>} never rejected
+ */
+export async function ask(url, patienceMs) {
   try {
     const response = await fetch(url, { signal: AbortSignal.timeout(patienceMs) });
     await response.text();

@@ -1,6 +1,7 @@
 // npm run demo: what a bulkhead is for, on real traffic between processes on this machine.
 import { parseArgs } from "node:util";
 import { Children } from "./children.mjs";
+import { fleet } from "./fleet.mjs";
 import { outage } from "./outage.mjs";
 import { makePlan } from "./plan.mjs";
 import { openScreen } from "./screen.mjs";
@@ -14,7 +15,14 @@ import { openScreen } from "./screen.mjs";
  * @property {AbortSignal} signal aborted when the demo is to end early
  */
 
-const ACTS = [outage];
+const ACTS = { outage, fleet };
+
+const OPTIONS = {
+  /** Shorter, for a test. */
+  quick: { type: "boolean", default: false },
+  /** Only this act; can be repeated. */
+  act: { type: "string", multiple: true },
+};
 
 /** Far beyond the end by plan: only something broken takes that long. */
 const TOO_LONG_MS = 28_000;
@@ -42,9 +50,11 @@ const watchdog = setTimeout(() => {
 const children = new Children((error) => ending.abort(error));
 const screen = openScreen(process.stdout);
 try {
-  const { values } = parseArgs({ options: { quick: { type: "boolean", default: false } } });
-  for (const act of ACTS) {
-    await act.play({ plan: makePlan(values.quick), screen, children, signal });
+  const { quick, act = Object.keys(ACTS) } = parseArgs({ options: OPTIONS }).values;
+  for (const [index, name] of act.entries()) {
+    if (index > 0) screen.print([""]);
+    if (!Object.hasOwn(ACTS, name)) throw new Error(`there is no act "${name}"`);
+    await ACTS[name].play({ plan: makePlan(quick), screen, children, signal });
   }
 } catch (thrown) {
   const error = signal.aborted ? signal.reason : thrown;

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { performance } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import { applyLoad, makeArrivals } from "./load.mjs";
+import * as view from "./picture.mjs";
 import { HEALTHY, SICK } from "./plan.mjs";
 import { Recording } from "./recording.mjs";
 import { compare } from "./report.mjs";
@@ -50,7 +51,7 @@ async function run(style, { plan, children, screen, signal }) {
   const [firstSnapshot] = await once(service.child, "message", { signal });
   const recording = new Recording(style, plan, firstSnapshot);
   service.child.on("message", (snapshot) => recording.see(snapshot));
-  const redraw = setInterval(() => screen.show(recording), 100);
+  const redraw = setInterval(() => screen.show(recording, view), 100);
   try {
     const arrivals = makeArrivals(plan, [SICK, HEALTHY]);
     const patienceMs = plan.clientPatienceSeconds * 1000;
@@ -63,7 +64,7 @@ async function run(style, { plan, children, screen, signal }) {
   } finally {
     clearInterval(redraw);
   }
-  screen.finish(recording);
+  screen.finish(recording, view);
   await children.end();
   return checked(recording);
 }

@@ -39,14 +39,31 @@ const COMMON = {
  * @param {boolean} quick shorter, for a test; still long enough to hang beyond the time limits
  */
 export function makePlan(quick) {
-  const [well, hanging, failing, recovered] = quick ? [0.8, 2, 0.8, 1.4] : [2, 3.4, 1.6, 2];
+  const [well, hanging, failing, recovered] = quick ? [0.8, 2, 0.8, 1.4] : [1.6, 3.2, 1.4, 1.8];
   const phases = phasesOf([
     ["healthy", well],
     ["hangs", hanging],
     ["fails", failing],
     ["healthy", recovered],
   ]);
-  return { ...COMMON, phases, seconds: well + hanging + failing + recovered };
+  const seconds = well + hanging + failing + recovered;
+  return { ...COMMON, phases, seconds, fleet: makeFleetPlan(quick) };
+}
+
+/** How the second act goes on, which takes its time from what happens in it. */
+function makeFleetPlan(quick) {
+  const [wellSeconds, isolationDuration, recoveredSeconds] = quick
+    ? [0.3, 0.4, 0.3]
+    : [0.8, 1.2, 0.8];
+  const { failureThreshold, successThreshold } = COMMON.bulkhead;
+  return {
+    askEveryMs: 25,
+    bulkhead: { failureThreshold, successThreshold, isolationDuration },
+    wellSeconds,
+    recoveredSeconds,
+    /** About as long as all of it takes: the picture's width. */
+    seconds: wellSeconds + isolationDuration + recoveredSeconds + 0.3,
+  };
 }
 
 /** @param {[Mode, number][]} lengths */

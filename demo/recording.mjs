@@ -1,8 +1,6 @@
 import { performance } from "node:perf_hooks";
+import { COLUMNS } from "./drawing.mjs";
 import { HEALTHY, SICK } from "./plan.mjs";
-
-/** Into how many steps of time a picture of a run is divided. */
-export const COLUMNS = 44;
 
 /** What was seen of one run, by one clock: that of the process that also makes the load. */
 export class Recording {

@@ -1,8 +1,9 @@
 import { HEALTHY, SICK } from "./plan.mjs";
+import { duration, makeTable } from "./table.mjs";
 
 /** @typedef {import("./recording.mjs").Recording} Recording */
 
-const WIDTHS = [50, 12, 14];
+const { row, rule } = makeTable([50, 12, 14]);
 
 /**
  * The table at the end: what was measured, bare against bulkhead.
@@ -12,7 +13,6 @@ const WIDTHS = [50, 12, 14];
  */
 export function compare(bare, guarded) {
   const { bulkhead } = guarded.plan;
-  const rule = "─".repeat(WIDTHS.reduce((sum, width) => sum + width));
   return [
     row("Measured in these two runs", "bare", "bulkhead"),
     rule,
@@ -44,11 +44,6 @@ const ROWS = [
   ["requests: refused at once", (run) => run.count(HEALTHY, "refused")],
 ];
 
-function row(title, ...values) {
-  const cells = values.map((value, index) => String(value).padStart(WIDTHS[index + 1]));
-  return title.padEnd(WIDTHS[0]) + cells.join("");
-}
-
 const latencies = (answers) => answers.map(({ latency }) => latency);
 
 /** The value that so many percent of the values do not exceed (nearest rank). */
@@ -74,10 +69,4 @@ function recovery(run) {
   const first = after.find(({ outcome }) => outcome === "succeeded");
   const steady = after[lastBad + 1];
   return { first: first && first.endedAt - wellAt, steady: steady && steady.endedAt - wellAt };
-}
-
-function duration(milliseconds) {
-  if (milliseconds === undefined) return "never";
-  if (milliseconds >= 1000) return `${(milliseconds / 1000).toFixed(2)} s`;
-  return `${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms`;
 }

@@ -1,8 +1,16 @@
 // Where the demo is watched: a picture redrawn in place in a terminal, lines anywhere else.
 import { styleText } from "node:util";
-import { logHeader, logLine, picture } from "./picture.mjs";
 
-/** @typedef {import("./recording.mjs").Recording} Recording */
+/**
+ * How something that goes on looks. What goes on is its own affair, but it knows how many seconds have
+ * passed.
+ * @template {{ elapsed: number }} Run
+ * @typedef {object} View
+ * @property {(run: Run, paint: import("./drawing.mjs").Paint) => string[]} picture
+ * @property {(run: Run) => string[]} logHeader
+ * @property {(run: Run) => string} logLine
+ * @property {number} logEverySeconds
+ */
 
 const HIDE_CURSOR = "\x1b[?25l";
 const SHOW_CURSOR = "\x1b[?25h";
@@ -30,9 +38,13 @@ class Terminal {
     stream.write(HIDE_CURSOR);
   }
 
-  /** @param {Recording} run */
-  show(run) {
-    const lines = picture(run, this.#paint);
+  /**
+   * @template {{ elapsed: number }} Run
+   * @param {Run} run
+   * @param {View<Run>} view
+   */
+  show(run, view) {
+    const lines = view.picture(run, this.#paint);
     const text = lines.map((line) => `${line}${CLEAR_TO_END_OF_LINE}\n`).join("");
     // One write, so that no half-drawn picture is seen.
     this.#stream.write(up(this.#drawn) + text);
@@ -40,8 +52,8 @@ class Terminal {
   }
 
   /** Leaves the last picture of a run standing. */
-  finish(run) {
-    this.show(run);
+  finish(run, view) {
+    this.show(run, view);
     this.#drawn = 0;
   }
 
@@ -57,23 +69,23 @@ class Terminal {
 
 class Log {
   #stream;
-  #nextSecond = 0;
+  #lines = 0;
 
   constructor(stream) {
     this.#stream = stream;
   }
 
-  /** Called as often as a picture is drawn; writes once a second. */
-  show(run) {
-    if (run.elapsed < this.#nextSecond) return;
-    if (this.#nextSecond === 0) this.print(logHeader(run));
-    this.#nextSecond = Math.floor(run.elapsed) + 1;
-    this.print([logLine(run)]);
+  /** Called as often as a picture is drawn; writes more rarely. */
+  show(run, view) {
+    if (run.elapsed < this.#lines * view.logEverySeconds) return;
+    if (this.#lines === 0) this.print(view.logHeader(run));
+    this.#lines = Math.floor(run.elapsed / view.logEverySeconds) + 1;
+    this.print([view.logLine(run)]);
   }
 
   finish() {
     this.print([""]);
-    this.#nextSecond = 0;
+    this.#lines = 0;
   }
 
   print(lines) {

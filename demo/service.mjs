@@ -1,13 +1,9 @@
 // The service: an HTTP server that answers each request with one call to a dependency, either bare or
 // through that dependency's bulkhead. Nothing else differs between the two.
-import {
-  Bulkhead,
-  BulkheadCircuitOpenError,
-  BulkheadFullError,
-  BulkheadTimeoutError,
-} from "bulkman";
+import { Bulkhead } from "bulkman";
 import pLimit from "p-limit";
-import { serve, settings } from "./child.mjs";
+import { serve, settings, tellParent } from "./child.mjs";
+import { answerWith, askDependency, askThrough } from "./http.mjs";
 
 const { style, upstreams, timeoutSeconds, requestsAtOnce } = settings;
 const names = Object.keys(upstreams);
@@ -34,10 +30,7 @@ async function ask(name, signal) {
   gauge.inFlight++;
   gauge.most = Math.max(gauge.most, gauge.inFlight);
   try {
-    const response = await fetch(upstreams[name], { signal });
-    const body = await response.text();
-    if (!response.ok) throw new Error(`${name} answered with status ${response.status}`);
-    return body;
+    return await askDependency(name, upstreams[name], signal);
   } finally {
     gauge.inFlight--;
   }
@@ -49,36 +42,18 @@ const bulkheads = Object.fromEntries(
 
 const styles = {
   bare: (name) => ask(name, AbortSignal.timeout(timeoutSeconds * 1000)),
-  async bulkhead(name) {
-    const outcome = await bulkheads[name].run(({ signal }) => ask(name, signal));
-    if (!outcome.success) throw outcome.error;
-    return outcome.result;
-  },
+  bulkhead: (name) => askThrough(bulkheads[name], ({ signal }) => ask(name, signal)),
 };
 const call = styles[style];
 
 async function answer(name, response) {
   // The client gave up while the request waited: nobody is there to work for.
-  if (response.closed) return;
-  try {
-    response.end(await call(name));
-  } catch (error) {
-    if (error instanceof BulkheadCircuitOpenError) {
-      response.setHeader("Retry-After", Math.ceil(error.retryAfterSeconds));
-    }
-    response.writeHead(statusOf(error)).end(`${error.message}\n`);
-  }
+  if (!response.closed) await answerWith(response, () => call(name));
 }
 
-function statusOf(error) {
-  if (error instanceof BulkheadCircuitOpenError || error instanceof BulkheadFullError) return 503;
-  if (error instanceof BulkheadTimeoutError || error.name === "TimeoutError") return 504;
-  return 502;
-}
-
-function tellParent() {
+function report() {
   const stats = Object.values(bulkheads).map((bulkhead) => bulkhead.getStats());
-  process.send({
+  tellParent({
     gauges,
     waiting: stats.reduce((sum, { queuedTasks }) => sum + queuedTasks, places.pendingCount),
     circuit: style === "bare" ? null : bulkheads[settings.sick].getStats().circuitStatus,
@@ -90,4 +65,4 @@ await serve((request, response) => {
   if (Object.hasOwn(upstreams, name)) places(() => answer(name, response));
   else response.writeHead(404).end();
 });
-setInterval(tellParent, 100);
+setInterval(report, 100);

@@ -1,5 +1,6 @@
 // A dependency of the service, in a process of its own: a real HTTP server that can be made ill.
-import { serve, settings } from "./child.mjs";
+import { serve, settings, tellParent } from "./child.mjs";
+import { machineTime } from "./clock.mjs";
 import { seededRandom } from "./random.mjs";
 
 const { name, seed, latency } = settings;
@@ -9,14 +10,17 @@ const random = seededRandom(seed);
 let mode = "healthy";
 /** How many requests arrived in each mode. */
 const received = { healthy: 0, hangs: 0, fails: 0 };
+/** When each request arrived, and what it asked for. */
+const arrivals = [];
 
 process.on("message", (message) => {
   mode = message.mode;
-  process.send({ received });
+  tellParent({ received, arrivals });
 });
 
-await serve((_request, response) => {
+await serve((request, response) => {
   received[mode]++;
+  arrivals.push({ at: machineTime(), path: request.url });
   // As a server behind a dead lock or a lost database: it takes the request and never answers.
   if (mode === "hangs") return;
   const status = mode === "fails" ? 500 : 200;

@@ -1,0 +1,115 @@
+// Act: three processes of one service share a circuit. One of them sees the dependency fail.
+import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
+import { FleetRecording } from "./fleet-recording.mjs";
+import { summarize } from "./fleet-report.mjs";
+import * as view from "./fleet-view.mjs";
+import { SICK } from "./plan.mjs";
+import { Traffic } from "./traffic.mjs";
+
+/** @typedef {import("./main.mjs").Stage} Stage */
+
+const DATABASE = new URL("./database.mjs", import.meta.url);
+const UPSTREAM = new URL("./upstream.mjs", import.meta.url);
+const MEMBER = new URL("./member.mjs", import.meta.url);
+
+const NAMES = ["1", "2", "3"];
+
+export const fleet = {
+  /** @param {Stage} stage */
+  async play(stage) {
+    const { plan, screen, children, signal } = stage;
+    const { askEveryMs, bulkhead } = plan.fleet;
+    screen.print([
+      `Now three processes of a service share the circuit of ${SICK} through Postgres,`,
+      `a real server that is started for this. Each is asked every ${askEveryMs} ms. Only while`,
+      `${SICK} falls ill process 1 is asked alone, until its circuit opens: the others`,
+      `see no failure. ${SICK} is well again half-way through the isolation of ${bulkhead.isolationDuration} s.`,
+      "",
+    ]);
+    const { upstream, members } = await startProcesses(stage);
+    await reports(members, signal);
+    const recording = new FleetRecording(plan.fleet, NAMES);
+    for (const [index, { child }] of members.entries()) {
+      child.on("message", (report) => recording.see(NAMES[index], report));
+    }
+    const redraw = setInterval(() => screen.show(recording, view), 50);
+    try {
+      await direct({ upstream: upstream.child, members, recording, signal });
+    } finally {
+      clearInterval(redraw);
+    }
+    screen.finish(recording, view);
+    await children.end();
+    screen.print(summarize(recording));
+  },
+};
+
+async function startProcesses({ plan, children, signal }) {
+  const { seed, upstreamLatency: latency } = plan;
+  const [database, upstream] = await Promise.all([
+    // A server that the same Ctrl-C ends while it is to be ended in order would only be in the way.
+    children.start("the database", DATABASE, {}, signal, { detached: true }),
+    children.start(SICK, UPSTREAM, { name: SICK, seed, latency }, signal),
+  ]);
+  const common = {
+    dependency: SICK,
+    upstream: upstream.url,
+    database: database.url,
+    bulkhead: plan.fleet.bulkhead,
+  };
+  const members = await Promise.all(
+    NAMES.map((name) =>
+      children.start(`process ${name}`, MEMBER, { process: name, ...common }, signal),
+    ),
+  );
+  return { upstream, members };
+}
+
+/** Resolves when each process has reported once more. */
+function reports(members, signal) {
+  return Promise.all(members.map(({ child }) => once(child, "message", { signal })));
+}
+
+/** What happens, one after the other. */
+async function direct({ upstream, members, recording, signal }) {
+  const { wellSeconds, recoveredSeconds, askEveryMs, bulkhead } = recording.plan;
+  const pause = (seconds) => sleep(seconds * 1000, undefined, { signal });
+  const all = (status) => recording.waitFor(status, signal);
+  /** @returns what the upstream has seen so far */
+  const enter = async (mode) => {
+    upstream.send({ mode });
+    const [report] = await once(upstream, "message", { signal });
+    return report;
+  };
+  const show = async (mode) => {
+    await enter(mode);
+    recording.enterMode(mode);
+  };
+  const traffic = new Traffic(
+    members.map(({ url }) => url),
+    askEveryMs,
+  );
+  try {
+    await show("healthy");
+    traffic.start();
+    await pause(wellSeconds);
+    await traffic.stop();
+
+    await show("fails");
+    await traffic.insist(members[0].url, signal);
+    await all("OPEN");
+    traffic.start();
+    await pause(bulkhead.isolationDuration / 2);
+
+    await show("healthy");
+    await all("CLOSED");
+    await pause(recoveredSeconds);
+  } finally {
+    await traffic.stop();
+  }
+  // By now nothing is under way that could raise a figure.
+  await reports(members, signal);
+  const { arrivals } = await enter("healthy");
+  recording.arrivals = arrivals;
+}
