@@ -1,9 +1,10 @@
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline/promises";
 import { parseArgs, parseEnv } from "node:util";
-import { Client } from "pg";
+
 import { tellable } from "../storage/postgres-errors.js";
 import { clientConfig, secretsOf } from "../storage/postgres-options.js";
+import { GuardedClient } from "../storage/postgres-wire.js";
 import { SCHEMA_SQL } from "../storage/schema.js";
 import { type Command, UsageError } from "./command.js";
 
@@ -35,7 +36,7 @@ environment win over those of the file.
     if (options["dry-run"]) return 0;
     readEnvironment(options.env);
     const config = clientConfig(options.dsn);
-    const client = new Client({ ...config, connectionTimeoutMillis: CONNECT_LIMIT_MS });
+    const client = new GuardedClient({ ...config, connectionTimeoutMillis: CONNECT_LIMIT_MS });
     const place = `database "${client.database}" on ${client.host}:${client.port} as user "${client.user}"`;
     if (!options.yes) {
       const answer = await ask(`\nRun this in ${place}? [y/N] `);

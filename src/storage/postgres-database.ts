@@ -1,6 +1,7 @@
-import { Client, type ClientBase, type ClientConfig, Pool, type PoolClient } from "pg";
+import { type Client, type ClientBase, type ClientConfig, Pool, type PoolClient } from "pg";
 import { PostgresStorageError, tellable } from "./postgres-errors.js";
 import { secretsOf } from "./postgres-options.js";
+import { destroy, GuardedClient, guard } from "./postgres-wire.js";
 
 /** One row: the text of each column. */
 export type Row = ReadonlyArray<string | null>;
@@ -31,10 +32,11 @@ export class Database {
       this.#pool = source;
       this.#ownsPool = false;
       const { Client: PoolsClient } = source as unknown as { Client: typeof Client };
-      this.#makeClient = () => new PoolsClient(source.options);
+      this.#makeClient = () => guard(new PoolsClient(source.options));
     } else {
       this.#pool = new Pool({
         ...source,
+        Client: GuardedClient,
         max: 2,
         allowExitOnIdle: true,
         connectionTimeoutMillis: Math.ceil(queryTimeoutMs),
@@ -42,7 +44,7 @@ export class Database {
       this.#ownsPool = true;
       // An idle connection was lost. Whoever asks next gets another one.
       this.#pool.on("error", ignore);
-      this.#makeClient = () => new Client(source);
+      this.#makeClient = () => new GuardedClient(source);
     }
     this.#secrets = secretsOf(isPool(source) ? source.options : source);
   }
@@ -130,21 +132,6 @@ export function asker(client: ClientBase): Ask {
     });
     return rows;
   };
-}
-
-/** What pg's types leave out of a client. */
-interface Wire {
-  readonly connection?: { readonly stream?: { destroy(): void; unref?(): void } };
-}
-
-/** Closes a connection at once: pg's own `end()` waits for an answer of the other side. */
-export function destroy(client: ClientBase): void {
-  (client as Wire).connection?.stream?.destroy();
-}
-
-/** Lets the process exit while the connection is open. */
-export function unref(client: ClientBase): void {
-  (client as Wire).connection?.stream?.unref?.();
 }
 
 /** The answer, or a rejection when it takes longer than `limitMs`. The timer holds no process. */

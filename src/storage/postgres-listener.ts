@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Client } from "pg";
-import { asker, destroy, unref, within } from "./postgres-database.js";
+import { asker, within } from "./postgres-database.js";
+import { destroy, unref } from "./postgres-wire.js";
 import { CHANNEL } from "./schema.js";
 
 /** How a storage hears of changes that others made. */

@@ -1,0 +1,76 @@
+import { Client, type ClientBase, type ClientConfig } from "pg";
+
+/** What pg's types leave out of a client. */
+interface Wire {
+  readonly connection?: {
+    readonly stream: Stream;
+    attachListeners(stream: Stream): void;
+  };
+}
+
+interface Stream {
+  destroy(error?: unknown): void;
+  unref?(): void;
+  emit(event: string | symbol, ...args: unknown[]): boolean;
+}
+
+/** A client of our own pools, whose connection ends at the first trouble with it. */
+export class GuardedClient extends Client {
+  constructor(config?: string | ClientConfig) {
+    super(config);
+    guard(this);
+  }
+
+  /** pg leaves the socket open when it cannot agree with the server on how to begin. */
+  override connect(): Promise<Client>;
+  override connect(callback: OnConnect): void;
+  override connect(callback?: OnConnect): Promise<Client> | undefined {
+    if (callback === undefined) return super.connect();
+    super.connect((error: Error) => {
+      if (error) destroy(this);
+      (callback as (error: Error) => void)(error);
+    });
+    return undefined;
+  }
+}
+
+type OnConnect = ((error: Error) => void) | ((error: null, client: Client) => void);
+
+/**
+ * pg reads in a listener of the socket, and throws there at bytes that it does not understand: that
+ * would end the process. From now on it ends the connection.
+ */
+export function guard<C extends ClientBase>(client: C): C {
+  const { connection } = client as Wire;
+  if (connection === undefined) return client;
+  const { attachListeners } = connection;
+  // Called once for a connection, with the socket or the secure stream over it.
+  connection.attachListeners = (stream) => {
+    contain(stream);
+    attachListeners.call(connection, stream);
+  };
+  return client;
+}
+
+function contain(stream: Stream): void {
+  const { emit } = stream;
+  stream.emit = (event, ...args) => {
+    try {
+      return emit.call(stream, event, ...args);
+    } catch (error) {
+      if (event !== "data") throw error;
+      stream.destroy(error);
+      return true;
+    }
+  };
+}
+
+/** Closes a connection at once: pg's own `end()` waits for an answer of the other side. */
+export function destroy(client: ClientBase): void {
+  (client as Wire).connection?.stream.destroy();
+}
+
+/** Lets the process exit while the connection is open. */
+export function unref(client: ClientBase): void {
+  (client as Wire).connection?.stream.unref?.();
+}
