@@ -116,10 +116,12 @@ export class Call extends ListNode<Call> implements CircuitCall {
   invoke(): void {
     try {
       const { args } = this;
+      // Called through the field, it would have this call as its `this`.
+      const fn = this.#fn;
       this.returned =
         this.#asyncContext === undefined
-          ? this.#fn(...args)
-          : this.#asyncContext.runInAsyncScope(this.#fn, undefined, ...args);
+          ? fn(...args)
+          : this.#asyncContext.runInAsyncScope(fn, undefined, ...args);
     } catch (error) {
       this.returned = error;
       this.threw = true;

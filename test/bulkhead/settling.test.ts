@@ -50,6 +50,20 @@ describe("functions of every kind (rule 7)", () => {
     expect(bulkhead.getStats()).toMatchObject({ successfulExecutions: 1, activeTasks: 0 });
   });
 
+  it("calls the function without a `this`, as a plain call does, whether it waited or not", async () => {
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1 });
+    function receiver(this: unknown): unknown {
+      return this;
+    }
+    const outcomes = await Promise.all([
+      bulkhead.execute(receiver),
+      bulkhead.execute(receiver),
+      bulkhead.run(receiver),
+    ]);
+    for (const outcome of outcomes) expect(outcome).toMatchObject({ success: true });
+    expect(outcomes.map(({ result }) => result)).toEqual([undefined, undefined, undefined]);
+  });
+
   const bare: object = Object.create(null);
   it.each<[string, unknown, string]>([
     ["an error", new Error("down"), "Execution failed: down"],
