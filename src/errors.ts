@@ -1,7 +1,9 @@
 import { inspect } from "node:util";
 
 /** What every error of this library accepts besides its message. */
-export interface BulkheadErrorOptions extends ErrorOptions {
+export interface BulkheadErrorOptions {
+  /** What led to the error, such as the value that a function threw. Default: none. */
+  cause?: unknown;
   /** Name of the bulkhead that refused, cut or wrapped the call. Default: `""`. */
   bulkheadName?: string;
   /** Stable identifier for programs. Default: the one of the class. */

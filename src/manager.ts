@@ -42,7 +42,7 @@ export class BulkheadManager implements Iterable<Bulkhead> {
 
   /**
    * The bulkhead of that name; made when there is none. The configuration of one that is there
-   * already stays as it is.
+   * already stays as it is, also when it was shut down: `removeBulkhead` makes room for another.
    * @throws {BulkheadShutdownError} there is none, and the manager was shut down
    * @throws {TypeError | RangeError} for a wrong configuration
    */
@@ -150,7 +150,7 @@ export class BulkheadManager implements Iterable<Bulkhead> {
   #find(name: string): Bulkhead {
     const bulkhead = this.#bulkheads.get(name);
     if (bulkhead !== undefined) return bulkhead;
-    throw new BulkheadError(`There is no bulkhead "${name}"`, {
+    throw new BulkheadError(`There is no bulkhead "${String(name)}"`, {
       bulkheadName: String(name),
       code: "ERR_BULKHEAD_NOT_FOUND",
     });

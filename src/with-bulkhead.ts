@@ -33,10 +33,10 @@ export function withBulkhead(bulkhead: Bulkhead): BulkheadWrapper {
     fn: (this: This, ...args: A) => R,
     context?: ClassMethodDecoratorContext<This>,
   ) => {
-    if (typeof fn !== "function") throw notAFunction("The function of withBulkhead", fn);
     if (typeof context === "string" || typeof context === "symbol") {
       throw new TypeError("withBulkhead is a standard decorator; got a call in the legacy form");
     }
+    if (typeof fn !== "function") throw notAFunction("The function of withBulkhead", fn);
     if (typeof context === "object" && context !== null && context.kind !== "method") {
       throw new TypeError(`withBulkhead decorates methods only; got a ${context.kind}`);
     }

@@ -450,5 +450,8 @@ it.each(["get", Symbol("get")])("throws for a decorator call in the legacy form,
   const decorate = untyped<(...legacy: unknown[]) => unknown>(
     withBulkhead(new Bulkhead({ name: "api" })),
   );
-  expect(() => decorate(class Api {}, key, {})).toThrow("legacy form");
+  class Api {}
+  for (const target of [Api, Api.prototype]) {
+    expect(() => decorate(target, key, {})).toThrow("legacy form");
+  }
 });
