@@ -18,6 +18,7 @@ import {
   readShutdownOptions,
   resolveConfig,
   type ShutdownOptions,
+  show,
 } from "./config.js";
 import { Deadlines } from "./deadlines.js";
 import { Drains } from "./drains.js";
@@ -152,11 +153,12 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     makeCall: (caller: Caller) => Call,
   ): Promise<ExecutionResult<T>> {
     if (signal?.aborted) return this.#refuse("aborted", signal.reason);
+    this.#guard.moveOn();
     if (this.#isClosed) return this.#refuse("shutdown", shutdownError(this.name));
     const isolation = this.#guard.isolationRefusal();
     if (isolation !== undefined) return this.#refuse("isolated", isolation);
     const generation = this.#guard.admit();
-    if (generation === 0) return this.#refuse("circuitOpen", this.#guard.circuitRefusal(args));
+    if (generation === 0) return this.#refuseByCircuit(args);
     if (!this.#line.hasRoom(this.config.maxConcurrentCalls - this.#ledger.inUse)) {
       this.#guard.forgo(generation);
       return this.#refuse("full", fullError(this.config));
@@ -180,6 +182,16 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
 
   #refuse(reason: RejectionReason, error: unknown): Promise<never> {
     this.#ledger.refused(reason);
+    return this.#tellRefused(reason, error);
+  }
+
+  /** The breaker's listeners hear of it first; they, too, find it counted. */
+  #refuseByCircuit(args: readonly unknown[]): Promise<never> {
+    this.#ledger.refused("circuitOpen");
+    return this.#tellRefused("circuitOpen", this.#guard.circuitRefusal(args));
+  }
+
+  #tellRefused(reason: RejectionReason, error: unknown): Promise<never> {
     if (this.listenerCount("rejected") > 0) this.#tell("rejected", { reason, error });
     return Promise.reject(error);
   }
@@ -419,8 +431,12 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
    * Refuses every call, and those that wait, until `release()`. Running calls go on; the circuit is
    * left as it is.
    * @param reason in words, for the error that callers get
+   * @throws {TypeError} `reason` is not a string
    */
-  isolate(reason?: string): void {
+  isolate(reason?: string | null): void {
+    if (typeof (reason ?? "") !== "string") {
+      throw new TypeError(`reason must be a string; got ${show(reason)}`);
+    }
     this.#guard.isolate(reason ?? null);
   }
 

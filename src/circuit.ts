@@ -81,6 +81,8 @@ export class Circuit extends BreakerBase {
   #state: State = { status: "CLOSED", failures: 0 };
   /** Goes up with every change: a verdict on a call of an older generation moves nothing. */
   #generation = 1;
+  /** By the clock on the wall, as opossum tells it. */
+  #openedAt: number | undefined = undefined;
   /** The call that is being fired: its way through opossum's `fire` to the action is synchronous. */
   #firing: CircuitCall | undefined = undefined;
   /** A verdict is being given to opossum, which must not draw its own conclusion from it. */
@@ -151,6 +153,12 @@ export class Circuit extends BreakerBase {
 
   override get stats(): OpossumBreaker.Stats {
     return this.status.stats;
+  }
+
+  /** Says when the circuit opened: a breaker of opossum's own that is made from it ends the isolation then. */
+  override toJSON(): { state: object; status: OpossumBreaker.Stats } {
+    const { state, status } = super.toJSON();
+    return { state: { ...state, lastTimerAt: this.#openedAt }, status };
   }
 
   /** A listener that throws inside opossum's handling of a result would turn it into a failure. */
@@ -236,10 +244,16 @@ export class Circuit extends BreakerBase {
 
   // The way of a call
 
+  /** Moves the circuit on when the isolation is over. */
+  moveOn(): void {
+    this.#current();
+  }
+
   /** The generation that admits a call now, or 0 when the circuit refuses it. */
   admit(): number {
     const state = this.#current();
-    if (state.status === "CLOSED" || !this.enabled) return this.#generation;
+    if (!this.enabled) return UNGUARDED;
+    if (state.status === "CLOSED") return this.#generation;
     if (state.status === "OPEN") return 0;
     if (now() >= state.until) {
       const places = this.#config.successThreshold - 1;
@@ -341,6 +355,7 @@ export class Circuit extends BreakerBase {
     if (state.status === "CLOSED") {
       state.failures = 0;
       this.#rate?.count(false);
+      this.#openByRate();
     } else if (state.status === "HALF_OPEN") {
       state.successes++;
       const { successThreshold } = this.#config;
@@ -379,7 +394,10 @@ export class Circuit extends BreakerBase {
     const { errorFilter } = this.#config;
     if (errorFilter === undefined) return false;
     try {
-      return Boolean(errorFilter(error, ...args));
+      const isExcused: unknown = errorFilter(error, ...args);
+      if (!(isExcused instanceof Promise)) return Boolean(isExcused);
+      isExcused.catch(ignore);
+      throw new TypeError("it returned a promise, and an error cannot wait to be judged");
     } catch (thrown) {
       warnOnce(errorFilter, `errorFilter of bulkhead "${this.#config.name}"`, thrown);
       return false;
@@ -416,10 +434,14 @@ export class Circuit extends BreakerBase {
     const failures = this.#failures;
     this.#state = state;
     this.#generation++;
+    if (state.status === "OPEN") this.#openedAt = Date.now();
     this.#rate?.reset();
     this.#hooks.onTransition({ from, to: state.status, reason, origin, failures });
   }
 }
+
+/** The generation of calls that no circuit guards: their verdicts and their places count nowhere. */
+export const UNGUARDED = -1;
 
 /** The permits are p-limit's. opossum's own semaphore, without a limit, makes a promise for each call. */
 const NO_SEMAPHORE = {

@@ -1,5 +1,5 @@
 import type OpossumBreaker from "opossum";
-import { Circuit, type CircuitCall, type CircuitTransition } from "./circuit.js";
+import { Circuit, type CircuitCall, type CircuitTransition, UNGUARDED } from "./circuit.js";
 import { CircuitSync } from "./circuit-sync.js";
 import type { ResolvedBulkheadConfig } from "./config.js";
 import type { BulkheadError } from "./errors.js";
@@ -20,9 +20,6 @@ export interface GuardHooks {
   /** The calls that wait may start, as far as permits are free. */
   readonly onOpened: () => void;
 }
-
-/** The generation of calls that no circuit guards. */
-const UNGUARDED = 1;
 
 /**
  * Knows whether calls may go to the dependency: isolation by hand, the circuit with its storage, and
@@ -89,6 +86,11 @@ export class Guard {
   }
 
   // The way of a call
+
+  /** Moves the circuit on when its time has come. A listener may then close the bulkhead. */
+  moveOn(): void {
+    this.#circuit?.moveOn();
+  }
 
   /** The error for callers while the bulkhead is isolated by hand. */
   isolationRefusal(): BulkheadError | undefined {
@@ -162,7 +164,8 @@ export class Guard {
 
   #onTransition(transition: CircuitTransition): void {
     const { to } = transition;
-    const tellDismissed = to === "CLOSED" ? undefined : this.#hooks.onClosed("circuitOpen");
+    const isPassable = to === "CLOSED" || this.#circuit?.enabled === false;
+    const tellDismissed = isPassable ? undefined : this.#hooks.onClosed("circuitOpen");
     this.#sync?.transition(transition);
     this.#untold.push(() => this.#tellTransition(transition, tellDismissed));
     if (this.#isTelling) return;

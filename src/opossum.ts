@@ -24,6 +24,7 @@ declare class Breaker extends EventEmitter {
   open(): void;
   close(): void;
   shutdown(): void;
+  toJSON(): { state: object; status: OpossumBreaker.Stats };
 }
 
 export const BreakerBase = OpossumBreaker as unknown as typeof Breaker;

@@ -135,6 +135,22 @@ describe("what opens the circuit (rule 5)", () => {
     expect(bulkhead.getStats().circuitStatus).toBe("OPEN");
   });
 
+  it.each([true, false, new Error("filter down")])(
+    "also what an asynchronous errorFilter could not judge in time: %o",
+    async (answer) => {
+      const errorFilter = async () => {
+        if (answer instanceof Error) throw answer;
+        return answer;
+      };
+      const { bulkhead } = bulkheadWith({
+        failureThreshold: 1,
+        errorFilter: errorFilter as unknown as () => boolean,
+      });
+      await failCalls(bulkhead, 1);
+      expect(bulkhead.getStats().circuitStatus).toBe("OPEN");
+    },
+  );
+
   it("not a result of a call that was admitted before the circuit's last change", async () => {
     const { bulkhead } = bulkheadWith({
       failureThreshold: 2,
@@ -160,13 +176,24 @@ describe("what opens the circuit (rule 5)", () => {
       windowSeconds: 10,
     });
     await failCalls(bulkhead, 1);
-    await passCalls(bulkhead, 1);
-    await failCalls(bulkhead, 1);
+    await passCalls(bulkhead, 3);
     expect(bulkhead.getState()).toBe("healthy");
-    await passCalls(bulkhead, 2);
+    await failCalls(bulkhead, 1);
     expect(bulkhead.getState()).toBe("healthy");
     await failCalls(bulkhead, 1);
     expect(changes).toEqual(["CLOSED → OPEN: 3 of 6 calls failed within 10 s"]);
+  });
+
+  it("a share of failures also when a success completes minimumCalls", async () => {
+    const { bulkhead, changes } = bulkheadWith({
+      failureThreshold: 100,
+      failureRateThreshold: 50,
+      minimumCalls: 4,
+    });
+    await failCalls(bulkhead, 3);
+    expect(bulkhead.getState()).toBe("healthy");
+    await passCalls(bulkhead, 1);
+    expect(changes).toEqual(["CLOSED → OPEN: 3 of 4 calls failed within 10 s"]);
   });
 
   it("no failure that has left the window", async () => {
@@ -428,6 +455,62 @@ describe("the opossum breaker", () => {
     expect(bulkhead.getState()).toBe("healthy");
     await failCalls(bulkhead, 1);
     expect(bulkhead.getState()).toBe("isolated");
+  });
+
+  it("takes no place of a probe, and gives none, for calls that came while it was disabled", async () => {
+    const { bulkhead } = await halfOpened({ successThreshold: 1 });
+    bulkhead.breaker?.disable();
+    const controller = new AbortController();
+    const calls = Array.from({ length: 3 }, () =>
+      bulkhead.run(() => new Promise(() => {}), { signal: controller.signal }),
+    );
+    const late = gate();
+    const failing = bulkhead.execute(() => late.promise);
+    bulkhead.breaker?.enable();
+    controller.abort("enough");
+    expect((await Promise.allSettled(calls)).map(({ status }) => status)).toEqual(
+      Array(3).fill("rejected"),
+    );
+    late.fail(new Error("down"));
+    await failing;
+    expect(bulkhead.getStats().circuitStatus).toBe("HALF_OPEN");
+    const probe = bulkhead.execute(async () => "up");
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    await probe;
+    expect(bulkhead.getStats().circuitStatus).toBe("CLOSED");
+    await vi.advanceTimersByTimeAsync(30_000);
+  });
+
+  it("lets those who wait wait on when the circuit moves while it is disabled", async () => {
+    const { bulkhead } = bulkheadWith({ maxConcurrentCalls: 1 });
+    bulkhead.breaker?.disable();
+    const holder = gate();
+    const running = bulkhead.execute(() => holder.promise);
+    const waiting = bulkhead.execute(() => "served");
+    bulkhead.breaker?.open();
+    holder.open();
+    await running;
+    expect((await waiting).result).toBe("served");
+  });
+
+  it("tells when it opened, by the clock on the wall", async () => {
+    const { bulkhead } = bulkheadWith({ failureThreshold: 1 });
+    const { breaker } = bulkhead;
+    vi.advanceTimersByTime(5000);
+    const openedAt = Date.now();
+    await failCalls(bulkhead, 1);
+    vi.advanceTimersByTime(5000);
+    expect(breaker?.toJSON().state).toMatchObject({ open: true, lastTimerAt: openedAt });
+  });
+
+  it("tells its listeners of a refusal that is counted already", async () => {
+    const { bulkhead } = bulkheadWith({ failureThreshold: 1 });
+    const counted: number[] = [];
+    const look = () => counted.push(bulkhead.getStats().rejections.circuitOpen);
+    await failCalls(bulkhead, 1);
+    bulkhead.breaker?.on("fire", look).on("reject", look);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    expect(counted).toEqual([1, 1]);
   });
 
   it("lets calls through when its user shut it down", async () => {

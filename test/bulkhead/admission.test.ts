@@ -52,6 +52,22 @@ describe("admission (rule 1)", () => {
     });
   });
 
+  it.each([
+    ["shuts down", "ERR_BULKHEAD_SHUTDOWN", (bulkhead: Bulkhead) => bulkhead.shutdown()],
+    ["isolates", "ERR_BULKHEAD_ISOLATION", (bulkhead: Bulkhead) => bulkhead.isolate()],
+  ] as const)(
+    "refuses the very call whose admission %s the bulkhead, in a listener",
+    async (_, code, end) => {
+      const bulkhead = new Bulkhead({ name: "api", failureThreshold: 1, isolationDuration: 0 });
+      bulkhead.on("stateChange", ({ to }) => {
+        if (to === "HALF_OPEN") void end(bulkhead);
+      });
+      await failCalls(bulkhead, 1);
+      await expect(bulkhead.execute(() => "late")).rejects.toMatchObject({ code });
+      expect(bulkhead.getStats()).toMatchObject({ totalExecutions: 1, activeTasks: 0 });
+    },
+  );
+
   it("never calls the function of a refused call", async () => {
     const { bulkhead, busy, running } = await refusingForEveryReason();
     let calls = 0;
@@ -133,6 +149,12 @@ describe("isolation by hand", () => {
     bulkhead.release();
     expect(bulkhead.getState()).toBe("healthy");
     expect((await bulkhead.execute(() => "again")).result).toBe("again");
+  });
+
+  it.each([Symbol("why"), 1, {}])("takes no reason but words: %o", async (reason) => {
+    const bulkhead = new Bulkhead({ name: "api" });
+    expect(() => bulkhead.isolate(reason as string)).toThrow(/^reason must be a string; got /);
+    expect(bulkhead.getState()).toBe("healthy");
   });
 
   it("works without a circuit too, and a release without an isolation does nothing", async () => {

@@ -55,13 +55,18 @@ describe("functions of every kind (rule 7)", () => {
     function receiver(this: unknown): unknown {
       return this;
     }
+    const holder = gate();
+    const held = bulkhead.execute(() => holder.promise);
+    const waiting = [bulkhead.execute(receiver), bulkhead.run(receiver)];
+    holder.open();
+    await held;
     const outcomes = await Promise.all([
-      bulkhead.execute(receiver),
+      ...waiting,
       bulkhead.execute(receiver),
       bulkhead.run(receiver),
     ]);
     for (const outcome of outcomes) expect(outcome).toMatchObject({ success: true });
-    expect(outcomes.map(({ result }) => result)).toEqual([undefined, undefined, undefined]);
+    expect(outcomes.map(({ result }) => result)).toEqual(Array(4).fill(undefined));
   });
 
   const bare: object = Object.create(null);
