@@ -189,6 +189,47 @@ const RULES: { readonly [name: string]: (trial: Trial) => Promise<void> } = {
     }
   },
 
+  "renews the lease of its owner, with the probes that have succeeded": async (trial) => {
+    const { storage, name, probeLeaseSeconds } = trial;
+    const first = await leased(storage, name, "a");
+    assert.equal(first.probeSuccesses, 0);
+    await sleep((probeLeaseSeconds / 2) * 1000);
+    const renewal = { to: "HALF_OPEN", version: first.version, owner: "a", successes: 2 } as const;
+    const { changed, record } = await storage.change(name, renewal);
+    assert.ok(changed);
+    assert.equal(record.probeSuccesses, 2);
+    assertNear(secondsLeft(record.probeUntil, record), probeLeaseSeconds);
+    const closed = await storage.change(name, {
+      to: "CLOSED",
+      version: record.version,
+      owner: "a",
+    });
+    assert.ok(closed.changed);
+    assertClosed(closed.record);
+  },
+
+  "keeps the successful probes for the next prober, and forgets them with the next isolation":
+    async (trial) => {
+      const { storage, name, probeLeaseSeconds } = trial;
+      const first = await leased(storage, name, "a");
+      const renewal = {
+        to: "HALF_OPEN",
+        version: first.version,
+        owner: "a",
+        successes: 1,
+      } as const;
+      const { record } = await storage.change(name, renewal);
+      await sleep(probeLeaseSeconds * 1000 + 50);
+      const next = { to: "HALF_OPEN", version: record.version, owner: "b" } as const;
+      const taken = await storage.change(name, next);
+      assert.ok(taken.changed);
+      assert.equal(taken.record.probeSuccesses, 1);
+      const reopened = await storage.change(name, opening(taken.record.version, "b", 0));
+      assert.equal(reopened.record.probeSuccesses, 0);
+      const again = { to: "HALF_OPEN", version: reopened.record.version, owner: "a" } as const;
+      assert.equal((await storage.change(name, again)).record.probeSuccesses, 0);
+    },
+
   "opens a half-open circuit for anybody, when its lease has run out": async (trial) => {
     const { storage, name, probeLeaseSeconds } = trial;
     const { version } = await leased(storage, name, "a");
@@ -373,11 +414,9 @@ async function assertRefused(
 }
 
 function assertClosed(record: CircuitRecord): void {
-  const { state, failureCount, openUntil, probeOwner, probeUntil } = record;
-  assert.deepEqual(
-    { state, failureCount, openUntil, probeOwner, probeUntil },
-    { state: "CLOSED", failureCount: 0, openUntil: null, probeOwner: null, probeUntil: null },
-  );
+  const { state, failureCount, openUntil, probeOwner, probeUntil, probeSuccesses } = record;
+  assert.deepEqual([state, failureCount, probeSuccesses], ["CLOSED", 0, 0]);
+  assert.deepEqual([openUntil, probeOwner, probeUntil], [null, null, null]);
 }
 
 /** The same record, whenever it was read. */

@@ -100,7 +100,9 @@ export class InMemoryStorage implements CircuitStorage {
       ? {}
       : { probeOwner: change.owner, probeUntil: later(updatedAt, this.#leaseMs) };
     const { failureCount } = before;
-    return { ...closed(updatedAt), version, state: "HALF_OPEN", failureCount, ...lease };
+    const probeSuccesses = change.successes ?? before.probeSuccesses;
+    const common = { ...closed(updatedAt), version, failureCount };
+    return { ...common, state: "HALF_OPEN", probeSuccesses, ...lease };
   }
 }
 
@@ -111,6 +113,7 @@ function closed(updatedAt: Date): Omit<StoredCircuit, "version"> {
     openUntil: null,
     probeOwner: null,
     probeUntil: null,
+    probeSuccesses: 0,
     updatedAt,
   };
 }
@@ -122,9 +125,8 @@ function isAllowed(before: StoredCircuit, change: CircuitChange, time: Date): bo
     before.state === "OPEN" ? !isAhead(before.openUntil, time) : !isAhead(before.probeUntil, time);
   if (change.to === "CLOSED") return before.state === "HALF_OPEN" && ownsLease;
   if (change.to === "OPEN") return before.state === "CLOSED" || ownsLease || isFree;
-  return (
-    before.state !== "CLOSED" && (isFree || (change.early === true && before.state === "OPEN"))
-  );
+  if (change.early) return before.state === "OPEN" || (before.state === "HALF_OPEN" && isFree);
+  return before.state !== "CLOSED" && (ownsLease || isFree);
 }
 
 function isAhead(date: Date | null, time: Date): boolean {

@@ -12,7 +12,9 @@ export function recordJson(row: string, indent = 2): string {
   return [
     `json_build_object('state', ${row}.state, 'failureCount', ${row}.failure_count,`,
     `'openUntil', ${ms(`${row}.open_until`)},`,
-    `'probeOwner', ${row}.probe_owner, 'probeUntil', ${ms(`${row}.probe_until`)},`,
+    // A notice of Postgres holds 8000 bytes; ours are UUIDs, but anybody may write there.
+    `'probeOwner', left(${row}.probe_owner, 255), 'probeUntil', ${ms(`${row}.probe_until`)},`,
+    `'probeSuccesses', ${row}.probe_successes,`,
     `'version', ${row}.version, 'updatedAt', ${ms(`${row}.updated_at`)},`,
     `'readAt', ${ms("clock_timestamp()")})`,
   ].join(`\n${" ".repeat(indent)}`);
@@ -35,6 +37,7 @@ export function toRecord(json: unknown): CircuitRecord {
     openUntil: toDate(row["openUntil"], Math.ceil),
     probeOwner: typeof probeOwner === "string" ? probeOwner : null,
     probeUntil: toDate(row["probeUntil"], Math.ceil),
+    probeSuccesses: Number(row["probeSuccesses"]),
     version: Number(version),
     updatedAt: toDate(row["updatedAt"], Math.floor) ?? readAt,
     readAt,

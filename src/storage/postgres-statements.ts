@@ -37,7 +37,7 @@ FROM (SELECT * FROM found UNION ALL SELECT * FROM created) c`;
  * the guards judge it as the last writer left it, and by the time after the wait for that writer.
  *
  * $1 namespace, $2 name, $3 lock timeout, $4 version, $5 new state, $6 owner, $7 by hand, $8 early,
- * $9 seconds to stay open, $10 failures, $11 seconds of the lease
+ * $9 seconds to stay open, $10 failures, $11 seconds of the lease, $12 successful probes or null
  */
 export const CHANGE = `WITH ${limits("$3::text")},
 locked AS MATERIALIZED (
@@ -51,13 +51,13 @@ created AS (
   ON CONFLICT (resource_key, namespace) DO UPDATE SET state = c.state
   RETURNING c.*
 ),
-asked AS MATERIALIZED (SELECT locked.*, clock_timestamp() AS time FROM locked),
+asked AS MATERIALIZED (SELECT locked.*, clock_timestamp() AS bulkman_time FROM locked),
 judged AS MATERIALIZED (
   SELECT asked.*,
-    coalesce(probe_until > time AND probe_owner = $6::text, false) AS owns_lease,
+    coalesce(probe_until > bulkman_time AND probe_owner = $6::text, false) AS bulkman_owns_lease,
     -- A Node timer can fire a millisecond early: who slept for the whole isolation finds it over.
     coalesce(CASE state WHEN 'OPEN' THEN open_until - interval '1 millisecond' ELSE probe_until END
-      <= time, true) AS is_free
+      <= bulkman_time, true) AS bulkman_is_free
   FROM asked
 ),
 changed AS (
@@ -65,20 +65,24 @@ changed AS (
     state = $5::text,
     failure_count = CASE $5::text WHEN 'OPEN' THEN $10::int WHEN 'CLOSED' THEN 0
       ELSE judged.failure_count END,
-    open_until = CASE WHEN $5::text = 'OPEN' THEN judged.time + make_interval(secs => $9::float8) END,
+    open_until = CASE WHEN $5::text = 'OPEN'
+      THEN judged.bulkman_time + make_interval(secs => $9::float8) END,
     probe_owner = CASE WHEN $5::text = 'HALF_OPEN' AND NOT $8::bool THEN $6::text END,
     probe_until = CASE WHEN $5::text = 'HALF_OPEN' AND NOT $8::bool
-      THEN judged.time + make_interval(secs => $11::float8) END,
-    version = greatest(judged.version + 1, ${versionAt("judged.time")}),
-    updated_at = judged.time
+      THEN judged.bulkman_time + make_interval(secs => $11::float8) END,
+    probe_successes = coalesce($12::int, judged.probe_successes),
+    version = greatest(judged.version + 1, ${versionAt("judged.bulkman_time")}),
+    updated_at = judged.bulkman_time
   FROM judged
   WHERE c.resource_key = $2::text AND c.namespace = $1::text AND judged.version = $4::bigint
     AND CASE
       WHEN $7::bool THEN true
-      WHEN $5::text = 'CLOSED' THEN judged.state = 'HALF_OPEN' AND judged.owns_lease
-      WHEN $5::text = 'OPEN' THEN judged.state = 'CLOSED' OR judged.owns_lease OR judged.is_free
-      ELSE judged.state <> 'CLOSED'
-        AND (judged.is_free OR ($8::bool AND judged.state = 'OPEN'))
+      WHEN $5::text = 'CLOSED' THEN judged.state = 'HALF_OPEN' AND judged.bulkman_owns_lease
+      WHEN $5::text = 'OPEN' THEN
+        judged.state = 'CLOSED' OR judged.bulkman_owns_lease OR judged.bulkman_is_free
+      WHEN $8::bool THEN judged.state = 'OPEN'
+        OR (judged.state = 'HALF_OPEN' AND judged.bulkman_is_free)
+      ELSE judged.state <> 'CLOSED' AND (judged.bulkman_owns_lease OR judged.bulkman_is_free)
     END
   RETURNING c.*
 )

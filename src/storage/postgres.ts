@@ -125,6 +125,7 @@ export class PostgresStorage implements CircuitStorage {
       isOpening ? change.openSeconds : 0,
       isOpening ? Math.min(change.failureCount, 2 ** 31 - 1) : 0,
       this.#leaseSeconds,
+      (change.to === "HALF_OPEN" ? change.successes : undefined) ?? null,
     ]);
     if (row === undefined) throw new Error("The circuit was deleted while it changed");
     return { changed: row[0] === "t", record: toRecord(JSON.parse(row[1] ?? "")) };

@@ -45,7 +45,8 @@ SELECT set_config('search_path', quote_ident(coalesce(
   ADD COLUMN IF NOT EXISTS version bigint NOT NULL
     DEFAULT ${VERSION_NOW},
   ADD COLUMN IF NOT EXISTS probe_owner text,
-  ADD COLUMN IF NOT EXISTS probe_until timestamptz;`,
+  ADD COLUMN IF NOT EXISTS probe_until timestamptz,
+  ADD COLUMN IF NOT EXISTS probe_successes integer NOT NULL DEFAULT 0;`,
 
   `-- A time without zone is taken for one of this session's TimeZone.
 DO $$
@@ -94,11 +95,12 @@ BEGIN
   IF NEW.state <> 'HALF_OPEN' THEN
     NEW.probe_owner := NULL;
     NEW.probe_until := NULL;
+    NEW.probe_successes := 0;
   END IF;
   IF TG_OP = 'UPDATE' AND NEW.version <= OLD.version THEN
     NEW.version := OLD.version;
-    IF (NEW.state, NEW.open_until, NEW.probe_owner, NEW.probe_until)
-      IS DISTINCT FROM (OLD.state, OLD.open_until, OLD.probe_owner, OLD.probe_until)
+    IF (NEW.state, NEW.open_until, NEW.probe_owner, NEW.probe_until, NEW.probe_successes)
+      IS DISTINCT FROM (OLD.state, OLD.open_until, OLD.probe_owner, OLD.probe_until, OLD.probe_successes)
     THEN
       NEW.version := greatest(OLD.version + 1, ${VERSION_NOW});
       NEW.updated_at := clock_timestamp();
@@ -157,9 +159,10 @@ export const SCHEMA_SQL = `${[SCHEMA_BEGIN, ...SCHEMA_STATEMENTS, "COMMIT;"].joi
 export const SCHEMA_CHECK = `SELECT
   (SELECT count(*) FROM pg_attribute
     WHERE attrelid = to_regclass('rc_circuit_breakers') AND NOT attisdropped AND (
-      attname IN ('resource_key', 'namespace', 'state', 'failure_count', 'version', 'probe_owner')
+      attname IN ('resource_key', 'namespace', 'state', 'failure_count', 'version', 'probe_owner',
+        'probe_successes')
       OR (attname IN ('open_until', 'created_at', 'updated_at', 'probe_until')
-        AND atttypid = 'timestamptz'::regtype))) = 10
+        AND atttypid = 'timestamptz'::regtype))) = 11
   AND (SELECT count(*) FROM pg_constraint
     WHERE conrelid = to_regclass('rc_circuit_breakers') AND contype = 'p'
       AND cardinality(conkey) = 2) = 1

@@ -13,6 +13,11 @@ export interface CircuitRecord {
   /** When the probe lease runs out; `null` when nobody holds it. */
   readonly probeUntil: Date | null;
   /**
+   * How many probes have succeeded since the isolation ended; 0 unless the circuit is `HALF_OPEN`. They
+   * outlive a lease: with few calls, one prober alone might never gather enough.
+   */
+  readonly probeSuccesses: number;
+  /**
    * Goes up with every change of the circuit, and is higher in a storage that was emptied than it
    * was before, so that of two records the one with the higher version is always the newer.
    */
@@ -41,7 +46,9 @@ export type CircuitChange =
       readonly byHand?: boolean;
     }
   /**
-   * Take the probe lease. Allowed when the isolation, or the lease of another, has run out.
+   * Take the probe lease, or renew it. Allowed when the isolation, or the lease of another, has run
+   * out, and to the owner of a live lease. `successes` is what the record's `probeSuccesses` becomes;
+   * it stays as it is without it.
    * With `early` from `OPEN` at any time: nobody gets the lease, and the next to ask will.
    */
   | {
@@ -49,6 +56,7 @@ export type CircuitChange =
       readonly version: number;
       readonly owner: string;
       readonly early?: boolean;
+      readonly successes?: number;
     }
   /** Close. Allowed to the owner of a live probe lease. */
   | {

@@ -58,6 +58,16 @@ describe("a change", () => {
     }
   });
 
+  it("is made in a table that has columns of another program", async () => {
+    await database.query(
+      "ALTER TABLE rc_circuit_breakers ADD COLUMN time timestamptz, ADD COLUMN is_free boolean",
+    );
+    const storage = open();
+    const { version } = await storage.load("wide");
+    expect(await storage.change("wide", opening(version, "a"))).toMatchObject({ changed: true });
+    await database.query("ALTER TABLE rc_circuit_breakers DROP COLUMN time, DROP COLUMN is_free");
+  });
+
   it("waits for another's lock, and judges what that one left", async () => {
     const storage = open();
     const { version } = await storage.load("locked");

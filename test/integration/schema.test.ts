@@ -34,6 +34,7 @@ const COLUMNS = [
   "version bigint not null",
   "probe_owner text",
   "probe_until timestamp with time zone",
+  "probe_successes integer not null",
 ];
 
 async function columns(): Promise<string[]> {
