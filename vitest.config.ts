@@ -15,6 +15,9 @@ export default defineConfig({
           include: ["test/**/*.test.ts"],
           exclude: ["test/package/**"],
           globalSetup: ["test/integration/services.setup.ts"],
+          // Generous: a busy machine is no failure. What has a limit of its own asserts it.
+          testTimeout: 30_000,
+          hookTimeout: 30_000,
         },
       },
       {

@@ -74,6 +74,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     this.#guard = new Guard(this.config, circuitStorage, {
       tell: this.#tell,
       onClosed: (reason) => this.#dismissAll(reason),
+      onJudged: () => this.#readmitAll(),
       onOpened: () => this.#serve(),
     });
   }
@@ -327,6 +328,29 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
       this.#takeOut(call, reason);
       dismissed.push(call);
     }
+    return this.#tellLater(dismissed, reason);
+  }
+
+  /** What the calls waited for is known now: in their order, they are admitted by that or leave. */
+  #readmitAll(): TellDismissed {
+    const waiting: Call[] = [];
+    const dismissed: Call[] = [];
+    for (let call = this.#line.shift(); call !== undefined; call = this.#line.shift()) {
+      waiting.push(call);
+    }
+    for (const call of waiting) {
+      call.caller.generation = this.#guard.admit();
+      if (call.generation !== 0) {
+        this.#line.push(call);
+      } else {
+        this.#takeOut(call, "circuitOpen");
+        dismissed.push(call);
+      }
+    }
+    return this.#tellLater(dismissed, "circuitOpen");
+  }
+
+  #tellLater(dismissed: readonly Call[], reason: RejectionReason): TellDismissed {
     return (makeError) => {
       for (const call of dismissed) this.#tellDismissed(call, reason, makeError(call));
     };

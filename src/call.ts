@@ -66,7 +66,7 @@ export type AnyFunction = (...args: any[]) => unknown;
 export interface Caller {
   readonly enteredAt: number;
   /** The circuit's generation that admitted the call. */
-  readonly generation: number;
+  generation: number;
   readonly resolve: (result: ExecutionResult<unknown>) => void;
   readonly reject: (reason: unknown) => void;
 }

@@ -32,10 +32,18 @@ export class CircuitSync {
   #known: CircuitRecord | undefined = undefined;
   /** A newer record that was heard of while a question was under way. */
   #heard: CircuitRecord | undefined = undefined;
-  /** The change of this process that the storage has not answered yet. */
+  /** The change of this process that the storage has not taken or refused yet. */
   #unwritten: CircuitTransition | undefined = undefined;
+  /** How this process opened its closed circuit, as long as it is open by that. */
+  #opening: CircuitTransition | undefined = undefined;
+  /** It could not be written when it was made. */
+  #isLate = false;
+  /** A probe has succeeded: the lease is to be renewed, and the success to be kept. */
+  #renews = false;
+  #renewTimer: NodeJS.Timeout | undefined = undefined;
   #work: Promise<void> | undefined = undefined;
-  #troubled = false;
+  /** Questions fail, or changes of others are not heard. Told once, however it shows. */
+  readonly #troubles = { asking: false, hearing: false };
   #closed = false;
   #retryMs = FIRST_RETRY_MS;
   #retryTimer: NodeJS.Timeout | undefined = undefined;
@@ -64,9 +72,13 @@ export class CircuitSync {
 
   /** The circuit has changed. What this process decided is offered to the storage. */
   transition(transition: CircuitTransition): void {
-    if (transition.origin === "storage") this.#unwritten = undefined;
-    if (transition.origin === "storage" || transition.origin === "clock") return;
+    const { from, to, origin } = transition;
+    this.#opening = undefined;
+    if (origin === "storage") this.#unwritten = undefined;
+    if (origin === "storage" || origin === "clock") return;
+    if (from === "CLOSED" && to === "OPEN") this.#opening = transition;
     this.#unwritten = transition;
+    this.#isLate = false;
     this.#startWriting();
   }
 
@@ -75,11 +87,24 @@ export class CircuitSync {
     this.#startWriting();
   }
 
+  /**
+   * A probe has succeeded under the lease. Not told to the storage at once: when the last probe
+   * succeeds in the same turn of the event loop, closing the circuit says it all.
+   */
+  renew(): void {
+    this.#renewTimer ??= setTimeout(() => {
+      this.#renewTimer = undefined;
+      this.#renews = true;
+      this.#startWriting();
+    }, 0).unref();
+  }
+
   /** Stops hearing and asking. A lease that this process holds is given back. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     clearTimeout(this.#retryTimer);
+    clearTimeout(this.#renewTimer);
     try {
       this.#unsubscribe();
     } catch {
@@ -105,18 +130,18 @@ export class CircuitSync {
     try {
       return this.#storage.subscribe(this.#config.name, {
         onRecord: (record) => this.#hear(record),
-        onError: (error) => this.#trouble(error),
+        onError: (error) => this.#trouble("hearing", error),
       });
     } catch (error) {
       // Not at once: whoever makes a bulkhead can listen to it only after that.
-      queueMicrotask(() => this.#trouble(error));
+      queueMicrotask(() => this.#trouble("hearing", error));
       return () => {};
     }
   }
 
   #hear(record: CircuitRecord): void {
     if (this.#closed) return;
-    this.#answered();
+    this.#troubles.hearing = false;
     if (this.#work !== undefined) this.#heard = newer(this.#heard, record);
     else this.#follow(record);
     if (this.#unwritten !== undefined) this.#startWriting();
@@ -148,9 +173,13 @@ export class CircuitSync {
         if (writes === MAX_WRITES) throw new Error("The circuit storage does not take a change");
         await this.#write();
       }
+      this.#troubles.asking = false;
+      this.#troubles.hearing = false;
+      this.#retryMs = FIRST_RETRY_MS;
     } catch (error) {
+      this.#isLate = true;
       if (this.#circuit.isClaiming) this.#circuit.claimed(Number.POSITIVE_INFINITY);
-      this.#trouble(error);
+      this.#trouble("asking", error);
       this.#retryLater();
     }
   }
@@ -159,38 +188,52 @@ export class CircuitSync {
     const heard = this.#heard;
     this.#heard = undefined;
     if (heard !== undefined) this.#follow(heard);
-    return !this.#closed && (this.#unwritten !== undefined || this.#circuit.isClaiming);
+    if (this.#unwritten !== undefined) return true;
+    return !this.#closed && (this.#circuit.isClaiming || this.#renews);
   }
 
   async #load(): Promise<void> {
-    const record = await this.#limited(() => this.#storage.load(this.#config.name));
-    this.#answered();
-    this.#follow(record);
+    this.#follow(await this.#limited(() => this.#storage.load(this.#config.name)));
   }
 
-  /** Offers the newest change of this process, or asks for the lease. */
+  /** Offers the newest change of this process, or asks for the lease, or for more of it. */
   async #write(): Promise<void> {
     if (this.#known === undefined) await this.#load();
     const known = this.#known;
+    if (known === undefined) return;
+    if (this.#isLate && this.#unwritten?.to === "OPEN" && this.#circuit.circuitStatus !== "OPEN") {
+      // The isolation is over by now: nobody is to begin another one because of it.
+      const late = this.#unwritten;
+      const record = await this.#limited(() => this.#storage.load(this.#config.name));
+      if (this.#unwritten !== late) return;
+      this.#unwritten = undefined;
+      this.#adopt(record);
+      return;
+    }
     const offered = this.#unwritten;
-    const change = known === undefined ? undefined : this.#change(known, offered);
+    this.#renews = false;
+    const change = this.#change(known, offered);
     if (change === undefined) return;
     const { changed, record } = await this.#limited(() =>
       this.#storage.change(this.#config.name, change),
     );
-    this.#answered();
-    if (!changed) {
+    if (changed) {
+      if (this.#unwritten === offered) this.#unwritten = undefined;
+      this.#won(record);
+    } else if (offered?.origin === "hand" && this.#unwritten === offered) {
+      // Another was a moment faster. A hand is obeyed: it is offered again, on top of that.
+      this.#known = record;
+    } else {
       this.#adopt(record);
-      return;
     }
-    if (this.#unwritten === offered) this.#unwritten = undefined;
-    this.#won(record);
   }
 
   #change(known: CircuitRecord, offered: CircuitTransition | undefined): CircuitChange | undefined {
     const common = { version: known.version, owner: this.#owner };
     if (offered === undefined) {
-      return this.#circuit.isClaiming ? { to: "HALF_OPEN", ...common } : undefined;
+      if (this.#circuit.isClaiming) return { to: "HALF_OPEN", ...common };
+      const successes = this.#circuit.successesUnderLease;
+      return successes === undefined ? undefined : { to: "HALF_OPEN", successes, ...common };
     }
     const byHand = offered.origin === "hand";
     if (offered.to === "HALF_OPEN") return { to: "HALF_OPEN", early: true, ...common };
@@ -203,9 +246,15 @@ export class CircuitSync {
 
   #won(record: CircuitRecord): void {
     this.#known = record;
-    if (record.state === "HALF_OPEN") this.#circuit.claimed(remainingMs(record.probeUntil, record));
+    if (record.state === "HALF_OPEN") this.#hasLease(record);
     else if (record.state === "OPEN")
       this.#circuit.isolatedFor(remainingMs(record.openUntil, record));
+  }
+
+  #hasLease(record: CircuitRecord): void {
+    const leaseMs = remainingMs(record.probeUntil, record);
+    if (this.#circuit.isClaiming) this.#circuit.claimed(leaseMs, record.probeSuccesses);
+    else this.#circuit.renewed(leaseMs);
   }
 
   /** Takes over a record, unless it is old or this process has something newer to say. */
@@ -221,8 +270,14 @@ export class CircuitSync {
     const leaseMs = remainingMs(record.probeUntil, record);
     if (record.probeOwner === this.#owner && leaseMs > 0) {
       // What this process did under its lease is still to be written, whatever delayed that.
-      this.#circuit.claimed(leaseMs);
+      this.#hasLease(record);
       if (this.#unwritten !== undefined || this.#circuit.circuitStatus !== "CLOSED") return;
+    }
+    if (record.state === "CLOSED" && this.#isOpen && isUnaware(record, this.#owner)) {
+      // Nobody has closed what this process opened: the storage never heard of it, or has lost it.
+      this.#unwritten = this.#opening;
+      this.#isLate = true;
+      return;
     }
     this.#unwritten = undefined;
     if (record.state === "CLOSED") {
@@ -231,21 +286,22 @@ export class CircuitSync {
       const isolationMs = remainingMs(record.openUntil, record);
       this.#circuit.openedElsewhere(isolationMs, "opened by another process");
     } else {
-      this.#circuit.probedElsewhere(leaseMs, "another process probes");
+      this.#circuit.probedElsewhere(leaseMs, record.probeSuccesses, "another process probes");
     }
+  }
+
+  /** Whether the circuit is open because this process has opened it. */
+  get #isOpen(): boolean {
+    return this.#circuit.circuitStatus === "OPEN" && this.#opening !== undefined;
   }
 
   // Trouble
 
-  #answered(): void {
-    this.#troubled = false;
-    this.#retryMs = FIRST_RETRY_MS;
-  }
-
-  #trouble(error: unknown): void {
-    if (this.#troubled || this.#closed) return;
-    this.#troubled = true;
-    this.#hooks.onError(error);
+  #trouble(where: "asking" | "hearing", error: unknown): void {
+    if (this.#closed) return;
+    const isTold = this.#troubles.asking || this.#troubles.hearing;
+    this.#troubles[where] = true;
+    if (!isTold) this.#hooks.onError(error);
   }
 
   /** Reads the circuit again after a while, so that both sides catch up; full jitter, as AWS advises. */
@@ -275,6 +331,11 @@ export class CircuitSync {
 
 function newer(one: CircuitRecord | undefined, other: CircuitRecord): CircuitRecord {
   return one !== undefined && one.version > other.version ? one : other;
+}
+
+/** Whether the record knows nothing of an opening by `owner`. */
+function isUnaware({ openedBy }: Partial<CircuitRecord>, owner: string): boolean {
+  return openedBy !== undefined && openedBy !== owner;
 }
 
 /** How long after the record was read a time in it comes, by the storage's clock alone. */

@@ -29,6 +29,8 @@ export interface CircuitTransition {
   readonly origin: TransitionOrigin;
   /** Failures in a row that led to it. */
   readonly failures: number;
+  /** Whether calls waited for the answer to this process's claim, which this is. */
+  readonly endsClaim: boolean;
 }
 
 /**
@@ -64,6 +66,8 @@ export interface CircuitOptions {
   readonly onTransition: (transition: CircuitTransition) => void;
   /** Asked for the lease; answers with `claimed()` or by adopting what the storage has. */
   readonly onClaim: () => void;
+  /** Told of each probe that succeeded, but was not the last one needed. */
+  readonly onProbeSuccess: () => void;
 }
 
 /**
@@ -177,6 +181,12 @@ export class Circuit extends BreakerBase {
     return this.#state.status === "HALF_OPEN" && this.#state.prober === "claiming";
   }
 
+  /** How many probes have succeeded, when this process has the lease. */
+  get successesUnderLease(): number | undefined {
+    const state = this.#state;
+    return state.status === "HALF_OPEN" && state.prober === "ours" ? state.successes : undefined;
+  }
+
   /** Seconds until a probe may be let through, as far as is known; 0 while probes are under way here. */
   get retryAfterSeconds(): number {
     const state = this.#state;
@@ -216,12 +226,25 @@ export class Circuit extends BreakerBase {
 
   // What the storage says
 
-  /** The storage gave the lease that `onClaim` asked for; `Infinity` when it could not be reached. */
-  claimed(leaseMs: number): void {
+  /**
+   * The storage gave the lease that `onClaim` asked for; `Infinity` when it could not be reached.
+   * @param successes of probes, as far as the storage knows of them
+   */
+  claimed(leaseMs: number, successes?: number): void {
     const state = this.#state;
-    if (state.status !== "HALF_OPEN" || state.prober === "elsewhere") return;
+    if (state.status !== "HALF_OPEN" || state.prober !== "claiming") return;
     state.prober = "ours";
     state.until = now() + leaseMs;
+    if (successes === undefined) return;
+    const known = this.#passable(successes);
+    state.places += state.successes - known;
+    state.successes = known;
+  }
+
+  /** This process goes on having the lease. */
+  renewed(leaseMs: number): void {
+    const state = this.#state;
+    if (state.status === "HALF_OPEN" && state.prober === "ours") state.until = now() + leaseMs;
   }
 
   /** The storage took this process's opening, and counts the isolation by its own clock. */
@@ -234,12 +257,13 @@ export class Circuit extends BreakerBase {
   }
 
   closedElsewhere(reason: string): void {
+    if (this.#state.status === "CLOSED") return;
     this.#become({ status: "CLOSED", failures: 0 }, reason, "storage");
   }
 
   /** Another process holds the probe lease for `leaseMs` more, or nobody does when it is 0. */
-  probedElsewhere(leaseMs: number, reason: string): void {
-    this.#become(halfOpen("elsewhere", now() + leaseMs, 0), reason, "storage");
+  probedElsewhere(leaseMs: number, successes: number, reason: string): void {
+    this.#become(halfOpen("elsewhere", now() + leaseMs, 0, successes), reason, "storage");
   }
 
   // The way of a call
@@ -256,16 +280,14 @@ export class Circuit extends BreakerBase {
     if (state.status === "CLOSED") return this.#generation;
     if (state.status === "OPEN") return 0;
     if (now() >= state.until) {
-      const places = this.#config.successThreshold - 1;
-      this.#become(
-        halfOpen("claiming", Number.POSITIVE_INFINITY, places),
-        "the probe lease is free",
-        "clock",
-      );
+      const successes = this.#passable(state.successes);
+      const places = this.#config.successThreshold - successes - 1;
+      const claiming = halfOpen("claiming", Number.POSITIVE_INFINITY, places, successes);
+      this.#become(claiming, "the probe lease is free", "clock");
       this.#hooks.onClaim();
       return this.#generation;
     }
-    if (state.places === 0) return 0;
+    if (state.places <= 0) return 0;
     state.places--;
     return this.#generation;
   }
@@ -362,8 +384,15 @@ export class Circuit extends BreakerBase {
       if (state.successes === successThreshold) {
         const reason = `${successThreshold} of ${successThreshold} probes succeeded`;
         this.#become({ status: "CLOSED", failures: 0 }, reason, "verdict");
+      } else {
+        this.#hooks.onProbeSuccess();
       }
     }
+  }
+
+  /** One more probe at least is to be seen here, whatever others ask for. */
+  #passable(successes: number): number {
+    return Math.max(0, Math.min(successes || 0, this.#config.successThreshold - 1));
   }
 
   #countFailure(): void {
@@ -419,8 +448,8 @@ export class Circuit extends BreakerBase {
 
   #halfOpened(): State {
     return this.#hooks.shared
-      ? halfOpen("elsewhere", now(), 0)
-      : halfOpen("ours", Number.POSITIVE_INFINITY, this.#config.successThreshold);
+      ? halfOpen("elsewhere", now(), 0, 0)
+      : halfOpen("ours", Number.POSITIVE_INFINITY, this.#config.successThreshold, 0);
   }
 
   #open(reason: string, origin: TransitionOrigin): void {
@@ -432,11 +461,12 @@ export class Circuit extends BreakerBase {
   #become(state: State, reason: string, origin: TransitionOrigin): void {
     const { status: from } = this.#state;
     const failures = this.#failures;
+    const endsClaim = this.isClaiming;
     this.#state = state;
     this.#generation++;
     if (state.status === "OPEN") this.#openedAt = Date.now();
     this.#rate?.reset();
-    this.#hooks.onTransition({ from, to: state.status, reason, origin, failures });
+    this.#hooks.onTransition({ from, to: state.status, reason, origin, failures, endsClaim });
   }
 }
 
@@ -458,8 +488,8 @@ function isOver(until: number): boolean {
   return until - now() < 1;
 }
 
-function halfOpen(prober: Prober, until: number, places: number): State {
-  return { status: "HALF_OPEN", prober, until, places, successes: 0 };
+function halfOpen(prober: Prober, until: number, places: number, successes: number): State {
+  return { status: "HALF_OPEN", prober, until, places, successes };
 }
 
 /**

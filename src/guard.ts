@@ -17,8 +17,15 @@ export interface GuardHooks {
   readonly tell: Tell;
   /** The calls that wait must go; they hear of it when the returned function is called. */
   readonly onClosed: (reason: RejectionReason) => TellDismissed;
+  /** The storage has answered: the calls that waited for it are to be admitted anew, or must go. */
+  readonly onJudged: () => TellDismissed;
   /** The calls that wait may start, as far as permits are free. */
   readonly onOpened: () => void;
+}
+
+interface UntoldChange {
+  readonly transition: CircuitTransition;
+  tellDismissed: TellDismissed | undefined;
 }
 
 /**
@@ -31,8 +38,8 @@ export class Guard {
   readonly #circuit: Circuit | undefined;
   readonly #sync: CircuitSync | undefined;
   readonly #healthCheck: HealthCheck | undefined;
-  /** What is to be told of changes of the circuit that have taken effect already. */
-  readonly #untold: Array<() => void> = [];
+  /** Changes of the circuit that have taken effect, and are still to be told. */
+  readonly #untold: UntoldChange[] = [];
   #isTelling = false;
   #isolation: { readonly reason: string | null } | undefined = undefined;
 
@@ -48,6 +55,7 @@ export class Guard {
         shared: storage !== undefined,
         onTransition: (transition) => this.#onTransition(transition),
         onClaim: () => this.#sync?.claim(),
+        onProbeSuccess: () => this.#sync?.renew(),
       });
       if (storage !== undefined) {
         this.#sync = new CircuitSync(config, storage, this.#circuit, {
@@ -162,16 +170,25 @@ export class Guard {
     if (this.#circuit?.isShutdown === false) this.#circuit.shutdown();
   }
 
+  /** Everything takes effect first, also of a change that this one leads to; then they are told. */
   #onTransition(transition: CircuitTransition): void {
-    const { to } = transition;
-    const isPassable = to === "CLOSED" || this.#circuit?.enabled === false;
-    const tellDismissed = isPassable ? undefined : this.#hooks.onClosed("circuitOpen");
-    this.#sync?.transition(transition);
-    this.#untold.push(() => this.#tellTransition(transition, tellDismissed));
-    if (this.#isTelling) return;
+    const change: UntoldChange = { transition, tellDismissed: undefined };
+    this.#untold.push(change);
+    const isFirst = !this.#isTelling;
     this.#isTelling = true;
-    for (let tell = this.#untold.shift(); tell !== undefined; tell = this.#untold.shift()) tell();
+    this.#sync?.transition(transition);
+    change.tellDismissed = this.#dismissWaiting(transition);
+    if (!isFirst) return;
+    for (let next = this.#untold.shift(); next !== undefined; next = this.#untold.shift()) {
+      this.#tellTransition(next.transition, next.tellDismissed);
+    }
     this.#isTelling = false;
+  }
+
+  #dismissWaiting({ to, origin, endsClaim }: CircuitTransition): TellDismissed | undefined {
+    if (to === "CLOSED" || this.#circuit?.enabled === false) return undefined;
+    const wasAwaited = origin === "storage" && (endsClaim || this.#sync?.isLoaded === false);
+    return wasAwaited ? this.#hooks.onJudged() : this.#hooks.onClosed("circuitOpen");
   }
 
   /** In the order of the changes, also when a listener makes the next one. */

@@ -1,5 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { Bulkhead, type CircuitStorage, InMemoryStorage } from "../src/index.js";
+import {
+  Bulkhead,
+  type CircuitStorage,
+  type CircuitSubscriber,
+  InMemoryStorage,
+} from "../src/index.js";
 import { failCalls, passCalls } from "./helpers/failing.js";
 import { gate } from "./helpers/gate.js";
 import { UnreliableStorage } from "./helpers/unreliable-storage.js";
@@ -151,6 +156,83 @@ describe("a circuit that bulkheads of one name share", () => {
     expect([a.getState(), b.getState()]).toEqual(["healthy", "healthy"]);
   });
 
+  it.each([
+    ["the isolation is over", 10_000, 2],
+    ["the lease of a prober has run out", 40_000, 1],
+  ])("is probed by the first calls of a new bulkhead, when %s", async (what, laterMs, places) => {
+    const storage = new InMemoryStorage();
+    const a = await loaded(storage);
+    await failCalls(a, 2);
+    vi.advanceTimersByTime(10_000);
+    if (places === 1) {
+      await passCalls(a, 1);
+      await vi.advanceTimersByTimeAsync(0);
+    }
+    vi.advanceTimersByTime(laterMs - 10_000);
+    const changes: string[] = [];
+    const late = new Bulkhead(config, { circuitStorage: storage });
+    late.on("stateChange", ({ from, to }) => changes.push(`${from} → ${to}`));
+    const outcomes = await Promise.allSettled([1, 2, 3].map((n) => late.execute(async () => n)));
+    expect(outcomes.filter(({ status }) => status === "fulfilled")).toHaveLength(places);
+    expect(late.getStats()).toMatchObject({
+      circuitStatus: "CLOSED",
+      rejections: { circuitOpen: 3 - places },
+    });
+    const before =
+      what === "the isolation is over"
+        ? ["CLOSED → OPEN", "OPEN → HALF_OPEN"]
+        : ["CLOSED → HALF_OPEN"];
+    expect(changes).toEqual([...before, "HALF_OPEN → CLOSED"]);
+    expect(await storage.getState("api")).toMatchObject({ state: "CLOSED" });
+  });
+
+  it("is closed by few calls, too: each success renews the lease", async () => {
+    const storage = new InMemoryStorage({ probeLeaseSeconds: 5 });
+    const a = await loaded(storage, { successThreshold: 3 });
+    await failCalls(a, 2);
+    await vi.advanceTimersByTimeAsync(10_000);
+    for (const successes of [1, 2]) {
+      await passCalls(a, 1);
+      await flush();
+      expect(await storage.getState("api")).toMatchObject({
+        state: "HALF_OPEN",
+        probeSuccesses: successes,
+        probeUntil: new Date(Date.now() + 5000),
+      });
+      await vi.advanceTimersByTimeAsync(4000);
+    }
+    await passCalls(a, 1);
+    expect(a.getState()).toBe("healthy");
+  });
+
+  it("is closed by fewer calls still: a prober counts on from the successes of the last one", async () => {
+    const storage = new InMemoryStorage({ probeLeaseSeconds: 5 });
+    const members = await Promise.all(
+      [1, 2, 3].map(() => loaded(storage, { successThreshold: 3 })),
+    );
+    for (const member of members.slice(0, 1)) await failCalls(member, 2);
+    await vi.advanceTimersByTimeAsync(10_000);
+    for (const member of members) {
+      await passCalls(member, 1);
+      await vi.advanceTimersByTimeAsync(6000);
+    }
+    expect(members.map((member) => member.getState())).toEqual(Array(3).fill("healthy"));
+  });
+
+  it("needs one more success at least of a prober that asks for fewer than there were", async () => {
+    const storage = new InMemoryStorage({ probeLeaseSeconds: 5 });
+    const patient = await loaded(storage, { successThreshold: 5 });
+    const quick = await loaded(storage, { successThreshold: 1 });
+    await failCalls(patient, 2);
+    await vi.advanceTimersByTimeAsync(10_000);
+    await passCalls(patient, 3);
+    await vi.advanceTimersByTimeAsync(6000);
+    expect(quick.getState()).toBe("degraded");
+    const outcomes = await Promise.allSettled([1, 2].map((n) => quick.execute(async () => n)));
+    expect(outcomes.map(({ status }) => status)).toEqual(["fulfilled", "rejected"]);
+    expect(quick.getState()).toBe("healthy");
+  });
+
   it("opens again for all when the probe fails", async () => {
     const [a, b] = await pair();
     await failCalls(a, 2);
@@ -199,6 +281,37 @@ describe("a circuit that bulkheads of one name share", () => {
     b.breaker?.close();
     await flush();
     expect([a.getState(), b.getState()]).toEqual(["healthy", "healthy"]);
+  });
+
+  it("obeys a hand also when another was a moment faster", async () => {
+    const [a, b] = await pair();
+    a.breaker?.open();
+    await flush();
+    vi.advanceTimersByTime(10_000);
+    const probing = b.execute(async () => "up");
+    a.breaker?.close();
+    await probing;
+    await flush();
+    expect([a.getState(), b.getState()]).toEqual(["healthy", "healthy"]);
+  });
+
+  it("keeps counting failures when a record says again that it is closed", async () => {
+    const storage = new InMemoryStorage();
+    const a = await loaded(storage);
+    await failCalls(a, 1);
+    const { version } = await storage.load("api");
+    await storage.change("api", { to: "CLOSED", version, owner: "operator", byHand: true });
+    await flush();
+    await failCalls(a, 1);
+    expect(a.getState()).toBe("isolated");
+  });
+
+  it("is opened by a hand that shuts the bulkhead down right after, before it is loaded", async () => {
+    const storage = new InMemoryStorage();
+    const bulkhead = new Bulkhead(config, { circuitStorage: storage });
+    bulkhead.breaker?.open();
+    await bulkhead.shutdown();
+    expect(await storage.getState("api")).toMatchObject({ state: "OPEN" });
   });
 
   it("lets another probe after a health check of one ended the isolation", async () => {
@@ -274,6 +387,101 @@ describe("the storage is never a dependency of the calls", () => {
     await expect(b.execute(() => 1)).rejects.toMatchObject(refusal);
   });
 
+  it("catches up: its own opening is written also when others opened and closed meanwhile", async () => {
+    const inner = new InMemoryStorage();
+    const storage = new UnreliableStorage(inner);
+    const [a, b] = [await loaded(storage), await loaded(inner)];
+    storage.mood = "down";
+    storage.deaf = true;
+    b.breaker?.open();
+    await flush();
+    b.breaker?.close();
+    await flush();
+    await failCalls(a, 2);
+    storage.mood = "well";
+    storage.deaf = false;
+    await vi.advanceTimersByTimeAsync(1000);
+    expect([a.getState(), b.getState()]).toEqual(["isolated", "isolated"]);
+    expect(await inner.getState("api")).toMatchObject({ state: "OPEN", failureCount: 2 });
+  });
+
+  it("catches up: an opening that was written unseen is not written again when it was closed since", async () => {
+    const inner = new InMemoryStorage();
+    const storage = new UnreliableStorage(inner);
+    const [a, b] = [await loaded(storage), await loaded(inner)];
+    const change = storage.change.bind(storage);
+    storage.deaf = true;
+    storage.change = async (...asked) => {
+      await change(...asked);
+      throw new Error("the answer was lost");
+    };
+    await failCalls(a, 2);
+    await flush();
+    b.breaker?.close();
+    storage.change = change;
+    storage.deaf = false;
+    await vi.advanceTimersByTimeAsync(1000);
+    expect([a.getState(), b.getState()]).toEqual(["healthy", "healthy"]);
+  });
+
+  it("catches up: an opening is written again when the storage has lost it", async () => {
+    let current = new InMemoryStorage();
+    let tell: CircuitSubscriber["onRecord"] = () => {};
+    const failingOver: CircuitStorage = {
+      getState: (name) => current.getState(name),
+      load: (name) => current.load(name),
+      change: (name, change) => current.change(name, change),
+      subscribe: (_, subscriber) => {
+        tell = (record) => subscriber.onRecord(record);
+        return () => {};
+      },
+      close: () => current.close(),
+    };
+    const a = await loaded(failingOver);
+    await failCalls(a, 2);
+    await vi.advanceTimersByTimeAsync(4000);
+    current = new InMemoryStorage();
+    const b = await loaded(current);
+    tell(await current.load("api"));
+    await flush();
+    expect(a.getState()).toBe("isolated");
+    await expect(b.execute(() => 1)).rejects.toMatchObject({ ...refusal, retryAfterSeconds: 6 });
+  });
+
+  it("catches up: no isolation is written that is over by then", async () => {
+    const inner = new InMemoryStorage();
+    const storage = new UnreliableStorage(inner);
+    const [a, b] = [await loaded(storage), await loaded(inner)];
+    storage.mood = "down";
+    await failCalls(a, 2);
+    b.breaker?.open();
+    await flush();
+    b.breaker?.close();
+    await flush();
+    vi.advanceTimersByTime(60_000);
+    storage.mood = "well";
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect([a.getState(), b.getState()]).toEqual(["healthy", "healthy"]);
+  });
+
+  it("catches up: no verdict is written of a prober whose lease ran out", async () => {
+    const inner = new InMemoryStorage({ probeLeaseSeconds: 5 });
+    const storage = new UnreliableStorage(inner);
+    const [a, b] = [await loaded(storage), await loaded(inner)];
+    await failCalls(a, 2);
+    await vi.advanceTimersByTimeAsync(10_000);
+    await passCalls(a, 1);
+    storage.mood = "down";
+    storage.deaf = true;
+    await failCalls(a, 1);
+    await vi.advanceTimersByTimeAsync(5000);
+    await passCalls(b, 2);
+    storage.mood = "well";
+    storage.deaf = false;
+    await vi.advanceTimersByTimeAsync(30_000);
+    expect([a.getState(), b.getState()]).toEqual(["healthy", "healthy"]);
+  });
+
   it("catches up: a change that it missed is followed when the storage is back", async () => {
     const inner = new InMemoryStorage();
     const storage = new UnreliableStorage(inner);
@@ -325,6 +533,23 @@ describe("the storage is never a dependency of the calls", () => {
     await vi.advanceTimersByTimeAsync(2000);
     storage.breakSubscriptions();
     expect(told).toHaveBeenCalledTimes(2);
+  });
+
+  it("tells once of a storage that answers but takes no change, and asks ever more seldom", async () => {
+    const inner = new InMemoryStorage();
+    const storage = new UnreliableStorage(inner);
+    const bulkhead = await loaded(storage, { isolationDuration: 600 });
+    const told = vi.fn();
+    bulkhead.on("storageError", told);
+    storage.change = () => {
+      storage.asked.push("change");
+      return Promise.reject(new Error("locked"));
+    };
+    await failCalls(bulkhead, 2);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(told).toHaveBeenCalledTimes(1);
+    expect(storage.asked.filter((question) => question === "change").length).toBeLessThan(12);
+    await bulkhead.shutdown();
   });
 
   it("survives a storage that throws instead of rejecting", async () => {

@@ -93,6 +93,17 @@ const RULES: { readonly [name: string]: (trial: Trial) => Promise<void> } = {
     assertSame(await storage.getState(name), record);
   },
 
+  "remembers who opened last, also when it is closed again": async ({ storage, name }) => {
+    const { version, openedBy } = await storage.load(name);
+    assert.equal(openedBy, null);
+    const byHand = { owner: "b", byHand: true } as const;
+    const { record } = await storage.change(name, opening(version, "a", 60));
+    assert.equal(record.openedBy, "a");
+    const closing = { to: "CLOSED", version: record.version, ...byHand } as const;
+    assert.equal((await storage.change(name, closing)).record.openedBy, "a");
+    assert.equal((await storage.getState(name))?.openedBy, "a");
+  },
+
   "lets one of many opening at once win, and tells the others what it did": async (trial) => {
     const { storage, open, name } = trial;
     const { version } = await storage.load(name);

@@ -90,18 +90,20 @@ export class InMemoryStorage implements CircuitStorage {
 
   #apply(before: StoredCircuit, change: CircuitChange, updatedAt: Date): StoredCircuit {
     const version = before.version + 1;
-    if (change.to === "CLOSED") return { ...closed(updatedAt), version };
+    const { openedBy } = before;
+    if (change.to === "CLOSED") return { ...closed(updatedAt), version, openedBy };
     if (change.to === "OPEN") {
       const openUntil = later(updatedAt, change.openSeconds * 1000);
-      const { failureCount } = change;
-      return { ...closed(updatedAt), version, state: "OPEN", failureCount, openUntil };
+      const { failureCount, owner } = change;
+      const common = { ...closed(updatedAt), version, openedBy: owner };
+      return { ...common, state: "OPEN", failureCount, openUntil };
     }
     const lease = change.early
       ? {}
       : { probeOwner: change.owner, probeUntil: later(updatedAt, this.#leaseMs) };
     const { failureCount } = before;
     const probeSuccesses = change.successes ?? before.probeSuccesses;
-    const common = { ...closed(updatedAt), version, failureCount };
+    const common = { ...closed(updatedAt), version, failureCount, openedBy };
     return { ...common, state: "HALF_OPEN", probeSuccesses, ...lease };
   }
 }
@@ -111,6 +113,7 @@ function closed(updatedAt: Date): Omit<StoredCircuit, "version"> {
     state: "CLOSED",
     failureCount: 0,
     openUntil: null,
+    openedBy: null,
     probeOwner: null,
     probeUntil: null,
     probeSuccesses: 0,

@@ -12,6 +12,7 @@ export function recordJson(row: string, indent = 2): string {
   return [
     `json_build_object('state', ${row}.state, 'failureCount', ${row}.failure_count,`,
     `'openUntil', ${ms(`${row}.open_until`)},`,
+    `'openedBy', left(${row}.opened_by, 255),`,
     // A notice of Postgres holds 8000 bytes; ours are UUIDs, but anybody may write there.
     `'probeOwner', left(${row}.probe_owner, 255), 'probeUntil', ${ms(`${row}.probe_until`)},`,
     `'probeSuccesses', ${row}.probe_successes,`,
@@ -27,7 +28,7 @@ export function recordJson(row: string, indent = 2): string {
 export function toRecord(json: unknown): CircuitRecord {
   if (typeof json !== "object" || json === null) throw unreadable(json);
   const row: { readonly [field: string]: unknown } = { ...json };
-  const { state, version, failureCount, probeOwner } = row;
+  const { state, version, failureCount, openedBy, probeOwner } = row;
   const readAt = toDate(row["readAt"], Math.floor);
   if (!isStatus(state) || !Number.isSafeInteger(version) || readAt === null) throw unreadable(json);
   return {
@@ -35,6 +36,7 @@ export function toRecord(json: unknown): CircuitRecord {
     failureCount: Number(failureCount),
     // Rounded so that nothing seems over here before it is over in the database.
     openUntil: toDate(row["openUntil"], Math.ceil),
+    openedBy: typeof openedBy === "string" ? openedBy : null,
     probeOwner: typeof probeOwner === "string" ? probeOwner : null,
     probeUntil: toDate(row["probeUntil"], Math.ceil),
     probeSuccesses: Number(row["probeSuccesses"]),

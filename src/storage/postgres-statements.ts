@@ -67,6 +67,7 @@ changed AS (
       ELSE judged.failure_count END,
     open_until = CASE WHEN $5::text = 'OPEN'
       THEN judged.bulkman_time + make_interval(secs => $9::float8) END,
+    opened_by = CASE $5::text WHEN 'OPEN' THEN $6::text ELSE judged.opened_by END,
     probe_owner = CASE WHEN $5::text = 'HALF_OPEN' AND NOT $8::bool THEN $6::text END,
     probe_until = CASE WHEN $5::text = 'HALF_OPEN' AND NOT $8::bool
       THEN judged.bulkman_time + make_interval(secs => $11::float8) END,

@@ -44,6 +44,7 @@ SELECT set_config('search_path', quote_ident(coalesce(
   ADD COLUMN IF NOT EXISTS namespace varchar(255) NOT NULL DEFAULT 'default',
   ADD COLUMN IF NOT EXISTS version bigint NOT NULL
     DEFAULT ${VERSION_NOW},
+  ADD COLUMN IF NOT EXISTS opened_by text,
   ADD COLUMN IF NOT EXISTS probe_owner text,
   ADD COLUMN IF NOT EXISTS probe_until timestamptz,
   ADD COLUMN IF NOT EXISTS probe_successes integer NOT NULL DEFAULT 0;`,
@@ -104,6 +105,9 @@ BEGIN
     THEN
       NEW.version := greatest(OLD.version + 1, ${VERSION_NOW});
       NEW.updated_at := clock_timestamp();
+      IF NEW.state = 'OPEN' THEN
+        NEW.opened_by := NULL;
+      END IF;
     END IF;
   END IF;
   RETURN NEW;
@@ -160,9 +164,9 @@ export const SCHEMA_CHECK = `SELECT
   (SELECT count(*) FROM pg_attribute
     WHERE attrelid = to_regclass('rc_circuit_breakers') AND NOT attisdropped AND (
       attname IN ('resource_key', 'namespace', 'state', 'failure_count', 'version', 'probe_owner',
-        'probe_successes')
+        'probe_successes', 'opened_by')
       OR (attname IN ('open_until', 'created_at', 'updated_at', 'probe_until')
-        AND atttypid = 'timestamptz'::regtype))) = 11
+        AND atttypid = 'timestamptz'::regtype))) = 12
   AND (SELECT count(*) FROM pg_constraint
     WHERE conrelid = to_regclass('rc_circuit_breakers') AND contype = 'p'
       AND cardinality(conkey) = 2) = 1

@@ -8,6 +8,12 @@ export interface CircuitRecord {
   readonly failureCount: number;
   /** When the isolation ends; `null` unless the state is `OPEN`. */
   readonly openUntil: Date | null;
+  /**
+   * Who opened the circuit last, also when it has been closed since; `null` when nobody did since it
+   * was created, or a program did that is not a bulkhead. From a closed circuit an opener sees whether
+   * its opening was ever heard of.
+   */
+  readonly openedBy: string | null;
   /** Who holds the probe lease; `null` when nobody does. Only a `HALF_OPEN` circuit has one. */
   readonly probeOwner: string | null;
   /** When the probe lease runs out; `null` when nobody holds it. */

@@ -69,6 +69,20 @@ describe("a fleet of processes", () => {
     });
   });
 
+  it("is probed by the first call of a process that starts when the isolation is over", async () => {
+    await withChildren(2, async ([first, second]) => {
+      const begin = start("restarted", { isolationDuration: 0.2, successThreshold: 2 });
+      await first?.ask("start", begin);
+      await first?.ask("call", "fail");
+      await eventually(async () => (await stateOf("restarted")) === "OPEN");
+      await first?.kill();
+      await new Promise((resolve) => setTimeout(resolve, 250));
+      expect(await second?.ask("startAndCall", begin)).toMatchObject({ outcome: "succeeded" });
+      expect(await second?.ask("call", "succeed")).toMatchObject({ outcome: "succeeded" });
+      await eventually(async () => (await stateOf("restarted")) === "CLOSED");
+    });
+  });
+
   it("spreads an opening to another process, and how fast", async () => {
     const rounds = Number(process.env["SPREAD_ROUNDS"] ?? 100);
     await withChildren(2, async ([a, b]) => {

@@ -201,8 +201,16 @@ describe("a database that lost everything", () => {
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bulkman' AND datname = $1",
         [own.name],
       );
-      // An empty database has the circuit closed.
-      await eventually(() => a.status() === "CLOSED" && b.status() === "CLOSED");
+      // Who opened the circuit opens it again.
+      await eventually(async () => {
+        const rows = await own
+          .query<{ state: string }>("SELECT state FROM rc_circuit_breakers WHERE opened_by <> ''")
+          .catch(() => []);
+        return rows[0]?.state === "OPEN";
+      });
+      await eventually(() => a.status() === "OPEN" && b.status() === "OPEN");
+      b.bulkhead.breaker?.close();
+      await eventually(() => a.status() === "CLOSED");
       await failCalls(b.bulkhead, 2);
       await eventually(() => a.status() === "OPEN");
       for (const { troubles } of [a, b]) expect(troubles.length).toBeLessThanOrEqual(2);

@@ -32,6 +32,7 @@ const COLUMNS = [
   "created_at timestamp with time zone",
   "updated_at timestamp with time zone",
   "version bigint not null",
+  "opened_by text",
   "probe_owner text",
   "probe_until timestamp with time zone",
   "probe_successes integer not null",
