@@ -2,7 +2,6 @@ import { EventEmitter } from "node:events";
 import type CircuitBreaker from "opossum";
 import {
   Call,
-  type Caller,
   type ExecutionContext,
   type ExecutionResult,
   type RunOptions,
@@ -117,8 +116,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     ...args: A
   ): Promise<ExecutionResult<Awaited<R>>> {
     if (typeof fn !== "function") return Promise.reject(notAFunction("fn", fn));
-    const { timeoutSeconds } = this.config;
-    return this.#admit(args, timeoutSeconds, undefined, (caller) => new Call(fn, args, caller));
+    return this.#admit(new Call(fn, args), this.config.timeoutSeconds);
   }
 
   /**
@@ -139,46 +137,33 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
       return Promise.reject(error);
     }
     const { signal, timeoutSeconds = this.config.timeoutSeconds } = read;
-    return this.#admit(
-      [],
-      timeoutSeconds,
-      signal,
-      (caller) => new TaskCall(task, signal, this.name, caller),
-    );
+    if (signal?.aborted) return this.#refuse("aborted", signal.reason);
+    return this.#admit(new TaskCall(task, signal, this.name), timeoutSeconds);
   }
 
-  #admit<T>(
-    args: readonly unknown[],
-    timeoutSeconds: number | null,
-    signal: AbortSignal | undefined,
-    makeCall: (caller: Caller) => Call,
-  ): Promise<ExecutionResult<T>> {
-    if (signal?.aborted) return this.#refuse("aborted", signal.reason);
+  #admit<T>(call: Call, timeoutSeconds: number | null): Promise<ExecutionResult<T>> {
     this.#guard.moveOn();
     if (this.#isClosed) return this.#refuse("shutdown", shutdownError(this.name));
     const isolation = this.#guard.isolationRefusal();
     if (isolation !== undefined) return this.#refuse("isolated", isolation);
-    const generation = this.#guard.admit();
-    if (generation === 0) return this.#refuseByCircuit(args);
+    call.generation = this.#guard.admit();
+    if (call.generation === 0) return this.#refuseByCircuit(call);
     if (!this.#line.hasRoom(this.config.maxConcurrentCalls - this.#ledger.inUse)) {
-      this.#guard.forgo(generation);
+      this.#guard.forgo(call.generation);
       return this.#refuse("full", fullError(this.config));
     }
-    return new Promise<ExecutionResult<T>>((resolve, reject) => {
-      const enteredAt = now();
-      const call = makeCall({
-        enteredAt,
-        generation,
-        resolve: resolve as Caller["resolve"],
-        reject,
-      });
-      call.watch(this.#onAbort);
-      if (this.#mayStart && this.#line.size === 0) this.#start(call, enteredAt);
-      else this.#wait(call);
-      if (timeoutSeconds !== null && (call.phase === "waiting" || call.phase === "running")) {
-        call.deadline = this.#deadlines.set(call, enteredAt, timeoutSeconds * 1000);
-      }
+    const outcome = new Promise<ExecutionResult<T>>((resolve, reject) => {
+      call.resolve = resolve as Call["resolve"];
+      call.reject = reject;
     });
+    call.enteredAt = now();
+    call.watch(this.#onAbort);
+    if (this.#mayStart && this.#line.size === 0) this.#start(call, call.enteredAt);
+    else this.#wait(call);
+    if (timeoutSeconds !== null && (call.phase === "waiting" || call.phase === "running")) {
+      call.deadline = this.#deadlines.set(call, call.enteredAt, timeoutSeconds * 1000);
+    }
+    return outcome;
   }
 
   #refuse(reason: RejectionReason, error: unknown): Promise<never> {
@@ -187,9 +172,9 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   }
 
   /** The breaker's listeners hear of it first; they, too, find it counted. */
-  #refuseByCircuit(args: readonly unknown[]): Promise<never> {
+  #refuseByCircuit(call: Call): Promise<never> {
     this.#ledger.refused("circuitOpen");
-    return this.#tellRefused("circuitOpen", this.#guard.circuitRefusal(args));
+    return this.#tellRefused("circuitOpen", this.#guard.circuitRefusal(call));
   }
 
   #tellRefused(reason: RejectionReason, error: unknown): Promise<never> {
@@ -222,7 +207,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
       else this.#start(call, time);
     }
     this.#isServing = false;
-    this.#lanes.close();
+    this.#lanes.closeSoon();
     this.#afterLeaving();
   }
 
@@ -269,7 +254,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     this.#ledger.succeeded();
     if (this.listenerCount("success") > 0) this.#tell("success", call.times(time));
     this.#guard.succeeded(call, result, time);
-    call.caller.resolve({
+    call.resolve({
       success: true,
       result,
       error: null,
@@ -285,7 +270,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     this.#ledger.failed();
     if (this.listenerCount("failure") > 0) this.#tell("failure", { ...call.times(time), error });
     this.#guard.failed(call, thrown, time);
-    call.caller.resolve({
+    call.resolve({
       success: false,
       result: null,
       error,
@@ -301,7 +286,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   #expire(call: Call): void {
     const { phase } = call;
     if (phase !== "waiting" && phase !== "running") return;
-    const error = timeoutError(this.name, call.caller.enteredAt, phase);
+    const error = timeoutError(this.name, call.enteredAt, phase);
     if (phase === "waiting") this.#dismiss(call, "timeout", error);
     else this.#abandon(call, error, true);
   }
@@ -339,7 +324,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
       waiting.push(call);
     }
     for (const call of waiting) {
-      call.caller.generation = this.#guard.admit();
+      call.generation = this.#guard.admit();
       if (call.generation !== 0) {
         this.#line.push(call);
       } else {
@@ -365,7 +350,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   #tellDismissed(call: Call, reason: RejectionReason, error: unknown): void {
     if (reason === "timeout") this.#tell("timeout", { executionId: call.id, phase: "waiting" });
     if (this.listenerCount("rejected") > 0) this.#tell("rejected", { reason, error });
-    call.caller.reject(error);
+    call.reject(error);
     this.#afterLeaving();
   }
 
@@ -383,7 +368,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     this.#tell("abandoned", { executionId: call.id });
     if (timedOut) this.#guard.timedOut(call, error, time);
     else this.#guard.forgo(call.generation);
-    call.caller.reject(error);
+    call.reject(error);
     call.abort(error);
     if (reclaimAfterSeconds === 0) this.#reclaim(call);
   }

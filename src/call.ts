@@ -1,8 +1,8 @@
 import { AsyncResource } from "node:async_hooks";
-import { randomUUID } from "node:crypto";
 import type { CircuitCall, Verdict } from "./circuit.js";
 import type { Deadline } from "./deadlines.js";
 import type { BulkheadError } from "./errors.js";
+import { newExecutionId } from "./execution-id.js";
 import type { Lane } from "./lanes.js";
 import { ListNode } from "./linked-list.js";
 
@@ -57,51 +57,48 @@ export interface RunOptions {
  */
 type Phase = "waiting" | "running" | "abandoned" | "over";
 
-const NO_LANE: Lane = () => {};
-
 // biome-ignore lint/suspicious/noExplicitAny: arguments are the function's own business
 export type AnyFunction = (...args: any[]) => unknown;
 
-/** A call's standing with its caller: what it was asked, and how to answer. */
-export interface Caller {
-  readonly enteredAt: number;
-  /** The circuit's generation that admitted the call. */
-  generation: number;
-  readonly resolve: (result: ExecutionResult<unknown>) => void;
-  readonly reject: (reason: unknown) => void;
-}
-
 /** One call on its way through a bulkhead. */
 export class Call extends ListNode<Call> implements CircuitCall {
-  readonly id: string = randomUUID();
-  readonly caller: Caller;
   phase: Phase = "waiting";
+  /** The circuit's generation that admitted the call. */
+  generation = 0;
+  enteredAt = 0;
   startedAt = 0;
+  resolve: (result: ExecutionResult<unknown>) => void = ignore;
+  reject: (reason: unknown) => void = ignore;
   verdict: Verdict | undefined = undefined;
   fired: Promise<unknown> | undefined = undefined;
   /** The end of the call's time, and then of its function's right to the permit. */
   deadline: Deadline<Call> | undefined = undefined;
   /** The permit, from the start on. */
-  lane: Lane = NO_LANE;
+  lane: Lane = ignore;
   /** What the function returned or threw, before any promise in it has settled. */
   returned: unknown = undefined;
   threw = false;
+  #id: string | undefined = undefined;
   #asyncContext: AsyncResource | undefined = undefined;
   readonly #fn: AnyFunction;
   readonly #args: readonly unknown[];
 
-  constructor(fn: AnyFunction, args: readonly unknown[], caller: Caller) {
+  constructor(fn: AnyFunction, args: readonly unknown[]) {
     super();
     this.#fn = fn;
     this.#args = args;
-    this.caller = caller;
   }
 
-  get generation(): number {
-    return this.caller.generation;
+  get id(): string {
+    this.#id ??= newExecutionId();
+    return this.#id;
   }
 
   get args(): readonly unknown[] {
+    return this.#args;
+  }
+
+  get givenArgs(): readonly unknown[] {
     return this.#args;
   }
 
@@ -135,7 +132,7 @@ export class Call extends ListNode<Call> implements CircuitCall {
 
   /** Seconds that the call waited before it started. */
   get queuedTime(): number {
-    return (this.startedAt - this.caller.enteredAt) / 1000;
+    return (this.startedAt - this.enteredAt) / 1000;
   }
 
   /** What events tell of a call that ends at `time`. */
@@ -156,8 +153,15 @@ export class Call extends ListNode<Call> implements CircuitCall {
   abort(_reason: unknown): void {}
 }
 
-/** The calls that may be aborted by each signal: it gets one listener, however many they are. */
-const callsOf = new WeakMap<AbortSignal, Set<TaskCall>>();
+const NO_ARGS: readonly unknown[] = [];
+
+/** The calls that a signal may abort: it gets one listener, however many they are. */
+class SignalCalls extends Set<TaskCall> {
+  readonly onAbort = () => {
+    for (const call of [...this]) call.aborted();
+  };
+}
+const callsOf = new WeakMap<AbortSignal, SignalCalls>();
 
 /** A call that was started with `run`: its function is given a signal, its caller may have one too. */
 export class TaskCall extends Call {
@@ -168,13 +172,8 @@ export class TaskCall extends Call {
   #controller: AbortController | undefined = undefined;
   #contextArgs: readonly [ExecutionContext] | undefined = undefined;
 
-  constructor(
-    task: AnyFunction,
-    signal: AbortSignal | undefined,
-    bulkheadName: string,
-    caller: Caller,
-  ) {
-    super(task, [], caller);
+  constructor(task: AnyFunction, signal: AbortSignal | undefined, bulkheadName: string) {
+    super(task, NO_ARGS);
     this.#signal = signal;
     this.#bulkheadName = bulkheadName;
   }
@@ -194,9 +193,9 @@ export class TaskCall extends Call {
     this.#onAbort = () => onAbort(this, signal.reason);
     let calls = callsOf.get(signal);
     if (calls === undefined) {
-      calls = new Set();
+      calls = new SignalCalls();
       callsOf.set(signal, calls);
-      signal.addEventListener("abort", onSignalAbort);
+      signal.addEventListener("abort", calls.onAbort);
     }
     calls.add(this);
   }
@@ -206,7 +205,7 @@ export class TaskCall extends Call {
     const calls = signal === undefined ? undefined : callsOf.get(signal);
     if (signal === undefined || !calls?.delete(this) || calls.size > 0) return;
     callsOf.delete(signal);
-    signal.removeEventListener("abort", onSignalAbort);
+    signal.removeEventListener("abort", calls.onAbort);
   }
 
   aborted(): void {
@@ -218,6 +217,4 @@ export class TaskCall extends Call {
   }
 }
 
-function onSignalAbort(this: AbortSignal): void {
-  for (const call of [...(callsOf.get(this) ?? [])]) call.aborted();
-}
+function ignore(): void {}

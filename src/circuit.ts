@@ -1,14 +1,17 @@
 import type OpossumBreaker from "opossum";
 import { now } from "./clock.js";
 import type { ResolvedBulkheadConfig } from "./config.js";
-import { announce, warnOnce } from "./events.js";
+import { announce, listenerOf, warnOnce } from "./events.js";
 import { FailureRate } from "./failure-rate.js";
 import { BreakerBase, RollingWindow } from "./opossum.js";
 import type { CircuitStatus } from "./storage/storage.js";
 
 /** A call as the circuit sees it. */
 export interface CircuitCall {
+  /** What the function is called with. */
   readonly args: readonly unknown[];
+  /** What the caller gave. */
+  readonly givenArgs: readonly unknown[];
   /** The generation that admitted the call. */
   readonly generation: number;
   readonly startedAt: number;
@@ -167,7 +170,13 @@ export class Circuit extends BreakerBase {
 
   /** A listener that throws inside opossum's handling of a result would turn it into a failure. */
   override emit(event: string | symbol, ...args: unknown[]): boolean {
-    return announce(this, event, args);
+    if (this.listenerCount(event) !== 1 || !COUNTED.has(event)) return announce(this, event, args);
+    try {
+      return super.emit(event, ...args);
+    } catch (error) {
+      warnOnce(this, listenerOf(event), error);
+      return true;
+    }
   }
 
   // State
@@ -299,9 +308,9 @@ export class Circuit extends BreakerBase {
   }
 
   /** Lets opossum count and tell a call that is refused, as its own `fire` would. */
-  refused(args: readonly unknown[], error: Error): void {
+  refused(call: CircuitCall, error: Error): void {
     this.#window.advance(now());
-    this.emit("fire", args);
+    this.emit("fire", call.givenArgs);
     this.emit("reject", error);
   }
 
@@ -469,6 +478,9 @@ export class Circuit extends BreakerBase {
     this.#hooks.onTransition({ from, to: state.status, reason, origin, failures, endsClaim });
   }
 }
+
+/** The events of each call. Alone with opossum's own listener, which counts, they are told the short way. */
+const COUNTED: ReadonlySet<string | symbol> = new Set(["fire", "success", "failure", "reject"]);
 
 /** The generation of calls that no circuit guards: their verdicts and their places count nowhere. */
 export const UNGUARDED = -1;

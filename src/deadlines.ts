@@ -15,17 +15,37 @@ export class Deadline<T> extends ListNode<Deadline<T>> {
 /** Empty lists that are kept for the next deadline of their delay. */
 const KEPT_LISTS = 4;
 
+/** A timer that was taken back sooner was needless, most likely. */
+const BRIEF_MS = 1;
+
+const SOON = Promise.resolve();
+
 /**
  * Many deadlines on one timer. Deadlines of the same delay fall due in the order in which they were
  * set, so each delay has a list that is sorted by itself, and setting and clearing are O(1). Without
  * deadlines there is no timer.
+ *
+ * A timer costs as much as the rest of a short call. So after one that was taken back at once, the next
+ * is set only when its deadline has outlived the promises that are ready by now.
  */
 export class Deadlines<T> {
   readonly #onDue: (owner: T) => void;
-  readonly #onTimer = () => this.#fire();
+  readonly #onTimer = () => this.#fire(this.#firesAt);
+  readonly #onSoon = () => {
+    this.#isArming = false;
+    const earliest = this.#earliest;
+    // Faked clocks can go on before promises have their turn.
+    if (earliest <= now()) this.#fire(earliest);
+    else if (earliest < this.#timerAt) this.#arm(earliest);
+  };
   readonly #lists = new Map<number, LinkedList<Deadline<T>>>();
   #timer: NodeJS.Timeout | undefined = undefined;
+  /** The deadline that the timer is for. */
   #timerAt = Number.POSITIVE_INFINITY;
+  #armedAt = 0;
+  #firesAt = 0;
+  #wasBrief = false;
+  #isArming = false;
   #size = 0;
   #holdsProcess: boolean;
 
@@ -49,7 +69,10 @@ export class Deadlines<T> {
     const deadline = new Deadline(at, delayMs, owner);
     list.push(deadline);
     this.#size++;
-    if (at < this.#timerAt) this.#arm(at);
+    if (at < this.#timerAt) {
+      if (this.#wasBrief) this.#armSoon();
+      else this.#arm(at);
+    }
     return deadline;
   }
 
@@ -59,7 +82,10 @@ export class Deadlines<T> {
     deadline.list.remove(deadline);
     this.#dropEmpty(deadline.delayMs);
     this.#size--;
-    if (this.#size === 0) this.#disarm();
+    if (this.#size === 0 && this.#timer !== undefined) {
+      this.#wasBrief = now() - this.#armedAt < BRIEF_MS;
+      this.#disarm();
+    }
   }
 
   /** Says whether pending deadlines keep the process alive from now on. */
@@ -70,11 +96,19 @@ export class Deadlines<T> {
     else this.#timer?.unref();
   }
 
+  #armSoon(): void {
+    if (this.#isArming) return;
+    this.#isArming = true;
+    void SOON.then(this.#onSoon);
+  }
+
   #arm(at: number): void {
     clearTimeout(this.#timer);
     this.#timerAt = at;
-    // A timer counts whole milliseconds and may fire a fraction early by the monotonic clock.
-    const delay = Math.min(Math.max(Math.ceil(at - now()), 1), MAX_TIMER_MS);
+    this.#armedAt = now();
+    this.#wasBrief = false;
+    const delay = Math.min(Math.max(Math.ceil(at - this.#armedAt), 1), MAX_TIMER_MS);
+    this.#firesAt = this.#armedAt + delay;
     this.#timer = setTimeout(this.#onTimer, delay);
     if (!this.#holdsProcess) this.#timer.unref();
   }
@@ -91,10 +125,21 @@ export class Deadlines<T> {
     }
   }
 
-  #fire(): void {
-    this.#timerAt = Number.POSITIVE_INFINITY;
-    const time = now();
+  get #earliest(): number {
     let earliest = Number.POSITIVE_INFINITY;
+    for (const { first } of this.#lists.values()) {
+      if (first !== undefined && first.at < earliest) earliest = first.at;
+    }
+    return earliest;
+  }
+
+  /**
+   * @param due when this was to happen: Node's timers can fire up to a millisecond early by the monotonic
+   *   clock, and a faked timer may not move that clock at all
+   */
+  #fire(due: number): void {
+    this.#disarm();
+    const time = Math.max(now(), due);
     for (const [delay, list] of this.#lists) {
       for (let first = list.first; first !== undefined && first.at <= time; first = list.first) {
         list.shift();
@@ -102,8 +147,8 @@ export class Deadlines<T> {
         this.#onDue(first.owner);
       }
       if (list.first === undefined) this.#dropEmpty(delay);
-      else earliest = Math.min(earliest, list.first.at);
     }
+    const earliest = this.#earliest;
     if (this.#size === 0) this.#disarm();
     else if (earliest < this.#timerAt) this.#arm(earliest);
   }

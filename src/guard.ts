@@ -112,10 +112,10 @@ export class Guard {
   }
 
   /** The error for a call that the circuit refuses; opossum counts it. */
-  circuitRefusal(args: readonly unknown[], status = this.circuitStatus): BulkheadError {
+  circuitRefusal(call: CircuitCall, status = this.circuitStatus): BulkheadError {
     const seconds = this.#circuit?.retryAfterSeconds ?? 0;
     const error = circuitOpenError(this.#config.name, status, seconds);
-    this.#circuit?.refused(args, error);
+    this.#circuit?.refused(call, error);
     return error;
   }
 
@@ -198,7 +198,7 @@ export class Guard {
       this.#hooks.tell("stateChange", { from, to, reason });
       this.#circuit?.announce(to);
     }
-    tellDismissed?.((call) => this.circuitRefusal(call.args, to));
+    tellDismissed?.((call) => this.circuitRefusal(call, to));
     if (to === "CLOSED") this.#hooks.onOpened();
   }
 
