@@ -82,13 +82,31 @@ for (const [name, type] of Object.entries({
   type.prototype.name = name;
 }
 
+/**
+ * Makes an error without stack frames. Those of a refusal, a timeout or a wrapped failure lie within this
+ * library, and collecting them is most of what a refusal costs, in the moment when refusals come by
+ * the thousand.
+ */
+export function withoutFrames<T>(make: () => T): T {
+  const { stackTraceLimit } = Error;
+  try {
+    Error.stackTraceLimit = 0;
+  } catch {
+    // Frozen intrinsics: then with frames.
+    return make();
+  }
+  try {
+    return make();
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
+  }
+}
+
 /** Wraps what a protected function threw, unless it is a {@link BulkheadError} already. */
 export function toBulkheadError(thrown: unknown, bulkheadName: string): BulkheadError {
   if (isInstance(thrown, BulkheadError)) return thrown;
-  return new BulkheadError(`Execution failed: ${describeThrown(thrown)}`, {
-    bulkheadName,
-    cause: thrown,
-  });
+  const message = `Execution failed: ${describeThrown(thrown)}`;
+  return withoutFrames(() => new BulkheadError(message, { bulkheadName, cause: thrown }));
 }
 
 /** A thrown value in words. Whatever was thrown, this does not throw. */

@@ -7,16 +7,16 @@ import {
   BulkheadIsolationError,
   BulkheadShutdownError,
   BulkheadTimeoutError,
+  withoutFrames,
 } from "./errors.js";
 import type { CircuitStatus } from "./storage/storage.js";
 
 export function fullError(config: ResolvedBulkheadConfig): BulkheadFullError {
   const { name: bulkheadName, maxConcurrentCalls, maxQueueSize } = config;
-  return new BulkheadFullError(
+  const message =
     `Bulkhead "${bulkheadName}" is full: ${maxConcurrentCalls} of ${maxConcurrentCalls} permits and ` +
-      `${maxQueueSize} of ${maxQueueSize} places in the line are taken`,
-    { bulkheadName },
-  );
+    `${maxQueueSize} of ${maxQueueSize} places in the line are taken`;
+  return withoutFrames(() => new BulkheadFullError(message, { bulkheadName }));
 }
 
 export function circuitOpenError(
@@ -28,10 +28,9 @@ export function circuitOpenError(
     status === "HALF_OPEN"
       ? "half-open and its probes are under way"
       : `open; it lets a probe through in ${retryAfterSeconds.toFixed(3)} s`;
-  return new BulkheadCircuitOpenError(`The circuit of bulkhead "${bulkheadName}" is ${state}`, {
-    bulkheadName,
-    retryAfterSeconds,
-  });
+  const message = `The circuit of bulkhead "${bulkheadName}" is ${state}`;
+  const options = { bulkheadName, retryAfterSeconds };
+  return withoutFrames(() => new BulkheadCircuitOpenError(message, options));
 }
 
 export function timeoutError(
@@ -42,24 +41,21 @@ export function timeoutError(
   const seconds = ((now() - enteredAt) / 1000).toFixed(3);
   const end =
     phase === "waiting" ? "it was still waiting for a permit" : "its function was still running";
-  return new BulkheadTimeoutError(
-    `A call of bulkhead "${bulkheadName}" timed out after ${seconds} s: ${end}`,
-    { bulkheadName },
-  );
+  const message = `A call of bulkhead "${bulkheadName}" timed out after ${seconds} s: ${end}`;
+  return withoutFrames(() => new BulkheadTimeoutError(message, { bulkheadName }));
 }
 
 export function isolationError(
   bulkheadName: string,
   reason: string | null | undefined,
 ): BulkheadIsolationError {
-  return new BulkheadIsolationError(
-    `Bulkhead "${bulkheadName}" is isolated by hand${reason ? `: ${reason}` : ""}`,
-    { bulkheadName },
-  );
+  const message = `Bulkhead "${bulkheadName}" is isolated by hand${reason ? `: ${reason}` : ""}`;
+  return withoutFrames(() => new BulkheadIsolationError(message, { bulkheadName }));
 }
 
 export function shutdownError(bulkheadName: string): BulkheadShutdownError {
-  return new BulkheadShutdownError(`Bulkhead "${bulkheadName}" is shut down`, { bulkheadName });
+  const message = `Bulkhead "${bulkheadName}" is shut down`;
+  return withoutFrames(() => new BulkheadShutdownError(message, { bulkheadName }));
 }
 
 export function notAFunction(what: string, given: unknown): TypeError {

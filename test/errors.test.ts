@@ -381,10 +381,41 @@ describe("the errors of refusals", () => {
     await vi.advanceTimersByTimeAsync(0);
   });
 
-  it("have a stack that leads to the library, also after waiting", async () => {
+  it("have a stack that begins with their name, also after waiting", async () => {
     const bulkhead = new Bulkhead({ name: "api" });
     bulkhead.isolate();
     const error = await refusalOf(bulkhead);
     expect(error).toHaveProperty("stack", expect.stringMatching(/^BulkheadIsolationError: /));
+  });
+});
+
+describe("stack frames", () => {
+  const frames = (error: unknown) => (error as Error).stack?.split("\n").slice(1);
+
+  it("are left out of what a bulkhead makes for a call, and kept by what the function threw", async () => {
+    const bulkhead = new Bulkhead({ name: "api", failureThreshold: 1 });
+    const thrown = new Error("down");
+    const { error } = await bulkhead.execute(() => Promise.reject(thrown));
+    expect(frames(error)).toEqual([]);
+    expect(error?.stack).toBe("BulkheadError: Execution failed: down");
+    expect(frames(thrown)).not.toEqual([]);
+    const refusal = await bulkhead.execute(() => 1).catch((reason: unknown) => reason);
+    expect(refusal).toBeInstanceOf(BulkheadCircuitOpenError);
+    expect(frames(refusal)).toEqual([]);
+    expect(frames(new Error("afterwards"))).not.toEqual([]);
+  });
+
+  it("are no trouble where Error cannot be changed", async () => {
+    const limit = Object.getOwnPropertyDescriptor(Error, "stackTraceLimit") ?? {};
+    Object.defineProperty(Error, "stackTraceLimit", { ...limit, writable: false });
+    try {
+      const bulkhead = new Bulkhead({ name: "api" });
+      bulkhead.isolate();
+      await expect(bulkhead.execute(() => 1)).rejects.toMatchObject({
+        code: "ERR_BULKHEAD_ISOLATION",
+      });
+    } finally {
+      Object.defineProperty(Error, "stackTraceLimit", { ...limit, writable: true });
+    }
   });
 });
