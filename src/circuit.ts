@@ -1,9 +1,9 @@
 import type OpossumBreaker from "opossum";
 import { now } from "./clock.js";
 import type { ResolvedBulkheadConfig } from "./config.js";
-import { announce, listenerOf, warnOnce } from "./events.js";
+import { announce, warnOnce } from "./events.js";
 import { FailureRate } from "./failure-rate.js";
-import { BreakerBase, RollingWindow } from "./opossum.js";
+import { BreakerBase, COUNTED_EVENTS, RollingWindow } from "./opossum.js";
 import type { CircuitStatus } from "./storage/storage.js";
 
 /** A call as the circuit sees it. */
@@ -114,12 +114,11 @@ export class Circuit extends BreakerBase {
     this.#rate = config.failureRateThreshold === null ? undefined : new FailureRate(window);
     this.#hooks = hooks;
     this.semaphore = NO_SEMAPHORE;
-    // The last of opossum's own listeners of these two starts the timer that would end the isolation,
-    // and closes a half-open circuit on its first success.
-    for (const event of ["open", "success"]) {
-      const listener = this.listeners(event).at(-1);
-      if (listener !== undefined) this.off(event, listener as () => void);
-    }
+    // The window counts, and closing a half-open circuit on its first success is not our rule.
+    for (const event of COUNTED_EVENTS) this.removeAllListeners(event);
+    // The last of opossum's own starts the timer that would end the isolation.
+    const startTimer = this.listeners("open").at(-1);
+    if (startTimer !== undefined) this.off("open", startTimer as () => void);
   }
 
   /** This circuit as opossum's users know it. */
@@ -170,13 +169,13 @@ export class Circuit extends BreakerBase {
 
   /** A listener that throws inside opossum's handling of a result would turn it into a failure. */
   override emit(event: string | symbol, ...args: unknown[]): boolean {
-    if (this.listenerCount(event) !== 1 || !COUNTED.has(event)) return announce(this, event, args);
-    try {
-      return super.emit(event, ...args);
-    } catch (error) {
-      warnOnce(this, listenerOf(event), error);
-      return true;
-    }
+    this.#window.count(event);
+    return this.listenerCount(event) > 0 && announce(this, event, args);
+  }
+
+  /** The events that opossum would listen to, as well: tools such as opossum-prometheus look for them here. */
+  override eventNames(): Array<string | symbol> {
+    return [...new Set([...COUNTED_EVENTS, ...super.eventNames()])];
   }
 
   // State
@@ -478,9 +477,6 @@ export class Circuit extends BreakerBase {
     this.#hooks.onTransition({ from, to: state.status, reason, origin, failures, endsClaim });
   }
 }
-
-/** The events of each call. Alone with opossum's own listener, which counts, they are told the short way. */
-const COUNTED: ReadonlySet<string | symbol> = new Set(["fire", "success", "failure", "reject"]);
 
 /** The generation of calls that no circuit guards: their verdicts and their places count nowhere. */
 export const UNGUARDED = -1;

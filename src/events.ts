@@ -121,8 +121,7 @@ function reportRejection(promise: Promise<unknown>, listener: object, event: str
   promise.catch((error: unknown) => warnOnce(listener, listenerOf(event), error));
 }
 
-/** Words for a listener, as in a warning. */
-export function listenerOf(event: string | symbol): string {
+function listenerOf(event: string | symbol): string {
   return `listener of "${String(event)}"`;
 }
 

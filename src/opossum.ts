@@ -37,27 +37,24 @@ class DeafEmitter extends EventEmitter {
 }
 const NO_ROTATION = new DeafEmitter();
 
-/** Takes latencies and keeps none: opossum adds one for each call, even with percentiles off. */
-class NoLatencies extends Array<number> {
-  override push(): number {
-    return 0;
-  }
-}
-const NO_LATENCIES = new NoLatencies();
-
 const BUCKETS = 10;
 
 type RotatingStatus = OpossumBreaker.Status & { rotateBucket(): void };
 
+/** Events of a call, which {@link RollingWindow} counts: opossum's own listeners of them are not needed. */
+export const COUNTED_EVENTS = ["fire", "success", "failure", "timeout", "reject"] as const;
+
 /**
- * opossum's rolling window without its two interval timers and its lists of latencies: the buckets
- * are turned when somebody looks, by as many as the time since then asks for.
+ * opossum's rolling window without its two interval timers and without the latency of every call, which
+ * opossum keeps even with percentiles off: the buckets are turned when somebody looks, by as many as
+ * the time since then asks for.
  */
 export class RollingWindow {
   readonly status: OpossumBreaker.Status;
   readonly #turn: () => void;
   readonly #bucketMs: number;
   #turnedAt: number;
+  #newest: OpossumBreaker.Bucket;
 
   constructor(windowMs: number, time: number) {
     const status = OpossumBreaker.newStatus({
@@ -71,24 +68,37 @@ export class RollingWindow {
     this.#turn = () => status.rotateBucket();
     this.#bucketMs = windowMs / BUCKETS;
     this.#turnedAt = time;
-    for (const bucket of status.window) bucket.latencyTimes = NO_LATENCIES;
+    this.#newest = newestOf(status);
   }
 
   /** Brings the window up to `time`. */
   advance(time: number): void {
+    if (time - this.#turnedAt < this.#bucketMs) return;
     const due = Math.floor((time - this.#turnedAt) / this.#bucketMs);
-    if (due < 1) return;
     this.#turnedAt += due * this.#bucketMs;
-    for (let turned = 0; turned < Math.min(due, BUCKETS); turned++) {
-      this.#turn();
-      this.newest.latencyTimes = NO_LATENCIES;
-    }
+    for (let turned = 0; turned < Math.min(due, BUCKETS); turned++) this.#turn();
+    this.#newest = newestOf(this.status);
+  }
+
+  /** Counts an event of a call. Does nothing for others. */
+  count(event: string | symbol): void {
+    const bucket = this.#newest;
+    // Spelled out for the sake of speed: it is on the path of every call.
+    if (event === "fire") bucket.fires++;
+    else if (event === "success") bucket.successes++;
+    else if (event === "failure") bucket.failures++;
+    else if (event === "timeout") bucket.timeouts++;
+    else if (event === "reject") bucket.rejects++;
   }
 
   /** The bucket that counts now. */
   get newest(): OpossumBreaker.Bucket {
-    const [bucket] = this.status.window;
-    if (bucket === undefined) throw new Error("opossum's window has no buckets");
-    return bucket;
+    return this.#newest;
   }
+}
+
+function newestOf(status: OpossumBreaker.Status): OpossumBreaker.Bucket {
+  const [bucket] = status.window;
+  if (bucket === undefined) throw new Error("opossum's window has no buckets");
+  return bucket;
 }
