@@ -25,7 +25,6 @@ import { toBulkheadError } from "./errors.js";
 import { announce, type BulkheadEvents, type Tell } from "./events.js";
 import { Guard, type TellDismissed } from "./guard.js";
 import { Lanes } from "./lanes.js";
-import { LinkedList } from "./linked-list.js";
 import { fullError, notAFunction, shutdownError, timeoutError } from "./refusals.js";
 import { BulkheadState } from "./state.js";
 import { type BulkheadStats, Ledger, type RejectionReason } from "./stats.js";
@@ -43,9 +42,8 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   /** The configuration with its defaults, frozen. */
   readonly config: ResolvedBulkheadConfig;
   readonly #ledger = new Ledger();
-  readonly #lanes: Lanes;
+  readonly #lanes: Lanes<Call>;
   readonly #line: WaitLine<Call>;
-  readonly #running = new LinkedList<Call>();
   readonly #deadlines = new Deadlines<Call>((call) => this.#expire(call), { holdsProcess: true });
   readonly #reclaims = new Deadlines<Call>((call) => this.#reclaim(call), { holdsProcess: false });
   readonly #tell: Tell = (event, ...payload) => {
@@ -194,17 +192,22 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     return this.#ledger.inUse < this.config.maxConcurrentCalls && !this.#guard.isAsking;
   }
 
-  /** Starts those who wait while permits are free: a loop, since functions can be synchronous. */
-  #serve(): void {
+  /**
+   * Starts those who wait while permits are free: a loop, since functions can be synchronous.
+   * @param freedAt when the permit became free, if that is known
+   */
+  #serve(freedAt?: number): void {
     if (this.#isServing) return;
     this.#isServing = true;
+    let time = freedAt;
     while (this.#mayStart) {
       const call = this.#line.shift();
       if (call === undefined) break;
-      const time = now();
+      time ??= now();
       // A blocked event loop can free a permit before the timer has its turn.
       if (call.deadline !== undefined && call.deadline.at <= time) this.#expire(call);
       else this.#start(call, time);
+      time = undefined;
     }
     this.#isServing = false;
     this.#lanes.closeSoon();
@@ -214,9 +217,8 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   #start(call: Call, time: number): void {
     call.phase = "running";
     call.startedAt = time;
-    call.lane = this.#lanes.take();
+    call.lane = this.#lanes.take(call);
     this.#ledger.started();
-    this.#running.push(call);
     this.#guard.run(call);
     this.#observe(call);
   }
@@ -246,8 +248,8 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     this.#leaveCaller(call, "over");
     if (succeeded) this.#succeed(call, value, time);
     else this.#fail(call, value, time);
-    this.#lanes.leave(call.lane);
-    this.#serve();
+    this.#leaveLane(call);
+    this.#serve(time);
   }
 
   #succeed(call: Call, result: unknown, time: number): void {
@@ -382,9 +384,13 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     call.phase = "over";
     if (call.deadline !== undefined) this.#reclaims.clear(call.deadline);
     this.#ledger.abandoned--;
-    this.#lanes.leave(call.lane);
+    this.#leaveLane(call);
     this.#tell("reclaimed", { executionId: call.id, settled });
     this.#serve();
+  }
+
+  #leaveLane(call: Call): void {
+    if (call.lane !== undefined) this.#lanes.leave(call.lane);
   }
 
   /** The caller is about to be told: nothing of its call may fire or stay behind. */
@@ -490,8 +496,8 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
 
   #cutAll(): void {
     this.#dismissAll("shutdown")(() => shutdownError(this.name));
-    for (let call = this.#running.first; call !== undefined; call = this.#running.first) {
-      this.#abandon(call, shutdownError(this.name), false);
+    for (const call of this.#lanes.holders) {
+      if (call.phase === "running") this.#abandon(call, shutdownError(this.name), false);
     }
   }
 

@@ -1,5 +1,5 @@
 import { AsyncResource } from "node:async_hooks";
-import type { CircuitCall, Verdict } from "./circuit.js";
+import type { CircuitCall } from "./circuit.js";
 import type { Deadline } from "./deadlines.js";
 import type { BulkheadError } from "./errors.js";
 import { newExecutionId } from "./execution-id.js";
@@ -60,6 +60,9 @@ type Phase = "waiting" | "running" | "abandoned" | "over";
 // biome-ignore lint/suspicious/noExplicitAny: arguments are the function's own business
 export type AnyFunction = (...args: any[]) => unknown;
 
+const NO_ARGS: readonly unknown[] = [];
+const NO_DESTROY = { requireManualDestroy: true };
+
 /** One call on its way through a bulkhead. */
 export class Call extends ListNode<Call> implements CircuitCall {
   phase: Phase = "waiting";
@@ -69,12 +72,13 @@ export class Call extends ListNode<Call> implements CircuitCall {
   startedAt = 0;
   resolve: (result: ExecutionResult<unknown>) => void = ignore;
   reject: (reason: unknown) => void = ignore;
-  verdict: Verdict | undefined = undefined;
+  onSuccess: (value: unknown) => void = ignore;
+  onFailure: (error: unknown) => void = ignore;
   fired: Promise<unknown> | undefined = undefined;
   /** The end of the call's time, and then of its function's right to the permit. */
   deadline: Deadline<Call> | undefined = undefined;
   /** The permit, from the start on. */
-  lane: Lane = ignore;
+  lane: Lane<Call> | undefined = undefined;
   /** What the function returned or threw, before any promise in it has settled. */
   returned: unknown = undefined;
   threw = false;
@@ -107,7 +111,7 @@ export class Call extends ListNode<Call> implements CircuitCall {
    * its caller's `AsyncLocalStorage`, as for the ids in logs and traces.
    */
   keepAsyncContext(): void {
-    this.#asyncContext = new AsyncResource("BulkheadCall", { requireManualDestroy: true });
+    this.#asyncContext = new AsyncResource("BulkheadCall", NO_DESTROY);
   }
 
   invoke(): void {
@@ -152,8 +156,6 @@ export class Call extends ListNode<Call> implements CircuitCall {
   /** Asks the function to stop. */
   abort(_reason: unknown): void {}
 }
-
-const NO_ARGS: readonly unknown[] = [];
 
 /** The calls that a signal may abort: it gets one listener, however many they are. */
 class SignalCalls extends Set<TaskCall> {

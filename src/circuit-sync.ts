@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { Circuit, CircuitTransition } from "./circuit.js";
+import type { CircuitRules, CircuitTransition } from "./circuit-rules.js";
 import type { ResolvedBulkheadConfig } from "./config.js";
 import type { CircuitChange, CircuitRecord, CircuitStorage } from "./storage/storage.js";
 
@@ -24,7 +24,7 @@ export interface CircuitSyncHooks {
 export class CircuitSync {
   readonly #config: ResolvedBulkheadConfig;
   readonly #storage: CircuitStorage;
-  readonly #circuit: Circuit;
+  readonly #circuit: CircuitRules;
   readonly #hooks: CircuitSyncHooks;
   readonly #owner = randomUUID();
   readonly #unsubscribe: () => void;
@@ -54,7 +54,7 @@ export class CircuitSync {
   constructor(
     config: ResolvedBulkheadConfig,
     storage: CircuitStorage,
-    circuit: Circuit,
+    circuit: CircuitRules,
     hooks: CircuitSyncHooks,
   ) {
     this.#config = config;
@@ -201,7 +201,7 @@ export class CircuitSync {
     if (this.#known === undefined) await this.#load();
     const known = this.#known;
     if (known === undefined) return;
-    if (this.#isLate && this.#unwritten?.to === "OPEN" && this.#circuit.circuitStatus !== "OPEN") {
+    if (this.#isLate && this.#unwritten?.to === "OPEN" && this.#circuit.status !== "OPEN") {
       // The isolation is over by now: nobody is to begin another one because of it.
       const late = this.#unwritten;
       const record = await this.#limited(() => this.#storage.load(this.#config.name));
@@ -271,7 +271,7 @@ export class CircuitSync {
     if (record.probeOwner === this.#owner && leaseMs > 0) {
       // What this process did under its lease is still to be written, whatever delayed that.
       this.#hasLease(record);
-      if (this.#unwritten !== undefined || this.#circuit.circuitStatus !== "CLOSED") return;
+      if (this.#unwritten !== undefined || this.#circuit.status !== "CLOSED") return;
     }
     if (record.state === "CLOSED" && this.#isOpen && isUnaware(record, this.#owner)) {
       // Nobody has closed what this process opened: the storage never heard of it, or has lost it.
@@ -292,7 +292,7 @@ export class CircuitSync {
 
   /** Whether the circuit is open because this process has opened it. */
   get #isOpen(): boolean {
-    return this.#circuit.circuitStatus === "OPEN" && this.#opening !== undefined;
+    return this.#circuit.status === "OPEN" && this.#opening !== undefined;
   }
 
   // Trouble

@@ -33,12 +33,15 @@ export class Deadlines<T> {
   readonly #onTimer = () => this.#fire(this.#firesAt);
   readonly #onSoon = () => {
     this.#isArming = false;
+    if (this.#size === 0) return;
     const earliest = this.#earliest;
     // Faked clocks can go on before promises have their turn.
     if (earliest <= now()) this.#fire(earliest);
     else if (earliest < this.#timerAt) this.#arm(earliest);
   };
   readonly #lists = new Map<number, LinkedList<Deadline<T>>>();
+  #recent: LinkedList<Deadline<T>> | undefined = undefined;
+  #recentDelayMs = 0;
   #timer: NodeJS.Timeout | undefined = undefined;
   /** The deadline that the timer is for. */
   #timerAt = Number.POSITIVE_INFINITY;
@@ -60,14 +63,9 @@ export class Deadlines<T> {
 
   /** Sets a deadline `delayMs` milliseconds from `from` on the monotonic clock. */
   set(owner: T, from: number, delayMs: number): Deadline<T> {
-    let list = this.#lists.get(delayMs);
-    if (list === undefined) {
-      list = new LinkedList();
-      this.#lists.set(delayMs, list);
-    }
     const at = from + delayMs;
     const deadline = new Deadline(at, delayMs, owner);
-    list.push(deadline);
+    this.#listOf(delayMs).push(deadline);
     this.#size++;
     if (at < this.#timerAt) {
       if (this.#wasBrief) this.#armSoon();
@@ -78,10 +76,11 @@ export class Deadlines<T> {
 
   /** Takes a deadline back. Does nothing when it has passed or was taken back already. */
   clear(deadline: Deadline<T>): void {
-    if (deadline.list === undefined) return;
-    deadline.list.remove(deadline);
-    this.#dropEmpty(deadline.delayMs);
+    const { list } = deadline;
+    if (list === undefined) return;
+    list.remove(deadline);
     this.#size--;
+    if (list.size === 0) this.#dropEmpty(deadline.delayMs);
     if (this.#size === 0 && this.#timer !== undefined) {
       this.#wasBrief = now() - this.#armedAt < BRIEF_MS;
       this.#disarm();
@@ -119,10 +118,23 @@ export class Deadlines<T> {
     this.#timerAt = Number.POSITIVE_INFINITY;
   }
 
-  #dropEmpty(delayMs: number): void {
-    if (this.#lists.size > KEPT_LISTS && this.#lists.get(delayMs)?.size === 0) {
-      this.#lists.delete(delayMs);
+  #listOf(delayMs: number): LinkedList<Deadline<T>> {
+    // Nearly all calls of a bulkhead have the same limit.
+    if (this.#recent !== undefined && delayMs === this.#recentDelayMs) return this.#recent;
+    let list = this.#lists.get(delayMs);
+    if (list === undefined) {
+      list = new LinkedList();
+      this.#lists.set(delayMs, list);
     }
+    this.#recent = list;
+    this.#recentDelayMs = delayMs;
+    return list;
+  }
+
+  #dropEmpty(delayMs: number): void {
+    if (this.#lists.size <= KEPT_LISTS || this.#lists.get(delayMs)?.size !== 0) return;
+    this.#lists.delete(delayMs);
+    this.#recent = undefined;
   }
 
   get #earliest(): number {

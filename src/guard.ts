@@ -1,5 +1,6 @@
 import type OpossumBreaker from "opossum";
-import { Circuit, type CircuitCall, type CircuitTransition, UNGUARDED } from "./circuit.js";
+import { Circuit, type CircuitCall, UNGUARDED } from "./circuit.js";
+import type { CircuitTransition } from "./circuit-rules.js";
 import { CircuitSync } from "./circuit-sync.js";
 import type { ResolvedBulkheadConfig } from "./config.js";
 import type { BulkheadError } from "./errors.js";
@@ -58,7 +59,7 @@ export class Guard {
         onProbeSuccess: () => this.#sync?.renew(),
       });
       if (storage !== undefined) {
-        this.#sync = new CircuitSync(config, storage, this.#circuit, {
+        this.#sync = new CircuitSync(config, storage, this.#circuit.rules, {
           onError: (error) => hooks.tell("storageError", error),
           onAnswer: hooks.onOpened,
         });
@@ -72,7 +73,7 @@ export class Guard {
   }
 
   get circuitStatus(): CircuitStatus | undefined {
-    return this.#circuit?.circuitStatus;
+    return this.#circuit?.rules.status;
   }
 
   /** Settles when the circuit is loaded, or could not be in time. Never rejects. */
@@ -83,7 +84,7 @@ export class Guard {
   /** Whether admitted calls must wait for an answer of the storage. */
   get isAsking(): boolean {
     if (this.#sync === undefined) return false;
-    return !this.#sync.isLoaded || this.#circuit?.isClaiming === true;
+    return !this.#sync.isLoaded || this.#circuit?.rules.isClaiming === true;
   }
 
   /** The state of a bulkhead that is not shut down. */
@@ -97,7 +98,7 @@ export class Guard {
 
   /** Moves the circuit on when its time has come. A listener may then close the bulkhead. */
   moveOn(): void {
-    this.#circuit?.moveOn();
+    this.#circuit?.rules.moveOn();
   }
 
   /** The error for callers while the bulkhead is isolated by hand. */
@@ -113,7 +114,7 @@ export class Guard {
 
   /** The error for a call that the circuit refuses; opossum counts it. */
   circuitRefusal(call: CircuitCall, status = this.circuitStatus): BulkheadError {
-    const seconds = this.#circuit?.retryAfterSeconds ?? 0;
+    const seconds = this.#circuit?.rules.retryAfterSeconds ?? 0;
     const error = circuitOpenError(this.#config.name, status, seconds);
     this.#circuit?.refused(call, error);
     return error;
@@ -138,7 +139,7 @@ export class Guard {
 
   /** An admitted call ended without a verdict on the dependency. */
   forgo(generation: number): void {
-    this.#circuit?.forgo(generation);
+    this.#circuit?.rules.forgo(generation);
   }
 
   // Steering
@@ -211,8 +212,8 @@ export class Guard {
       timeoutMs: timeoutSeconds === null ? null : timeoutSeconds * 1000,
       onVerdict: (healthy, error) => {
         this.#hooks.tell("healthCheck", { healthy, error });
-        if (healthy) this.#circuit?.healthCheckPassed();
-        else this.#circuit?.healthCheckFailed();
+        if (healthy) this.#circuit?.rules.healthCheckPassed();
+        else this.#circuit?.rules.healthCheckFailed();
       },
     });
   }

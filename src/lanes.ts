@@ -1,7 +1,15 @@
 import pLimit, { type LimitFunction } from "p-limit";
 
-/** Gives a slot of p-limit back. */
-export type Lane = () => void;
+/** A slot of p-limit, and who has it. */
+export class Lane<T> {
+  holder: T | undefined = undefined;
+  /** Gives the slot back. */
+  readonly close: () => void;
+
+  constructor(close: () => void) {
+    this.close = close;
+  }
+}
 
 const SOON = Promise.resolve();
 
@@ -12,12 +20,16 @@ const SOON = Promise.resolve();
  * call that comes in between has its lane all the same, since the ledger says that a permit is free,
  * and its slot follows.
  */
-export class Lanes {
+export class Lanes<T> {
   readonly #limit: LimitFunction;
-  readonly #free: Lane[] = [];
+  readonly #open = new Set<Lane<T>>();
+  readonly #free: Lane<T>[] = [];
   readonly #closeFree = () => {
     this.#isClosing = false;
-    for (let lane = this.#free.pop(); lane !== undefined; lane = this.#free.pop()) lane();
+    for (let lane = this.#free.pop(); lane !== undefined; lane = this.#free.pop()) {
+      this.#open.delete(lane);
+      lane.close();
+    }
   };
   #isClosing = false;
 
@@ -25,12 +37,20 @@ export class Lanes {
     this.#limit = pLimit(count);
   }
 
-  take(): Lane {
-    return this.#free.pop() ?? this.#open();
+  /** Who has a lane now. */
+  get holders(): T[] {
+    return [...this.#open].flatMap(({ holder }) => (holder === undefined ? [] : [holder]));
+  }
+
+  take(holder: T): Lane<T> {
+    const lane = this.#free.pop() ?? this.#add();
+    lane.holder = holder;
+    return lane;
   }
 
   /** The lane's call is over: the next `take()` gets it. */
-  leave(lane: Lane): void {
+  leave(lane: Lane<T>): void {
+    lane.holder = undefined;
     this.#free.push(lane);
   }
 
@@ -41,12 +61,14 @@ export class Lanes {
     void SOON.then(this.#closeFree);
   }
 
-  #open(): Lane {
-    let close: Lane = () => {};
+  #add(): Lane<T> {
+    let close = () => {};
     const closed = new Promise<void>((resolve) => {
       close = resolve;
     });
     void this.#limit(() => closed);
-    return close;
+    const lane = new Lane<T>(close);
+    this.#open.add(lane);
+    return lane;
   }
 }
