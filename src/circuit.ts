@@ -78,8 +78,6 @@ export class Circuit extends BreakerBase {
     const rate = config.failureRateThreshold === null ? undefined : new FailureRate(window);
     this.rules = new CircuitRules(config, rate, hooks);
     this.semaphore = NO_SEMAPHORE;
-    // The window counts, and closing a half-open circuit on its first success is not our rule.
-    for (const event of COUNTED_EVENTS) this.removeAllListeners(event);
     // The last of opossum's own starts the timer that would end the isolation.
     const startTimer = this.listeners("open").at(-1);
     if (startTimer !== undefined) this.off("open", startTimer as () => void);
@@ -133,6 +131,15 @@ export class Circuit extends BreakerBase {
   override emit(event: string | symbol, ...args: unknown[]): boolean {
     this.#window.count(event);
     return this.listenerCount(event) > 0 && announce(this, event, args);
+  }
+
+  /**
+   * What opossum would listen to itself, while it is constructed, the window counts; and closing a
+   * half-open circuit on its first success is not our rule.
+   */
+  override on(event: string | symbol, listener: (...args: unknown[]) => void): this {
+    const isOpossums = !(#window in this);
+    return isOpossums && COUNTED_EVENTS.has(event) ? this : super.on(event, listener);
   }
 
   /** The events that opossum would listen to, as well: tools such as opossum-prometheus look for them here. */

@@ -21,7 +21,9 @@ const SOON = Promise.resolve();
  * and its slot follows.
  */
 export class Lanes<T> {
-  readonly #limit: LimitFunction;
+  readonly #count: number;
+  /** Made for the first call: an idle bulkhead is small. */
+  #limit: LimitFunction | undefined = undefined;
   readonly #open = new Set<Lane<T>>();
   readonly #free: Lane<T>[] = [];
   readonly #closeFree = () => {
@@ -34,7 +36,7 @@ export class Lanes<T> {
   #isClosing = false;
 
   constructor(count: number) {
-    this.#limit = pLimit(count);
+    this.#count = count;
   }
 
   /** Who has a lane now. */
@@ -66,6 +68,7 @@ export class Lanes<T> {
     const closed = new Promise<void>((resolve) => {
       close = resolve;
     });
+    this.#limit ??= pLimit(this.#count);
     void this.#limit(() => closed);
     const lane = new Lane<T>(close);
     this.#open.add(lane);

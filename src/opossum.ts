@@ -42,7 +42,13 @@ const BUCKETS = 10;
 type RotatingStatus = OpossumBreaker.Status & { rotateBucket(): void };
 
 /** Events of a call, which {@link RollingWindow} counts: opossum's own listeners of them are not needed. */
-export const COUNTED_EVENTS = ["fire", "success", "failure", "timeout", "reject"] as const;
+export const COUNTED_EVENTS: ReadonlySet<string | symbol> = new Set([
+  "fire",
+  "success",
+  "failure",
+  "timeout",
+  "reject",
+]);
 
 /**
  * opossum's rolling window without its two interval timers and without the latency of every call, which
