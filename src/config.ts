@@ -70,20 +70,35 @@ export interface BulkheadConfig {
 
 /** A checked {@link BulkheadConfig} with every default filled in. */
 export interface ResolvedBulkheadConfig {
+  /** As {@link BulkheadConfig.name}. */
   readonly name: string;
+  /** As {@link BulkheadConfig.maxConcurrentCalls}. */
   readonly maxConcurrentCalls: number;
+  /** As {@link BulkheadConfig.maxQueueSize}. */
   readonly maxQueueSize: number;
+  /** As {@link BulkheadConfig.timeoutSeconds}. */
   readonly timeoutSeconds: number | null;
+  /** As {@link BulkheadConfig.failureThreshold}. */
   readonly failureThreshold: number;
+  /** As {@link BulkheadConfig.successThreshold}. */
   readonly successThreshold: number;
+  /** As {@link BulkheadConfig.isolationDuration}. */
   readonly isolationDuration: number;
+  /** As {@link BulkheadConfig.circuitBreakerEnabled}. */
   readonly circuitBreakerEnabled: boolean;
+  /** As {@link BulkheadConfig.reclaimAfterSeconds}. */
   readonly reclaimAfterSeconds: number | null;
+  /** As {@link BulkheadConfig.healthCheck}. */
   readonly healthCheck: BulkheadConfig["healthCheck"];
+  /** As {@link BulkheadConfig.healthCheckInterval}. */
   readonly healthCheckInterval: number;
+  /** As {@link BulkheadConfig.errorFilter}. */
   readonly errorFilter: BulkheadConfig["errorFilter"];
+  /** As {@link BulkheadConfig.failureRateThreshold}. */
   readonly failureRateThreshold: number | null;
+  /** As {@link BulkheadConfig.minimumCalls}. */
   readonly minimumCalls: number;
+  /** As {@link BulkheadConfig.windowSeconds}. */
   readonly windowSeconds: number;
 }
 

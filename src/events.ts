@@ -5,7 +5,9 @@ import type { CircuitStatus } from "./storage/storage.js";
 
 /** The circuit changed. */
 export interface StateChangeEvent {
+  /** The status it had. */
   from: CircuitStatus;
+  /** The status it has now. */
   to: CircuitStatus;
   /** In words, for people. */
   reason: string;
@@ -79,18 +81,29 @@ export interface ShutdownEvent {
 
 /** Events of a bulkhead and what a listener gets. */
 export interface BulkheadEvents {
+  /** The circuit changed. */
   stateChange: [StateChangeEvent];
+  /** A call never started. */
   rejected: [RejectedEvent];
+  /** A call's function succeeded in time. */
   success: [SuccessEvent];
+  /** A started call failed, timed out, or was aborted or cut while it ran. */
   failure: [FailureEvent];
+  /** A call's time was over, while it waited or ran. */
   timeout: [TimeoutEvent];
+  /** A function runs on after its caller was told the end of the call. */
   abandoned: [AbandonedEvent];
+  /** The permit of an abandoned function came back. */
   reclaimed: [ReclaimedEvent];
+  /** A health check ended. */
   healthCheck: [HealthCheckEvent];
+  /** `isolate()` was called. */
   isolated: [IsolatedEvent];
+  /** `release()` ended the isolation by hand. */
   released: [];
   /** A trouble with the circuit's storage began; told once until the storage has answered again. */
   storageError: [unknown];
+  /** The bulkhead was shut down. */
   shutdown: [ShutdownEvent];
 }
 

@@ -118,10 +118,12 @@ export class BulkheadManager implements Iterable<Bulkhead> {
     await Promise.all(Array.from(this, (bulkhead) => bulkhead.shutdown(options)));
   }
 
+  /** For `await using`: `shutdown()` without `drainSeconds`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.shutdown();
   }
 
+  /** The bulkheads, in the order in which they were created. */
   [Symbol.iterator](): IterableIterator<Bulkhead> {
     return this.#bulkheads.values();
   }

@@ -20,7 +20,9 @@ export interface StorageContractOptions {
 
 /** One rule of {@link CircuitStorage}. `run` rejects when the storage does not keep it. */
 export interface StorageContractCase {
+  /** The rule in words, for the title of a test. */
   readonly name: string;
+  /** Tries it. Rejects with an `AssertionError`, or with what the storage rejected with. */
   readonly run: () => Promise<void>;
 }
 

@@ -3,6 +3,7 @@ export type CircuitStatus = "CLOSED" | "OPEN" | "HALF_OPEN";
 
 /** A circuit as its storage knows it. Every time in it is by the storage's clock. */
 export interface CircuitRecord {
+  /** Its status. A `HALF_OPEN` circuit without a live lease waits for the next prober. */
   readonly state: CircuitStatus;
   /** Failures in a row when the circuit opened last; 0 while it is closed. */
   readonly failureCount: number;
@@ -44,11 +45,17 @@ export type CircuitChange =
    * anyone when the isolation or the lease of another has run out.
    */
   | {
+      /** The status that is asked for. */
       readonly to: "OPEN";
+      /** The version of the record that the change was decided on. */
       readonly version: number;
+      /** Who asks: the same text for every change of one bulkhead. */
       readonly owner: string;
+      /** Seconds of isolation, from now by the storage's clock. ≥ 0. */
       readonly openSeconds: number;
+      /** Failures in a row that led to it. Integer ≥ 0. */
       readonly failureCount: number;
+      /** A person asks: no clock and no lease is in the way. Default: `false`. */
       readonly byHand?: boolean;
     }
   /**
@@ -58,23 +65,33 @@ export type CircuitChange =
    * With `early` from `OPEN` at any time: nobody gets the lease, and the next to ask will.
    */
   | {
+      /** The status that is asked for. */
       readonly to: "HALF_OPEN";
+      /** The version of the record that the change was decided on. */
       readonly version: number;
+      /** Who asks: the same text for every change of one bulkhead. */
       readonly owner: string;
+      /** End the isolation, whatever is left of it. Default: `false`. */
       readonly early?: boolean;
       readonly successes?: number;
     }
   /** Close. Allowed to the owner of a live probe lease. */
   | {
+      /** The status that is asked for. */
       readonly to: "CLOSED";
+      /** The version of the record that the change was decided on. */
       readonly version: number;
+      /** Who asks: the same text for every change of one bulkhead. */
       readonly owner: string;
+      /** A person asks: no clock and no lease is in the way. Default: `false`. */
       readonly byHand?: boolean;
     };
 
 /** Whether a change was made, and the record as it stands after that. */
 export interface CircuitChangeResult {
+  /** Whether this change was made. */
   readonly changed: boolean;
+  /** The circuit as it stands now, whoever changed it. */
   readonly record: CircuitRecord;
 }
 
