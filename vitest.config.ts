@@ -24,7 +24,7 @@ export default defineConfig({
         test: {
           name: "package",
           include: ["test/package/**/*.test.ts"],
-          globalSetup: ["test/package/pack.setup.mjs"],
+          globalSetup: ["test/package/pack.setup.mjs", "test/integration/services.setup.ts"],
           testTimeout: 120_000,
           hookTimeout: 120_000,
           // After the unit tests, not beside them: it keeps the processor busy.

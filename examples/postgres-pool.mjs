@@ -1,0 +1,44 @@
+// A pg pool behind a bulkhead. Needs a Postgres: PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE.
+import { Bulkhead, withBulkhead } from "bulkman";
+import pg from "pg";
+
+const MAX = 5;
+const TIMEOUT_SECONDS = 0.5;
+
+const pool = new pg.Pool({
+  // As many as the bulkhead lets through: calls wait in the bulkhead's line, which is bounded and
+  // counted, and not in the pool's, which is neither.
+  max: MAX,
+  // A query cannot be aborted from here. The server ends it soon after its caller was told, and so
+  // gives the permit back.
+  statement_timeout: TIMEOUT_SECONDS * 1000 + 100,
+  connectionTimeoutMillis: 2000,
+});
+pool.on("error", (error) => console.error("idle connection lost:", error.message));
+
+const database = new Bulkhead({
+  name: "database",
+  maxConcurrentCalls: MAX,
+  maxQueueSize: 20,
+  timeoutSeconds: TIMEOUT_SECONDS,
+  // The database answered; the statement or its data was wrong.
+  errorFilter: (error) => /^(22|23|42)/.test(error.code),
+});
+
+const query = withBulkhead(database)((text, values) => pool.query(text, values));
+
+const { rows } = await query("SELECT $1::int + 1 AS next", [41]);
+console.log("next:", rows[0].next);
+
+for (let i = 0; i < 6; i++) await query("SELECT 1 / 0").catch(() => {});
+console.log("after 6 wrong statements the circuit is", database.getStats().circuitStatus);
+
+const sleeps = Array.from({ length: 5 }, () => query("SELECT pg_sleep(60)"));
+const ends = await Promise.allSettled(sleeps);
+console.log("5 slow statements:", ends[0].reason.code);
+console.log("after them the circuit is", database.getStats().circuitStatus);
+
+// The server ends the 5 statements, their permits come back.
+await database.shutdown({ drainSeconds: 5 });
+console.log("still running:", database.getStats().abandonedTasks);
+await pool.end();
