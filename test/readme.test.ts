@@ -10,7 +10,13 @@ import { codeIn, tableBelow } from "./readme/tables.js";
 import { typeCheck } from "./readme/type-check.js";
 
 const README = readPage("README.md");
-const PAGES = ["README.md", "docs/coming-from-python.md"];
+const PAGES = [
+  "README.md",
+  "examples/README.md",
+  ...readdirSync(join(ROOT, "docs"))
+    .filter((name) => name.endsWith(".md"))
+    .map((name) => `docs/${name}`),
+];
 const examples = PAGES.flatMap(readExamples);
 const run = examples.filter(({ notRun }) => notRun === undefined);
 
@@ -26,7 +32,7 @@ describe("the examples", () => {
       RC_DB_USER: database.server.user,
       RC_DB_PASSWORD: database.server.password,
     });
-  });
+  }, 60_000);
   afterAll(async () => {
     await sandbox.remove();
     await database.drop();
@@ -50,7 +56,7 @@ describe("the examples", () => {
 
   it("say why they are not run, if they are not", () => {
     const reasons = examples.flatMap(({ notRun }) => notRun ?? []);
-    expect(reasons).toEqual(["piscina is not a dependency of this project"]);
+    expect(reasons).toEqual(["Nest is not a dependency of this project"]);
   });
 });
 
