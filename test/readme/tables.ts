@@ -20,3 +20,11 @@ function cells(row: string): string[] {
 export function codeIn(cell: string): string[] {
   return Array.from(cell.matchAll(/`([^`]+)`/g), ([, code = ""]) => code);
 }
+
+/** The bold beginnings of the paragraphs below a heading, up to the next one. */
+export function titlesBelow(markdown: string, heading: string): string[] {
+  const start = markdown.indexOf(`\n${heading}\n`);
+  if (start === -1) throw new Error(`There is no heading "${heading}"`);
+  const [section = ""] = markdown.slice(start + heading.length + 2).split("\n## ");
+  return Array.from(section.matchAll(/^\*\*(.+?)\*\*/gm), ([, title = ""]) => title);
+}
