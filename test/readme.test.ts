@@ -144,6 +144,11 @@ it("the README has the two commands for contributors", () => {
   expect(README).toContain("```sh\nnpm cit\n```");
 });
 
+it("the README leads to every other page", () => {
+  const targets = Array.from(README.matchAll(/\]\(([\w/-]+\.md)/g), ([, target]) => target);
+  for (const page of PAGES.filter((name) => name !== "README.md")) expect(targets).toContain(page);
+});
+
 it.each(PAGES)("every link of %s within this project leads somewhere", (page) => {
   const text = readPage(page);
   for (const [, target = ""] of text.matchAll(/\]\(([^)]+)\)/g)) {
