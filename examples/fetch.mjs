@@ -32,13 +32,13 @@ const broken = await getJson("/broken");
 console.log("broken:", broken.error.message);
 
 try {
-  await getJson("/slow", { timeoutSeconds: 0.2 });
+  await getJson("/slow", { timeoutSeconds: 0.5 });
 } catch (error) {
   console.log("slow:", error.code);
 }
 
-// Of a caller that may go away: here after 0.2 s, in a server when its client hangs up.
-const caller = AbortSignal.timeout(200);
+// Of a caller that may go away: here after 0.5 s, in a server when its client hangs up.
+const caller = AbortSignal.timeout(500);
 try {
   await getJson("/slow", { signal: caller });
 } catch (error) {

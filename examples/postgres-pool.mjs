@@ -3,7 +3,7 @@ import { Bulkhead, withBulkhead } from "bulkman";
 import pg from "pg";
 
 const MAX = 5;
-const TIMEOUT_SECONDS = 0.5;
+const TIMEOUT_SECONDS = 1;
 
 const pool = new pg.Pool({
   // As many as the bulkhead lets through: calls wait in the bulkhead's line, which is bounded and

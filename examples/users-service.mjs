@@ -7,7 +7,7 @@ const users = await bulkheads.createBulkhead({
   name: "users",
   maxConcurrentCalls: 2,
   maxQueueSize: 2,
-  timeoutSeconds: 1,
+  timeoutSeconds: 2,
   failureThreshold: 3,
 });
 

@@ -136,8 +136,8 @@ describe("the example of", () => {
       "endless: ERR_BULKHEAD_TIMEOUT",
       "still running: 0",
     ]);
-    // 4 wait, and 1 or 2 run: as many as there are threads.
-    expect(refused).toMatch(/^of 10 at once were refused: [45]$/);
+    // 4 wait. 1 or 2 run, as many as there are threads; one fewer while a thread is being replaced.
+    expect(refused).toMatch(/^of 10 at once were refused: [4-6]$/);
   });
 
   test("several processes has all refuse what one saw failing", async () => {
