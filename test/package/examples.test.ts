@@ -112,9 +112,9 @@ describe("the example of", () => {
     expect(await linesOf("retries.mjs")).toEqual([
       "outside: permits held in the pauses: 0, 0",
       "outside: failures seen: 3, circuit: OPEN",
-      "open circuit: ERR_BULKHEAD_CIRCUIT_OPEN, attempts: 1",
       "inside: permits held in the pauses: 1, 1",
       "inside: failures seen: 1, circuit: CLOSED",
+      "open circuit: ERR_BULKHEAD_CIRCUIT_OPEN, attempts: 1",
     ]);
   });
 
