@@ -4,7 +4,15 @@ import { createHash, randomUUID } from "node:crypto";
 import { link, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
-const CLOSED = { state: "CLOSED", failureCount: 0, openUntil: 0, probeOwner: null, probeUntil: 0 };
+const CLOSED = {
+  state: "CLOSED",
+  failureCount: 0,
+  openUntil: 0,
+  openedBy: null,
+  probeOwner: null,
+  probeUntil: 0,
+  probeSuccesses: 0,
+};
 
 export class FileStorage {
   #directory;
@@ -121,16 +129,18 @@ export class FileStorage {
   }
 
   #apply(before, change, updatedAt) {
-    const { to: state } = change;
-    if (state === "CLOSED") return { ...CLOSED, updatedAt };
+    const { to: state, owner } = change;
+    const { failureCount, openedBy } = before;
+    if (state === "CLOSED") return { ...CLOSED, openedBy, updatedAt };
     if (state === "OPEN") {
       const { failureCount, openSeconds } = change;
       const openUntil = updatedAt + openSeconds * 1000;
-      return { ...CLOSED, state, failureCount, openUntil, updatedAt };
+      return { ...CLOSED, state, failureCount, openUntil, openedBy: owner, updatedAt };
     }
-    const lease = { probeOwner: change.owner, probeUntil: updatedAt + this.#probeLeaseMs };
-    const { failureCount } = before;
-    return { ...CLOSED, state, failureCount, updatedAt, ...(change.early ? {} : lease) };
+    const probeSuccesses = change.successes ?? before.probeSuccesses;
+    const lease = { probeOwner: owner, probeUntil: updatedAt + this.#probeLeaseMs };
+    const common = { ...CLOSED, state, failureCount, openedBy, probeSuccesses, updatedAt };
+    return change.early ? common : { ...common, ...lease };
   }
 }
 
@@ -140,7 +150,8 @@ function isAllowed({ state, openUntil, probeOwner, probeUntil }, change, now) {
   const isFree = (state === "OPEN" ? openUntil : probeUntil) <= now;
   if (change.to === "CLOSED") return isProber;
   if (change.to === "OPEN") return state === "CLOSED" || isProber || isFree;
-  return state !== "CLOSED" && (isFree || (change.early === true && state === "OPEN"));
+  if (change.early) return state === "OPEN" || (state === "HALF_OPEN" && isFree);
+  return state !== "CLOSED" && (isProber || isFree);
 }
 
 function toRecord({ openUntil, probeUntil, updatedAt, ...circuit }) {

@@ -490,6 +490,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     await this.#guard.leaveStorage();
   }
 
+  /** {@link shutdown} without a drain, for `await using`: running calls go on, and are not waited for. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.shutdown();
   }

@@ -7,7 +7,7 @@ import type { Lane } from "./lanes.js";
 import { ListNode } from "./linked-list.js";
 
 /** What the bulkhead tells of a call, whether its function succeeded or failed. */
-interface ExecutionReport {
+export interface ExecutionReport {
   /** Seconds that the function ran, by the monotonic clock. */
   readonly executionTime: number;
   /** Seconds that the call waited for its permit, by the monotonic clock. */
@@ -18,14 +18,28 @@ interface ExecutionReport {
   readonly executionId: string;
 }
 
+/** A call whose function returned a value. */
+export interface ExecutionSuccess<T> extends ExecutionReport {
+  /** Tells the two ends of a call apart. */
+  readonly success: true;
+  /** What the function returned, or its promise resolved with. */
+  readonly result: T;
+  /** None. */
+  readonly error: null;
+}
+
+/** A call whose function threw, or whose promise rejected. */
+export interface ExecutionFailure extends ExecutionReport {
+  /** Tells the two ends of a call apart. */
+  readonly success: false;
+  /** None. */
+  readonly result: null;
+  /** What was thrown as its `cause`, or that itself when it was a {@link BulkheadError} already. */
+  readonly error: BulkheadError;
+}
+
 /** How a call ended whose function was run to its end: a union on `success`. */
-export type ExecutionResult<T> =
-  | ({ readonly success: true; readonly result: T; readonly error: null } & ExecutionReport)
-  | ({
-      readonly success: false;
-      readonly result: null;
-      readonly error: BulkheadError;
-    } & ExecutionReport);
+export type ExecutionResult<T> = ExecutionSuccess<T> | ExecutionFailure;
 
 /** What a task that is started with `run` is given. */
 export interface ExecutionContext {

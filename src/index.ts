@@ -1,5 +1,12 @@
 export { Bulkhead } from "./bulkhead.js";
-export type { ExecutionContext, ExecutionResult, RunOptions } from "./call.js";
+export type {
+  ExecutionContext,
+  ExecutionFailure,
+  ExecutionReport,
+  ExecutionResult,
+  ExecutionSuccess,
+  RunOptions,
+} from "./call.js";
 export type {
   BulkheadConfig,
   BulkheadOptions,

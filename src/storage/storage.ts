@@ -60,8 +60,7 @@ export type CircuitChange =
     }
   /**
    * Take the probe lease, or renew it. Allowed when the isolation, or the lease of another, has run
-   * out, and to the owner of a live lease. `successes` is what the record's `probeSuccesses` becomes;
-   * it stays as it is without it.
+   * out, and to the owner of a live lease.
    * With `early` from `OPEN` at any time: nobody gets the lease, and the next to ask will.
    */
   | {
@@ -73,6 +72,7 @@ export type CircuitChange =
       readonly owner: string;
       /** End the isolation, whatever is left of it. Default: `false`. */
       readonly early?: boolean;
+      /** How many probes have succeeded. Integer ≥ 0. Default: as many as before. */
       readonly successes?: number;
     }
   /** Close. Allowed to the owner of a live probe lease. */
