@@ -37,7 +37,7 @@ export type {
   SuccessEvent,
   TimeoutEvent,
 } from "./events.js";
-export { BulkheadManager } from "./manager.js";
+export { BulkheadManager, type BulkheadManagerEvents } from "./manager.js";
 export { BulkheadState } from "./state.js";
 export type { BulkheadStats, RejectionReason } from "./stats.js";
 export { type CreateStorageOptions, createStorage } from "./storage/create-storage.js";

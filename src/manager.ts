@@ -1,3 +1,4 @@
+import { EventEmitter } from "node:events";
 import { Bulkhead } from "./bulkhead.js";
 import type { ExecutionContext, ExecutionResult, RunOptions } from "./call.js";
 import {
@@ -9,13 +10,28 @@ import {
   type ShutdownOptions,
 } from "./config.js";
 import { BulkheadError, BulkheadShutdownError } from "./errors.js";
+import { announce } from "./events.js";
 import type { BulkheadStats } from "./stats.js";
+
+/** Events of a manager and what a listener gets. */
+export interface BulkheadManagerEvents {
+  /** A bulkhead was made. It is in the manager already, and has had no call; its circuit may still load. */
+  created: [Bulkhead];
+  /** A bulkhead was taken out by `removeBulkhead`. It is shut down; its running calls go on. */
+  removed: [Bulkhead];
+}
 
 /**
  * Named bulkheads, one for each dependency. Iterating over a manager gives its bulkheads, in the order
  * in which they were created.
+ *
+ * Emits the events of {@link BulkheadManagerEvents}. A listener that throws is reported as a process
+ * warning (`BulkheadWarning`) and changes nothing.
  */
-export class BulkheadManager implements Iterable<Bulkhead> {
+export class BulkheadManager
+  extends EventEmitter<BulkheadManagerEvents>
+  implements Iterable<Bulkhead>
+{
   readonly #options: BulkheadOptions;
   readonly #bulkheads = new Map<string, Bulkhead>();
   #isClosed = false;
@@ -25,6 +41,7 @@ export class BulkheadManager implements Iterable<Bulkhead> {
    * @throws {TypeError} for a wrong type or an unknown field
    */
   constructor(options: BulkheadOptions = {}) {
+    super();
     this.#options = readOptions(options);
   }
 
@@ -98,8 +115,12 @@ export class BulkheadManager implements Iterable<Bulkhead> {
    */
   removeBulkhead(name: string): boolean {
     const bulkhead = this.#bulkheads.get(name);
-    void bulkhead?.shutdown();
-    return this.#bulkheads.delete(name);
+    if (bulkhead === undefined) return false;
+    // First of all out of the map: a listener that hears of a refusal may make another of that name.
+    this.#bulkheads.delete(name);
+    void bulkhead.shutdown();
+    announce(this, "removed", [bulkhead]);
+    return true;
   }
 
   /** Calls `body` with this manager and returns what it returns. The manager stays in use after it. */
@@ -148,6 +169,7 @@ export class BulkheadManager implements Iterable<Bulkhead> {
     }
     const bulkhead = new Bulkhead(config, this.#options);
     this.#bulkheads.set(bulkhead.name, bulkhead);
+    announce(this, "created", [bulkhead]);
     return bulkhead;
   }
 

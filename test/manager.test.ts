@@ -688,3 +688,114 @@ it("makes no more bulkheads after its shutdown, and still finds those it has", a
   expect(await manager.getOrCreateBulkhead({ name: "api" })).toBe(bulkhead);
   expect(manager.size).toBe(1);
 });
+
+describe("the manager's events", () => {
+  afterEach(() => {
+    vi.restoreAllMocks();
+  });
+
+  function heardFrom(manager: BulkheadManager): Array<[event: string, bulkhead: Bulkhead]> {
+    const heard: Array<[string, Bulkhead]> = [];
+    manager.on("created", (bulkhead) => heard.push(["created", bulkhead]));
+    manager.on("removed", (bulkhead) => heard.push(["removed", bulkhead]));
+    return heard;
+  }
+
+  it("tell of each bulkhead that is made, by either way, and of none that is found", async () => {
+    const manager = new BulkheadManager();
+    const heard = heardFrom(manager);
+    const api = await manager.createBulkhead({ name: "api" });
+    const db = await manager.getOrCreateBulkhead({ name: "db" });
+    await manager.getOrCreateBulkhead({ name: "api" });
+    await expect(manager.createBulkhead({ name: "api" })).rejects.toMatchObject(EXISTS);
+    expect(heard).toEqual([
+      ["created", api],
+      ["created", db],
+    ]);
+  });
+
+  it("come before the bulkhead can have a call: it is in the manager, and may still load", async () => {
+    const { storage, answer } = slowStorage();
+    const manager = new BulkheadManager({ circuitStorage: storage });
+    const heard: Array<Bulkhead | undefined> = [];
+    manager.on("created", ({ name }) => heard.push(manager.getBulkhead(name)));
+    const created = manager.createBulkhead({ name: "api" });
+    expect(heard).toEqual([manager.getBulkhead("api")]);
+    answer();
+    await created;
+  });
+
+  it("tell of a bulkhead that is removed, after its waiting calls were refused", async () => {
+    const manager = await managerWith("api");
+    const api = manager.getBulkhead("api");
+    const heard = heardFrom(manager);
+    const order: string[] = [];
+    api?.on("rejected", () => order.push("rejected"));
+    manager.on("removed", ({ name }) => {
+      order.push(`removed, ${manager.getBulkhead(name) === undefined ? "gone" : "still there"}`);
+    });
+    const busy = gate();
+    const calls = Array.from({ length: 11 }, () =>
+      manager.executeInBulkhead("api", () => busy.promise),
+    );
+    expect(manager.removeBulkhead("api")).toBe(true);
+    expect(manager.removeBulkhead("api")).toBe(false);
+    expect(order).toEqual(["rejected", "removed, gone"]);
+    expect(heard).toEqual([["removed", api]]);
+    expect(api?.getState()).toBe("failed");
+    busy.open();
+    await Promise.allSettled(calls);
+  });
+
+  it("are none at the shutdown: the bulkheads stay readable", async () => {
+    const manager = await managerWith("api");
+    const heard = heardFrom(manager);
+    await manager.shutdown();
+    expect(heard).toEqual([]);
+  });
+
+  it("change nothing when a listener throws, which is reported once", async () => {
+    const warn = vi.spyOn(process, "emitWarning").mockImplementation(() => {});
+    const manager = new BulkheadManager();
+    for (const event of ["created", "removed"] as const) {
+      manager.on(event, () => {
+        throw new Error("my fault");
+      });
+    }
+    const heard = heardFrom(manager);
+    const api = await manager.createBulkhead({ name: "api" });
+    await manager.createBulkhead({ name: "db" });
+    expect(manager.removeBulkhead("api")).toBe(true);
+    expect(heard.map(([event, { name }]) => `${event} ${name}`)).toEqual([
+      "created api",
+      "created db",
+      "removed api",
+    ]);
+    expect(manager.getBulkhead("api")).toBeUndefined();
+    expect(api.getState()).toBe("failed");
+    expect(warn.mock.calls.map(([message]) => message)).toEqual([
+      'The listener of "created" threw: my fault',
+      'The listener of "removed" threw: my fault',
+    ]);
+  });
+
+  it("let a listener remove what was made, and make one in the place of what was removed", async () => {
+    const manager = await managerWith("api");
+    const old = manager.getBulkhead("api");
+    old?.once("rejected", () => void manager.createBulkhead({ name: "api" }));
+    const busy = gate();
+    const calls = Array.from({ length: 11 }, () =>
+      manager.executeInBulkhead("api", () => busy.promise),
+    );
+    manager.removeBulkhead("api");
+    expect(manager.getBulkhead("api")).toBeInstanceOf(Bulkhead);
+    expect(manager.getBulkhead("api")).not.toBe(old);
+
+    manager.once("created", ({ name }) => manager.removeBulkhead(name));
+    const short = await manager.createBulkhead({ name: "short" });
+    expect(short.getState()).toBe("failed");
+    expect(manager.getBulkhead("short")).toBeUndefined();
+    busy.open();
+    await Promise.allSettled(calls);
+  });
+});

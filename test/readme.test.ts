@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { BulkheadEvents } from "../src/index.js";
+import type { BulkheadEvents, BulkheadManagerEvents } from "../src/index.js";
 import * as bulkman from "../src/index.js";
 import { createDatabase, type TestDatabase } from "./integration/database.js";
 import { ROOT, readExamples, readPage } from "./readme/examples.js";
@@ -131,6 +131,11 @@ describe("the other tables", () => {
     expect(shown).toEqual(Object.keys(EVENTS));
   });
 
+  it("have every event of a manager", () => {
+    const rows = tableBelow(README, "### Events of a manager");
+    expect(rows.flatMap(([event = ""]) => codeIn(event))).toEqual(Object.keys(MANAGER_EVENTS));
+  });
+
   it("have every state", () => {
     const rows = tableBelow(README, "### Statistics, health and reset");
     const shown = rows.map(([state = ""]) => codeIn(state));
@@ -184,6 +189,11 @@ const EVENTS: Record<keyof BulkheadEvents, true> = {
   released: true,
   storageError: true,
   shutdown: true,
+};
+
+const MANAGER_EVENTS: Record<keyof BulkheadManagerEvents, true> = {
+  created: true,
+  removed: true,
 };
 
 interface Limits {

@@ -9,6 +9,7 @@ import {
   BulkheadFullError,
   BulkheadIsolationError,
   BulkheadManager,
+  type BulkheadManagerEvents,
   type BulkheadOptions,
   BulkheadShutdownError,
   BulkheadState,
@@ -357,6 +358,17 @@ describe("events", () => {
       | "storageError"
       | "shutdown"
     >();
+  });
+
+  it("of a manager give the bulkhead", () => {
+    const listen = () => {
+      manager.on("created", (created) => expectTypeOf(created).toEqualTypeOf<Bulkhead>());
+      manager.once("removed", (removed) => expectTypeOf(removed).toEqualTypeOf<Bulkhead>());
+      // @ts-expect-error no such event
+      manager.on("success", () => {});
+    };
+    expect(listen).toBeTypeOf("function");
+    expectTypeOf<keyof BulkheadManagerEvents>().toEqualTypeOf<"created" | "removed">();
   });
 
   it("take no listener that wants something else", () => {
