@@ -4,7 +4,11 @@ import { defineConfig, type Options } from "tsup";
 const licenceOfPLimit = readFileSync("node_modules/p-limit/license", "utf8").trim();
 
 const library: Options = {
-  entry: { index: "src/index.ts", "storage-contract": "src/storage/contract.ts" },
+  entry: {
+    index: "src/index.ts",
+    opentelemetry: "src/opentelemetry.ts",
+    "storage-contract": "src/storage/contract.ts",
+  },
   format: ["esm", "cjs"],
   target: "node20",
   // tsup's declaration build sets `baseUrl`, which TypeScript 6 reports as deprecated.

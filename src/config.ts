@@ -124,7 +124,7 @@ export interface ShutdownOptions {
 const MAX_SECONDS = MAX_TIMER_MS / 1000;
 
 /** A value's rule, in words and as a check of its type and its range. */
-interface Rule {
+export interface Rule {
   readonly words: string;
   readonly hasType: (value: unknown) => boolean;
   readonly inRange: (value: never) => boolean;
