@@ -7,6 +7,7 @@ const library: Options = {
   entry: {
     index: "src/index.ts",
     opentelemetry: "src/opentelemetry.ts",
+    prometheus: "src/prometheus.ts",
     "storage-contract": "src/storage/contract.ts",
   },
   format: ["esm", "cjs"],

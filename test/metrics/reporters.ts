@@ -8,8 +8,10 @@ import {
   type MetricData,
   PeriodicExportingMetricReader,
 } from "@opentelemetry/sdk-metrics";
+import { Registry } from "prom-client";
 import type { Bulkhead, BulkheadManager, BulkheadStats } from "../../src/index.js";
 import { instrumentBulkheads } from "../../src/opentelemetry.js";
+import { collectBulkheads } from "../../src/prometheus.js";
 import { type Page, readPage } from "./exposition.js";
 
 /**
@@ -105,9 +107,28 @@ async function prometheusExporter(): Promise<Reporter & { scrape(): Promise<stri
   };
 }
 
+/** prom-client, over HTTP. */
+export async function promClient(
+  register: Registry | Registry<typeof Registry.OPENMETRICS_CONTENT_TYPE> = new Registry(),
+): Promise<Reporter & { scrape(): Promise<{ type: string; body: string }> }> {
+  const server = createServer(async (_, response) => {
+    response.setHeader("content-type", register.contentType);
+    response.end(await register.metrics());
+  });
+  const url = await listen(server);
+  const scrape = () => request(url);
+  return {
+    scrape,
+    add: (source) => collectBulkheads(source, { register }),
+    read: async () => figuresOn(readPage((await scrape()).body)),
+    stop: () => close(server),
+  };
+}
+
 export const REPORTERS: ReadonlyArray<{ name: string; start(): Reporter | Promise<Reporter> }> = [
   { name: "OpenTelemetry, in memory", start: inMemory },
   { name: "OpenTelemetry, Prometheus exporter", start: prometheusExporter },
+  { name: "prom-client", start: promClient },
 ];
 
 function figuresOf(metrics: readonly MetricData[]): Figures {

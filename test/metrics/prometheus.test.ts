@@ -1,0 +1,201 @@
+import { spawnSync } from "node:child_process";
+import { Gauge, Registry, register } from "prom-client";
+import { afterEach, describe, expect, it } from "vitest";
+import { Bulkhead, BulkheadManager } from "../../src/index.js";
+import { collectBulkheads } from "../../src/prometheus.js";
+import { passCalls } from "../helpers/failing.js";
+import { readPage } from "./exposition.js";
+import { expectedOf, promClient } from "./reporters.js";
+import { everyKindOfCall, SMALL } from "./traffic.js";
+
+const hasPromtool = spawnSync("promtool", ["--version"]).error === undefined;
+
+/** Every metric on the page: type, labels beside `bulkhead`, their values. */
+const METRICS = {
+  bulkman_bulkhead_calls_total: ["counter", "outcome", "success failure timeout"],
+  bulkman_bulkhead_rejections_total: [
+    "counter",
+    "reason",
+    "full circuit_open timeout aborted isolated shutdown",
+  ],
+  bulkman_bulkhead_active_calls: ["gauge", "", ""],
+  bulkman_bulkhead_waiting_calls: ["gauge", "", ""],
+  bulkman_bulkhead_abandoned_calls: ["gauge", "", ""],
+  bulkman_bulkhead_concurrency_limit: ["gauge", "", ""],
+  bulkman_bulkhead_queue_limit: ["gauge", "", ""],
+  bulkman_bulkhead_state: ["gauge", "state", "healthy degraded isolated failed"],
+  bulkman_bulkhead_circuit_state: ["gauge", "state", "closed open half_open"],
+  bulkman_bulkhead_execution_duration_seconds: ["histogram", "outcome", "success failure timeout"],
+  bulkman_bulkhead_wait_duration_seconds: ["histogram", "", ""],
+};
+
+/** The page of three bulkheads that have had calls of every kind. */
+async function busyPage(): Promise<{ type: string; body: string }> {
+  const reporter = await promClient();
+  const manager = new BulkheadManager();
+  reporter.add(manager);
+  for (const name of ["api", 'a "quoted\\" one', "två\nrader"]) {
+    const bulkhead = await manager.createBulkhead({ ...SMALL, name });
+    await everyKindOfCall(bulkhead, async () => {});
+  }
+  const page = await reporter.scrape();
+  await reporter.stop();
+  return page;
+}
+
+afterEach(() => {
+  register.clear();
+});
+
+describe("the page", () => {
+  it("has these metrics with help, and no label beside these", async () => {
+    const { type, body } = await busyPage();
+    expect(type).toBe("text/plain; version=0.0.4; charset=utf-8");
+    const { families, samples } = readPage(body);
+    const shown = Array.from(families, ([name, family]) => {
+      const labels = samples
+        .filter(({ family }) => family === name)
+        .map(({ labels: { bulkhead: _, le: __, ...rest } }) => rest);
+      const values = new Set(labels.flatMap(Object.values));
+      const keys = new Set(labels.flatMap(Object.keys));
+      return [name, [family.type, [...keys].join(" "), [...values].join(" ")]] as const;
+    });
+    expect(Object.fromEntries(shown)).toEqual(METRICS);
+  });
+
+  it.skipIf(!hasPromtool)("passes promtool check metrics without a remark", async () => {
+    const { body } = await busyPage();
+    const { status, stdout, stderr } = spawnSync("promtool", ["check", "metrics"], {
+      input: body,
+      encoding: "utf8",
+    });
+    expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: "", stderr: "" });
+  });
+
+  it("carries nothing of what calls were given and threw", async () => {
+    expect((await busyPage()).body).not.toMatch(/4711|fault|incident|user/);
+  });
+
+  it("is true in the OpenMetrics format too", async () => {
+    const registry = new Registry<typeof Registry.OPENMETRICS_CONTENT_TYPE>();
+    registry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE);
+    const undo = collectBulkheads(new Bulkhead({ name: "api" }), { register: registry });
+    for (let scrape = 0; scrape < 2; scrape++) {
+      const page = await registry.metrics();
+      expect(page).toContain("# TYPE bulkman_bulkhead_calls counter");
+      expect(page).toContain('bulkman_bulkhead_calls_total{bulkhead="api",outcome="success"} 0');
+    }
+    undo();
+    expect(await registry.metrics()).not.toContain("bulkman");
+  });
+
+  it("tells all figures of the same moment", async () => {
+    const bulkhead = new Bulkhead({ name: "api" });
+    const undo = collectBulkheads(bulkhead);
+    const page = register.metrics();
+    await passCalls(bulkhead, 3);
+    const { samples } = readPage(await page);
+    expect(samples.filter(({ value }) => value === 3)).toEqual([]);
+    undo();
+  });
+});
+
+describe("collectBulkheads", () => {
+  it("takes prom-client's global registry unless it is given one", async () => {
+    const bulkhead = new Bulkhead({ name: "api" });
+    const undo = collectBulkheads(bulkhead);
+    await passCalls(bulkhead, 1);
+    expect(await register.metrics()).toContain(
+      'bulkman_bulkhead_calls_total{bulkhead="api",outcome="success"} 1',
+    );
+    undo();
+    expect(await register.metrics()).toBe("\n");
+  });
+
+  it("drops all series of a removed bulkhead, also when it leaves while a call of it is told", async () => {
+    const reporter = await promClient();
+    const manager = new BulkheadManager();
+    const api = await manager.createBulkhead({ name: "api" });
+    api.on("success", () => manager.removeBulkhead("api"));
+    reporter.add(manager);
+    await passCalls(api, 1);
+    expect(readPage((await reporter.scrape()).body).samples).toEqual([]);
+    await reporter.stop();
+  });
+
+  it("keeps its counters when the registry is reset, and takes a cleared one as new", async () => {
+    const bulkhead = new Bulkhead({ name: "api" });
+    const undo = collectBulkheads(bulkhead);
+    await passCalls(bulkhead, 2);
+    register.resetMetrics();
+    const success = 'bulkman_bulkhead_calls_total{bulkhead="api",outcome="success"}';
+    expect(await register.metrics()).toContain(`${success} 2`);
+    register.clear();
+    expect(await register.metrics()).toBe("\n");
+    const undoAgain = collectBulkheads(bulkhead);
+    undo();
+    await passCalls(bulkhead, 1);
+    expect(await register.metrics()).toContain(`${success} 3`);
+    undoAgain();
+    expect(bulkhead.eventNames()).toEqual([]);
+  });
+
+  it("takes bounds of the histograms, the same for all of a registry", async () => {
+    const registry = new Registry();
+    const buckets = [1, 60];
+    const bulkhead = new Bulkhead({ name: "api" });
+    collectBulkheads(bulkhead, { register: registry, buckets });
+    buckets.push(3600);
+    const { samples } = readPage(await registry.metrics());
+    const bounds = samples.flatMap(({ name, labels }) =>
+      name === "bulkman_bulkhead_wait_duration_seconds_bucket" ? [labels["le"]] : [],
+    );
+    expect(bounds).toEqual(["1", "60", "+Inf"]);
+    const other = new Bulkhead({ name: "other" });
+    collectBulkheads(other, { register: registry, buckets: [1, 60] });
+    collectBulkheads(other, { register: registry });
+    expect(() => collectBulkheads(other, { register: registry, buckets })).toThrow(
+      new RangeError("buckets must be those that the registry has, [ 1, 60 ]; got [ 1, 60, 3600 ]"),
+    );
+  });
+
+  it("leaves a registry alone that has a metric of such a name", async () => {
+    const registry = new Registry();
+    const name = "bulkman_bulkhead_state";
+    new Gauge({ name, help: "Somebody else's.", registers: [registry] }).set(7);
+    const bulkhead = new Bulkhead({ name: "api" });
+    expect(() => collectBulkheads(bulkhead, { register: registry })).toThrow(
+      `The registry has a metric "${name}" already`,
+    );
+    expect(bulkhead.eventNames()).toEqual([]);
+    expect(await registry.metrics()).toBe(
+      `# HELP ${name} Somebody else's.\n# TYPE ${name} gauge\n${name} 7\n`,
+    );
+  });
+
+  it("shows a bulkhead in each of several registries", async () => {
+    const [one, other] = [await promClient(), await promClient()];
+    const bulkhead = new Bulkhead({ name: "api" });
+    const undo = one.add(bulkhead);
+    other.add(bulkhead);
+    undo();
+    await passCalls(bulkhead, 1);
+    expect(await one.read()).toEqual({});
+    expect(await other.read()).toEqual(expectedOf(bulkhead.getStats()));
+    await one.stop();
+    await other.stop();
+  });
+
+  it("refuses wrong options, and registers nothing then", async () => {
+    const bulkhead = new Bulkhead({ name: "api" });
+    for (const options of [null, { register: {} }, { registry: register }, { buckets: ["1"] }]) {
+      expect(() => collectBulkheads(bulkhead, options as never)).toThrow(TypeError);
+    }
+    for (const buckets of [[], [0, 1], [2, 1], [1, 1], [Number.NaN], [Number.POSITIVE_INFINITY]]) {
+      expect(() => collectBulkheads(bulkhead, { buckets })).toThrow(RangeError);
+    }
+    expect(() => collectBulkheads({} as never)).toThrow(TypeError);
+    expect(await register.metrics()).toBe("\n");
+    expect(bulkhead.eventNames()).toEqual([]);
+  });
+});
