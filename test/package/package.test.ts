@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { copyFile, cp, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { copyFile, cp, mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -136,24 +136,116 @@ describe.each([
 });
 
 test.each(["module", "commonjs"])("has the storage contract for users, as %s", async (type) => {
-  const load = (name: string) =>
-    type === "module" ? `await import("${name}")` : `require("${name}")`;
   const program = `
-    const { InMemoryStorage } = ${load("bulkman")};
-    const { storageContract } = ${load("bulkman/storage-contract")};
+    const { InMemoryStorage } = ${load(type, "bulkman")};
+    const { storageContract } = ${load(type, "bulkman/storage-contract")};
     const storage = new InMemoryStorage({ probeLeaseSeconds: 0.05 });
     const cases = storageContract({ create: () => storage, probeLeaseSeconds: 0.05 });
     Promise.all(cases.slice(0, 3).map((rule) => rule.run())).then(() => console.log(cases.length > 9));`;
   expect(await node(`--input-type=${type}`, "--eval", program)).toBe("true\n");
 });
 
+describe("what needs an optional peer", () => {
+  const PEERS = ["@opentelemetry/api", "prom-client"];
+  /** Where a copy of the installed package finds the peers. */
+  const withPeers = join(project, "with-peers");
+
+  beforeAll(async () => {
+    const modules = join(withPeers, "node_modules");
+    await mkdir(join(modules, "@opentelemetry"), { recursive: true });
+    await cp(installed, join(modules, "bulkman"), { recursive: true });
+    for (const peer of [...PEERS, "@opentelemetry/sdk-metrics"]) {
+      const target = join(import.meta.dirname, "../../node_modules", peer);
+      await symlink(target, join(modules, peer), "junction");
+    }
+    await cp(fixtures, withPeers, { recursive: true });
+  });
+
+  test("is not installed with the library, which works without it", async () => {
+    const modules = await readdir(join(project, "node_modules"));
+    expect(modules).toContain("opossum");
+    expect(modules.filter((name) => PEERS.some((peer) => peer.startsWith(name)))).toEqual([]);
+    for (const program of ["smoke.mjs", "smoke.cjs"]) await node(program);
+  });
+
+  test.each([
+    { entry: "bulkman/opentelemetry", peer: "@opentelemetry/api" },
+    { entry: "bulkman/prometheus", peer: "prom-client" },
+  ])("is named by the error when $entry is loaded without $peer", async ({ entry, peer }) => {
+    for (const type of ["module", "commonjs"]) {
+      const program = `
+        try {
+          ${load(type, entry)};
+        } catch ({ code, message }) {
+          console.log(code.replace("ERR_", ""), message.includes("${peer}"));
+        }`;
+      expect(await node(`--input-type=${type}`, "--eval", program)).toBe("MODULE_NOT_FOUND true\n");
+    }
+  });
+
+  test.each(["mjs", "cjs"])("works with it, from a program in .%s", async (extension) => {
+    expect(await node(join(withPeers, `metrics.${extension}`))).toBe("");
+  });
+
+  test("knows bulkheads of either build", async () => {
+    const program = `
+      import { createRequire } from "node:module";
+      import { Bulkhead } from "bulkman";
+      import { Registry } from "prom-client";
+      const { collectBulkheads } = createRequire(import.meta.url)("bulkman/prometheus");
+      const register = new Registry();
+      const bulkhead = new Bulkhead({ name: "api" });
+      collectBulkheads(bulkhead, { register });
+      await bulkhead.execute(() => 1);
+      console.log((await register.metrics()).includes('{bulkhead="api",outcome="success"} 1'));`;
+    await writeFile(join(withPeers, "either.mjs"), program);
+    expect(await node(join(withPeers, "either.mjs"))).toBe("true\n");
+  });
+
+  test.each([
+    { module: "nodenext", file: "metrics-types.mts" },
+    { module: "nodenext", file: "metrics-types.cts" },
+  ])("has types, in $file", async ({ module, file }) => {
+    await copyFile(join(fixtures, "metrics-types.ts"), join(withPeers, file));
+    expect(await typeCheck(withPeers, file, module, module)).toBe("");
+  });
+});
+
+/** An expression that loads an entry of the package. */
+function load(type: string, entry: string): string {
+  return type === "module" ? `await import("${entry}")` : `require("${entry}")`;
+}
+
+/** The compiler's complaints about a file in a directory. */
+async function typeCheck(
+  directory: string,
+  file: string,
+  module: string,
+  moduleResolution: string,
+): Promise<string> {
+  const compilerOptions = {
+    target: "ES2022",
+    lib: ["ES2022"],
+    module,
+    moduleResolution,
+    strict: true,
+    exactOptionalPropertyTypes: true,
+    skipLibCheck: false,
+    noEmit: true,
+  };
+  await writeFile(
+    join(directory, "tsconfig.json"),
+    JSON.stringify({ compilerOptions, files: [file] }),
+  );
+  const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
+  return node(tsc, "--project", directory).catch((failed: { stdout: string }) => failed.stdout);
+}
+
 test("needs no require() of an ES module from CommonJS", async () => {
   await node("--no-experimental-require-module", "smoke.cjs");
 });
 
 describe("the types", () => {
-  const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
-
   test.each([
     { module: "nodenext", moduleResolution: "nodenext", file: "types.mts" },
     { module: "nodenext", moduleResolution: "nodenext", file: "types.cts" },
@@ -162,23 +254,6 @@ describe("the types", () => {
     const directory = join(project, `${moduleResolution}-${file}`);
     await mkdir(directory, { recursive: true });
     await copyFile(join(fixtures, "types.ts"), join(directory, file));
-    const compilerOptions = {
-      target: "ES2022",
-      lib: ["ES2022"],
-      module,
-      moduleResolution,
-      strict: true,
-      exactOptionalPropertyTypes: true,
-      skipLibCheck: false,
-      noEmit: true,
-    };
-    await writeFile(
-      join(directory, "tsconfig.json"),
-      JSON.stringify({ compilerOptions, files: [file] }),
-    );
-    const complaints = await node(tsc, "--project", directory).catch(
-      (failed: { stdout: string }) => failed.stdout,
-    );
-    expect(complaints).toBe("");
+    expect(await typeCheck(directory, file, module, moduleResolution)).toBe("");
   });
 });
