@@ -1,14 +1,12 @@
-import { spawnSync } from "node:child_process";
 import { Gauge, Registry, register } from "prom-client";
 import { afterEach, describe, expect, it } from "vitest";
 import { Bulkhead, BulkheadManager } from "../../src/index.js";
 import { collectBulkheads } from "../../src/prometheus.js";
 import { passCalls } from "../helpers/failing.js";
+import { busyPage } from "./busy-page.js";
 import { readPage } from "./exposition.js";
+import { checkMetrics, hasPromtool } from "./promtool.js";
 import { expectedOf, promClient } from "./reporters.js";
-import { everyKindOfCall, SMALL } from "./traffic.js";
-
-const hasPromtool = spawnSync("promtool", ["--version"]).error === undefined;
 
 /** Every metric on the page: type, labels beside `bulkhead`, their values. */
 const METRICS = {
@@ -28,20 +26,6 @@ const METRICS = {
   bulkman_bulkhead_execution_duration_seconds: ["histogram", "outcome", "success failure timeout"],
   bulkman_bulkhead_wait_duration_seconds: ["histogram", "", ""],
 };
-
-/** The page of three bulkheads that have had calls of every kind. */
-async function busyPage(): Promise<{ type: string; body: string }> {
-  const reporter = await promClient();
-  const manager = new BulkheadManager();
-  reporter.add(manager);
-  for (const name of ["api", 'a "quoted\\" one', "två\nrader"]) {
-    const bulkhead = await manager.createBulkhead({ ...SMALL, name });
-    await everyKindOfCall(bulkhead, async () => {});
-  }
-  const page = await reporter.scrape();
-  await reporter.stop();
-  return page;
-}
 
 afterEach(() => {
   register.clear();
@@ -64,16 +48,11 @@ describe("the page", () => {
   });
 
   it.skipIf(!hasPromtool)("passes promtool check metrics without a remark", async () => {
-    const { body } = await busyPage();
-    const { status, stdout, stderr } = spawnSync("promtool", ["check", "metrics"], {
-      input: body,
-      encoding: "utf8",
-    });
-    expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: "", stderr: "" });
+    expect(checkMetrics((await busyPage()).body)).toBe("");
   });
 
   it("carries nothing of what calls were given and threw", async () => {
-    expect((await busyPage()).body).not.toMatch(/4711|fault|incident|user/);
+    expect((await busyPage()).body).not.toMatch(/Mallory|fault|incident|user/);
   });
 
   it("is true in the OpenMetrics format too", async () => {

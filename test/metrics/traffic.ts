@@ -23,9 +23,9 @@ export async function everyKindOfCall(
   await bulkhead.execute(() => "sync");
   await bulkhead.execute(async () => "async");
   await bulkhead.execute(() => {
-    throw new Error("sync fault of user 4711");
+    throw new Error("sync fault of user Mallory");
   });
-  await bulkhead.execute((token) => Promise.reject(new Error(`fault of ${token}`)), "user 4711");
+  await bulkhead.execute((token) => Promise.reject(new Error(`fault of ${token}`)), "user Mallory");
   const inner = new Bulkhead({ name: "inner", reclaimAfterSeconds: 0 });
   // A failure of the outer bulkhead, whose error is a timeout of another one.
   await bulkhead.execute(() => inner.run(() => sleep(20), { timeoutSeconds: 0.001 }));
@@ -37,7 +37,7 @@ export async function everyKindOfCall(
   await rejected(timedOut, "ERR_BULKHEAD_TIMEOUT");
   const aborter = new AbortController();
   const aborted = bulkhead.run(() => busy.promise, { signal: aborter.signal });
-  aborter.abort(new Error("the client of user 4711 is gone"));
+  aborter.abort(new Error("the client of user Mallory is gone"));
   await rejected(aborted);
   const active = bulkhead.execute(() => busy.promise);
   await rejected(
@@ -56,7 +56,7 @@ export async function everyKindOfCall(
   await Promise.all([active, waiting]);
   await check("after abandoned functions have settled");
 
-  bulkhead.isolate("incident 4711");
+  bulkhead.isolate("incident Mallory");
   await rejected(
     bulkhead.execute(() => 1),
     "ERR_BULKHEAD_ISOLATION",
