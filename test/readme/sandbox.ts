@@ -20,6 +20,12 @@ const COMPILER_OPTIONS: ts.CompilerOptions = {
   verbatimModuleSyntax: true,
 };
 
+const ENTRIES = {
+  ".": "./index.js",
+  "./opentelemetry": "./opentelemetry.js",
+  "./prometheus": "./prometheus.js",
+};
+
 /** prom-client 12, the one of opossum-prometheus, uses what is deprecated at each garbage collection. */
 const KNOWN_WARNING = "--disable-warning=DEP0152";
 
@@ -53,7 +59,9 @@ export class Sandbox {
     const modules = join(directory, "node_modules");
     await mkdir(modules);
     const dependencies = await install(join(modules, "bulkman"));
-    for (const name of [...dependencies, "opossum-prometheus", "cockatiel"]) {
+    const used = ["opossum-prometheus", "cockatiel", "@opentelemetry/sdk-metrics"];
+    for (const name of [...dependencies, ...used]) {
+      await mkdir(join(modules, name, ".."), { recursive: true });
       await symlink(join(ROOT, "node_modules", name), join(modules, name), "junction");
     }
     await writeFile(join(directory, "preload.mjs"), PRELOAD);
@@ -116,10 +124,10 @@ function compile(code: string, language: string): string {
 async function install(directory: string): Promise<string[]> {
   const source = join(ROOT, "src");
   await mkdir(directory);
-  const { name, version, type, dependencies } = JSON.parse(
+  const { name, version, type, dependencies, peerDependencies } = JSON.parse(
     await readFile(join(ROOT, "package.json"), "utf8"),
   );
-  const manifest = { name, version, type, exports: "./index.js" };
+  const manifest = { name, version, type, exports: ENTRIES };
   await writeFile(join(directory, "package.json"), JSON.stringify(manifest));
   const files = await readdir(source, { recursive: true, withFileTypes: true });
   for (const file of files) {
@@ -129,7 +137,9 @@ async function install(directory: string): Promise<string[]> {
     await mkdir(join(to, ".."), { recursive: true });
     await writeFile(to.replace(/ts$/, "js"), compile(await readFile(from, "utf8"), "ts"));
   }
-  return Object.keys(dependencies).filter((dependency) => !dependency.startsWith("@types/"));
+  return Object.keys({ ...dependencies, ...peerDependencies }).filter(
+    (dependency) => !dependency.startsWith("@types/"),
+  );
 }
 
 /** What the examples call `https://api.example.com`. */

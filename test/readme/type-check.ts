@@ -16,7 +16,7 @@ export function typeCheck(examples: readonly Example[]): string[] {
         // An example may make something that only its reader uses.
         noUnusedLocals: false,
         noUnusedParameters: false,
-        paths: { bulkman: ["./src/index.ts"] },
+        paths: { bulkman: ["./src/index.ts"], "bulkman/*": ["./src/*.ts"] },
       },
       files: [],
     },
