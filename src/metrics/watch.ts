@@ -49,8 +49,9 @@ export class Watch {
   /** @returns ends the watching; may be called again */
   add(source: Bulkhead | BulkheadManager): () => void {
     const held = new Set<Bulkhead>();
+    let isOver = false;
     const hold = (bulkhead: Bulkhead) => {
-      if (held.has(bulkhead)) return;
+      if (isOver || held.has(bulkhead)) return;
       held.add(bulkhead);
       this.#hold(bulkhead);
     };
@@ -58,14 +59,17 @@ export class Watch {
       if (held.delete(bulkhead)) this.#release(bulkhead);
     };
     const manager = isManager(source) ? source : undefined;
-    manager?.on("created", hold).on("removed", release);
+    // A listener before this one can have removed it already.
+    const onCreated = (bulkhead: Bulkhead) => {
+      if (manager?.getBulkhead(bulkhead.name) === bulkhead) hold(bulkhead);
+    };
+    manager?.on("created", onCreated).on("removed", release);
     for (const bulkhead of isManager(source) ? source : [source]) hold(bulkhead);
     this.#sources++;
-    let isOver = false;
     return () => {
       if (isOver) return;
       isOver = true;
-      manager?.off("created", hold).off("removed", release);
+      manager?.off("created", onCreated).off("removed", release);
       this.#sources--;
       for (const bulkhead of held) release(bulkhead);
     };

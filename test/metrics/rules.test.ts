@@ -146,6 +146,22 @@ describe.each(REPORTERS)("metrics by $name", ({ start }) => {
     expect(await reporter.read()).toEqual(expectedOf(api.getStats(), db.getStats()));
   });
 
+  it("leave alone what a listener before them removes or undoes as it hears of it", async () => {
+    const manager = new BulkheadManager();
+    let undo = () => {};
+    manager.once("created", ({ name }) => manager.removeBulkhead(name));
+    manager.on("created", ({ name }) => {
+      if (name === "undone") undo();
+    });
+    undo = reporter.add(manager);
+    const all = [
+      await manager.createBulkhead({ name: "removed" }),
+      await manager.createBulkhead({ name: "undone" }),
+    ];
+    expect(all.map((bulkhead) => bulkhead.eventNames())).toEqual([[], []]);
+    expect(await reporter.read()).toEqual({});
+  });
+
   it("show nothing of a removed bulkhead as if it were there", async () => {
     const manager = new BulkheadManager();
     await manager.createBulkhead({ name: "api" });
