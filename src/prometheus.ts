@@ -27,7 +27,8 @@ import {
 import { checkSource, type Follower, Watch } from "./metrics/watch.js";
 import type { RejectionReason } from "./stats.js";
 
-type AnyRegistry = Registry<PrometheusContentType> | Registry<OpenMetricsContentType>;
+/** A registry of prom-client, whichever of its two formats it writes. */
+export type AnyRegistry = Registry<PrometheusContentType> | Registry<OpenMetricsContentType>;
 
 /** Options of {@link collectBulkheads}. */
 export interface CollectBulkheadsOptions {
