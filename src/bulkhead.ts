@@ -28,6 +28,7 @@ import { Lanes } from "./lanes.js";
 import { fullError, notAFunction, shutdownError, timeoutError } from "./refusals.js";
 import { BulkheadState } from "./state.js";
 import { type BulkheadStats, Ledger, type RejectionReason } from "./stats.js";
+import { isTraced, trace } from "./tracing.js";
 import { WaitLine } from "./wait-line.js";
 
 /**
@@ -114,7 +115,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     ...args: A
   ): Promise<ExecutionResult<Awaited<R>>> {
     if (typeof fn !== "function") return Promise.reject(notAFunction("fn", fn));
-    return this.#admit(new Call(fn, args), this.config.timeoutSeconds);
+    return this.#enter(new Call(fn, args), this.config.timeoutSeconds);
   }
 
   /**
@@ -135,11 +136,17 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
       return Promise.reject(error);
     }
     const { signal, timeoutSeconds = this.config.timeoutSeconds } = read;
-    if (signal?.aborted) return this.#refuse("aborted", signal.reason);
-    return this.#admit(new TaskCall(task, signal, this.name), timeoutSeconds);
+    return this.#enter(new TaskCall(task, signal, this.name), timeoutSeconds);
+  }
+
+  #enter<T>(call: Call, timeoutSeconds: number | null): Promise<ExecutionResult<T>> {
+    if (!isTraced()) return this.#admit(call, timeoutSeconds);
+    const { name: bulkheadName } = this;
+    return trace({ bulkheadName, executionId: call.id }, () => this.#admit(call, timeoutSeconds));
   }
 
   #admit<T>(call: Call, timeoutSeconds: number | null): Promise<ExecutionResult<T>> {
+    if (call.signal?.aborted) return this.#refuse("aborted", call.signal.reason);
     this.#guard.moveOn();
     if (this.#isClosed) return this.#refuse("shutdown", shutdownError(this.name));
     const isolation = this.#guard.isolationRefusal();

@@ -120,6 +120,11 @@ export class Call extends ListNode<Call> implements CircuitCall {
     return this.#args;
   }
 
+  /** The caller's own. */
+  get signal(): AbortSignal | undefined {
+    return undefined;
+  }
+
   /**
    * The call has to wait: whoever frees its permit will start it, and the function is still to find
    * its caller's `AsyncLocalStorage`, as for the ids in logs and traces.
@@ -192,6 +197,10 @@ export class TaskCall extends Call {
     super(task, NO_ARGS);
     this.#signal = signal;
     this.#bulkheadName = bulkheadName;
+  }
+
+  override get signal(): AbortSignal | undefined {
+    return this.#signal;
   }
 
   override get args(): readonly unknown[] {

@@ -52,4 +52,5 @@ export type {
   CircuitStorage,
   CircuitSubscriber,
 } from "./storage/storage.js";
+export type { CallTrace } from "./tracing.js";
 export { type BulkheadWrapper, withBulkhead } from "./with-bulkhead.js";
