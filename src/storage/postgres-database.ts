@@ -1,5 +1,6 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { type Client, type ClientBase, type ClientConfig, Pool, type PoolClient } from "pg";
-import { PostgresStorageError, tellable } from "./postgres-errors.js";
+import { isConflict, PostgresStorageError, tellable } from "./postgres-errors.js";
 import { secretsOf } from "./postgres-options.js";
 import { destroy, GuardedClient, guard } from "./postgres-wire.js";
 
@@ -55,7 +56,7 @@ export class Database {
 
   /** @throws {PostgresStorageError} for whatever goes wrong */
   async query(statement: string, values: unknown[], limitMs: number): Promise<Row[]> {
-    return this.session((ask) => ask(statement, values), limitMs);
+    return this.session((ask) => untilDecided(() => ask(statement, values)), limitMs);
   }
 
   /** Several statements on one connection. @throws {PostgresStorageError} for whatever goes wrong */
@@ -132,6 +133,24 @@ export function asker(client: ClientBase): Ask {
     });
     return rows;
   };
+}
+
+/** A pause of a random part of this keeps those who collided from doing so again. */
+const CONFLICT_PAUSE_MS = 10;
+
+/**
+ * The answer of the database, asked again as long as another's transaction came between: that is no
+ * trouble with the connection, and the next snapshot shows what the other did.
+ */
+export async function untilDecided<T>(task: () => Promise<T>): Promise<T> {
+  while (true) {
+    try {
+      return await task();
+    } catch (error) {
+      if (!isConflict(error)) throw error;
+    }
+    await sleep(Math.random() * CONFLICT_PAUSE_MS);
+  }
 }
 
 /** The answer, or a rejection when it takes longer than `limitMs`. The timer holds no process. */

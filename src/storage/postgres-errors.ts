@@ -31,6 +31,11 @@ export function isSchemaTrouble(error: unknown): boolean {
   );
 }
 
+/** Whether another's transaction came between: what was asked had no effect, and may be asked again. */
+export function isConflict(error: unknown): boolean {
+  return /^(40001|40P01)$/.test(codeOf(error) ?? "");
+}
+
 /** The error as it may be told: with advice, and with each secret in it made unreadable. */
 export function tellable(error: unknown, secrets: readonly string[]): PostgresStorageError {
   const raw = messageOf(error);

@@ -1,5 +1,5 @@
 import type { Ask, Database } from "./postgres-database.js";
-import { within } from "./postgres-database.js";
+import { untilDecided, within } from "./postgres-database.js";
 import { PostgresStorageError } from "./postgres-errors.js";
 import { SCHEMA_BEGIN, SCHEMA_CHECK, SCHEMA_STATEMENTS } from "./schema.js";
 
@@ -48,9 +48,7 @@ export class Schema {
 async function ensureSchema(ask: Ask): Promise<void> {
   if (await isInPlace(ask)) return;
   try {
-    await ask(SCHEMA_BEGIN);
-    if (!(await isInPlace(ask))) await ask(SCHEMA_STATEMENTS.join("\n"));
-    await ask("COMMIT");
+    await untilDecided(() => setUp(ask));
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     const code: unknown = error instanceof Error ? Reflect.get(error, "code") : undefined;
@@ -59,6 +57,17 @@ async function ensureSchema(ask: Ask): Promise<void> {
       typeof code === "string" ? code : undefined,
       { cause: error },
     );
+  }
+}
+
+async function setUp(ask: Ask): Promise<void> {
+  try {
+    await ask(SCHEMA_BEGIN);
+    if (!(await isInPlace(ask))) await ask(SCHEMA_STATEMENTS.join("\n"));
+    await ask("COMMIT");
+  } catch (error) {
+    await ask("ROLLBACK").catch(() => {});
+    throw error;
   }
 }
 

@@ -13,8 +13,11 @@ const LOCK_KEY = "hashtextextended('bulkman rc_circuit_breakers', 0)";
 export const versionAt = (time: string) => `(extract(epoch FROM ${time}) * 1000000)::bigint`;
 const VERSION_NOW = versionAt("clock_timestamp()");
 
-/** Begins the transaction of {@link SCHEMA_STATEMENTS}, and waits for others that do the same. */
-export const SCHEMA_BEGIN = `BEGIN;
+/**
+ * Begins the transaction of {@link SCHEMA_STATEMENTS}, and waits for others that do the same. Whatever
+ * level the database has as its default: after the wait it has to see what the others did.
+ */
+export const SCHEMA_BEGIN = `BEGIN ISOLATION LEVEL READ COMMITTED;
 
 SELECT pg_advisory_xact_lock(${LOCK_KEY});`;
 
