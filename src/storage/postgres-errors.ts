@@ -36,6 +36,14 @@ export function isConflict(error: unknown): boolean {
   return /^(40001|40P01)$/.test(codeOf(error) ?? "");
 }
 
+/**
+ * Whether the database did not take a value (a name that its encoding has no characters for, or that
+ * a constraint of the operator's forbids): other values may be taken.
+ */
+export function isRefusedValue(error: unknown): error is PostgresStorageError {
+  return error instanceof PostgresStorageError && /^(22|23|54|P0)/.test(error.code ?? "");
+}
+
 /** The error as it may be told: with advice, and with each secret in it made unreadable. */
 export function tellable(error: unknown, secrets: readonly string[]): PostgresStorageError {
   const raw = messageOf(error);

@@ -2,11 +2,12 @@ import { now } from "../clock.js";
 import { closedError, Database, type Row } from "./postgres-database.js";
 import { isSchemaTrouble } from "./postgres-errors.js";
 import { type ChangeSource, PostgresListener } from "./postgres-listener.js";
+import { CircuitLoader } from "./postgres-loader.js";
 import { type PostgresStorageOptions, readPostgresOptions } from "./postgres-options.js";
 import { PostgresPoller } from "./postgres-poller.js";
 import { toRecord } from "./postgres-record.js";
 import { Schema } from "./postgres-schema.js";
-import { CHANGE, GET_STATE, LOAD } from "./postgres-statements.js";
+import { CHANGE, GET_STATE } from "./postgres-statements.js";
 import type {
   CircuitChange,
   CircuitChangeResult,
@@ -33,8 +34,11 @@ export class PostgresStorage implements CircuitStorage {
   readonly #leaseSeconds: number;
   readonly #database: Database;
   readonly #schema: Schema | undefined;
+  readonly #loader: CircuitLoader;
   readonly #changeSource: ChangeSource;
   readonly #subscribers = new Map<string, Set<CircuitSubscriber>>();
+  /** Circuits that could not be read when it was tried last, which their subscribers know. */
+  readonly #unreadable = new Set<string>();
   /** The changes under way, by name: what is read after them waits for them. */
   readonly #changing = new Map<string, Promise<unknown>>();
 
@@ -47,6 +51,11 @@ export class PostgresStorage implements CircuitStorage {
     this.#leaseSeconds = probeLeaseSeconds;
     this.#database = new Database(source, queryTimeoutMs);
     this.#schema = ensureSchema ? new Schema(this.#database, queryTimeoutMs) : undefined;
+    this.#loader = new CircuitLoader({
+      ask: (statement, values) => this.#ask(statement, values),
+      namespace,
+      lockTimeout: this.#lockTimeout,
+    });
     const hooks = {
       prepare: async () => this.#schema?.ready(queryTimeoutMs),
       onChange: (name: string, row: unknown) => this.#tell(name, toRecord(row)),
@@ -69,9 +78,7 @@ export class PostgresStorage implements CircuitStorage {
   }
 
   async load(name: string): Promise<CircuitRecord> {
-    const record = (await this.#loadAll([name])).get(name);
-    if (record === undefined) throw new Error("The database did not create the circuit");
-    return record;
+    return this.#loader.load(name);
   }
 
   async change(name: string, change: CircuitChange): Promise<CircuitChangeResult> {
@@ -96,7 +103,10 @@ export class PostgresStorage implements CircuitStorage {
     this.#changeSource.start();
     return () => {
       if (!subscribers.delete(subscriber) || subscribers.size > 0) return;
-      if (this.#subscribers.get(name) === subscribers) this.#subscribers.delete(name);
+      if (this.#subscribers.get(name) === subscribers) {
+        this.#subscribers.delete(name);
+        this.#unreadable.delete(name);
+      }
       if (this.#subscribers.size === 0) this.#changeSource.stop();
     };
   }
@@ -131,16 +141,14 @@ export class PostgresStorage implements CircuitStorage {
     return { changed: row[0] === "t", record: toRecord(JSON.parse(row[1] ?? "")) };
   }
 
-  async #loadAll(names: readonly string[]): Promise<Map<string, CircuitRecord>> {
-    const rows = await this.#ask(LOAD, [this.#namespace, names, this.#lockTimeout]);
-    return new Map(rows.map(([name, json]) => [name ?? "", toRecord(JSON.parse(json ?? ""))]));
-  }
-
   /** Reads what subscribers may have missed. */
   async #reread(): Promise<void> {
     const names = [...this.#subscribers.keys()];
     if (names.length === 0) return;
-    for (const [name, record] of await this.#loadAll(names)) this.#tell(name, record);
+    for (const [name, answer] of await this.#loader.loadAll(names)) {
+      if (answer instanceof Error) this.#tellUnreadable(name, answer);
+      else this.#tell(name, answer);
+    }
   }
 
   get #lockTimeout(): string {
@@ -168,17 +176,29 @@ export class PostgresStorage implements CircuitStorage {
   }
 
   #tell(name: string, record: CircuitRecord): void {
+    this.#unreadable.delete(name);
     for (const subscriber of this.#subscribers.get(name) ?? []) {
       queueMicrotask(() => subscriber.onRecord(record));
     }
+  }
+
+  /** The trouble of one circuit is told once, until it can be read again. */
+  #tellUnreadable(name: string, error: Error): void {
+    if (this.#unreadable.has(name)) return;
+    this.#unreadable.add(name);
+    this.#tellError(name, error);
   }
 
   #tellTrouble(error: unknown): void {
     // It may be another database when it is back.
     this.#schema?.forget();
     const told = this.#database.tellable(error);
-    for (const subscribers of this.#subscribers.values()) {
-      for (const subscriber of subscribers) queueMicrotask(() => subscriber.onError(told));
+    for (const name of this.#subscribers.keys()) this.#tellError(name, told);
+  }
+
+  #tellError(name: string, error: Error): void {
+    for (const subscriber of this.#subscribers.get(name) ?? []) {
+      queueMicrotask(() => subscriber.onError(error));
     }
   }
 }

@@ -84,6 +84,10 @@ BEGIN
   END IF;
 END $$;`,
 
+  `-- A state in lower case is one that somebody wrote by hand; what is no state at all is left to them.
+UPDATE rc_circuit_breakers SET state = upper(state)
+WHERE state <> upper(state) AND upper(state) IN ('CLOSED', 'OPEN', 'HALF_OPEN');`,
+
   `-- Keeps a row true to its state, and raises its version when another program changes it.
 CREATE OR REPLACE FUNCTION rc_circuit_breakers_before_write() RETURNS trigger
 LANGUAGE plpgsql AS $$

@@ -174,6 +174,28 @@ describe("the schema", () => {
     expect(await storage.change("closed", change)).toMatchObject({ changed: true });
   });
 
+  it("brings states in lower case to upper case, and leaves what is no state as it was", async () => {
+    await database.query(PYTHON_NOW);
+    await database.query(
+      `INSERT INTO rc_circuit_breakers (resource_key, state, failure_count, open_until, updated_at) VALUES
+       ('open', 'open', 3, '2999-01-01', '2020-01-01'), ('half', 'Half_Open', 0, NULL, '2020-01-01'),
+       ('ajar', 'ajar', 1, NULL, '2020-01-01')`,
+    );
+    const storage = open();
+    expect(await storage.load("open")).toMatchObject({ state: "OPEN", failureCount: 3 });
+    expect(await storage.getState("half")).toMatchObject({ state: "HALF_OPEN" });
+    await expect(storage.load("ajar")).rejects.toThrow("cannot be read");
+    expect(
+      await database.query(
+        "SELECT resource_key AS key, state FROM rc_circuit_breakers WHERE updated_at::date = '2020-01-01' ORDER BY key",
+      ),
+    ).toEqual([
+      { key: "ajar", state: "ajar" },
+      { key: "half", state: "HALF_OPEN" },
+      { key: "open", state: "OPEN" },
+    ]);
+  });
+
   it("keeps a row true to its state, whoever writes", async () => {
     const storage = open();
     const { version } = await storage.load("api");

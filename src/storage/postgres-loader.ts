@@ -1,0 +1,119 @@
+import type { Row } from "./postgres-database.js";
+import { isRefusedValue, PostgresStorageError } from "./postgres-errors.js";
+import { toRecord } from "./postgres-record.js";
+import { LOAD } from "./postgres-statements.js";
+import type { CircuitRecord } from "./storage.js";
+
+/** What became of each name that was asked for. */
+export type Answers = ReadonlyMap<string, CircuitRecord | Error>;
+
+export interface LoaderOptions {
+  readonly ask: (statement: string, values: unknown[]) => Promise<Row[]>;
+  readonly namespace: string;
+  readonly lockTimeout: string;
+}
+
+interface Batch {
+  readonly names: Set<string>;
+  readonly answers: Promise<Answers>;
+}
+
+/**
+ * Loads circuits, any number with one statement. A name that the database does not take, and a row
+ * that cannot be read, are the trouble of that circuit alone.
+ */
+export class CircuitLoader {
+  readonly #options: LoaderOptions;
+  /** What the database did not take: asked for apart from now on, so that others need one statement. */
+  readonly #refused = new Set<string>();
+  #batch: Batch | undefined = undefined;
+
+  constructor(options: LoaderOptions) {
+    this.#options = options;
+  }
+
+  /** Whoever asks in the same tick, as a service does that makes its bulkheads, asks in one statement. */
+  async load(name: string): Promise<CircuitRecord> {
+    this.#batch ??= this.#newBatch();
+    this.#batch.names.add(name);
+    const answer = (await this.#batch.answers).get(name);
+    if (answer === undefined || answer instanceof Error) throw answer ?? notCreated();
+    return answer;
+  }
+
+  /** Rejects when nothing is known of any of them. */
+  async loadAll(names: readonly string[]): Promise<Answers> {
+    const answers = new Map<string, CircuitRecord | Error>();
+    const groups: string[][] = [];
+    const good: string[] = [];
+    for (const name of names) {
+      const error = unstorable(name);
+      if (error !== undefined) answers.set(name, error);
+      else if (this.#refused.has(name)) groups.push([name]);
+      else good.push(name);
+    }
+    if (good.length > 0) groups.push(good);
+    await Promise.all(groups.map((group) => this.#loadGroup(group, answers)));
+    return answers;
+  }
+
+  #newBatch(): Batch {
+    const names = new Set<string>();
+    const answers = Promise.resolve().then(() => {
+      this.#batch = undefined;
+      return this.loadAll([...names]);
+    });
+    return { names, answers };
+  }
+
+  /** The statement fails as a whole when one name is not taken: halves find out which it is. */
+  async #loadGroup(names: string[], answers: Map<string, CircuitRecord | Error>): Promise<void> {
+    const [first = "", ...others] = names;
+    const { ask, namespace, lockTimeout } = this.#options;
+    try {
+      const rows = await ask(LOAD, [namespace, names, lockTimeout]);
+      const found = new Map(rows.map(([name, json]) => [name, json]));
+      for (const name of names) {
+        this.#refused.delete(name);
+        answers.set(name, readRow(found.get(name)));
+      }
+    } catch (error) {
+      if (!isRefusedValue(error)) throw error;
+      if (others.length === 0) {
+        this.#refused.add(first);
+        answers.set(first, error);
+        return;
+      }
+      const half = Math.ceil(names.length / 2);
+      await this.#loadGroup(names.slice(0, half), answers);
+      await this.#loadGroup(names.slice(half), answers);
+    }
+  }
+}
+
+function readRow(json: string | null | undefined): CircuitRecord | Error {
+  if (json === undefined) return notCreated();
+  try {
+    return toRecord(JSON.parse(json ?? ""));
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error));
+  }
+}
+
+/** What no database of Postgres can hold, and what would come back as another name. */
+function unstorable(name: string): Error | undefined {
+  const reason = name.includes("\0")
+    ? "the character NUL"
+    : /\p{Surrogate}/u.test(name)
+      ? "half a surrogate pair"
+      : undefined;
+  if (reason === undefined) return undefined;
+  return new PostgresStorageError(
+    `The circuit cannot be kept in Postgres: its name has ${reason}`,
+    "22021",
+  );
+}
+
+function notCreated(): Error {
+  return new PostgresStorageError("The database did not create the circuit");
+}
