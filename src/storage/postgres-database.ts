@@ -123,7 +123,7 @@ export class Database {
 }
 
 /** Asks on this connection. Values come as text, whatever parsers the application has given to pg. */
-export function asker(client: ClientBase): Ask {
+function asker(client: ClientBase): Ask {
   return async (statement, values) => {
     const { rows } = await client.query({
       text: statement,

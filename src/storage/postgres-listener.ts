@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Client } from "pg";
-import { asker, within } from "./postgres-database.js";
+import { within } from "./postgres-database.js";
 import { destroy, unref } from "./postgres-wire.js";
 import { CHANNEL } from "./schema.js";
 
@@ -16,6 +16,11 @@ export interface ChangeHooks {
   readonly prepare: () => Promise<void>;
   /** The name of a circuit and its row as JSON. */
   readonly onChange: (name: string, row: unknown) => void;
+  /**
+   * The schema of the table, once it is known: the channel is that of the whole database. The listening
+   * connection cannot tell, as it does not run what a pool runs on each of its connections.
+   */
+  readonly schema: () => string | undefined;
   /** Reads every circuit again that somebody wants to hear of. */
   readonly reread: () => Promise<void>;
   /** Changes cannot be heard at the moment; it is being tried again. */
@@ -41,8 +46,6 @@ const HEARTBEAT_MS = 30_000;
 
 /** Also the sign of life that is asked for: saying it again changes nothing. */
 const LISTEN = `LISTEN ${CHANNEL}`;
-const SCHEMA_OF_TABLE = `SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.oid = to_regclass('rc_circuit_breakers')`;
 
 /**
  * Hears of changes by `LISTEN`, on one connection of its own that never keeps the process alive. When
@@ -122,26 +125,22 @@ export class PostgresListener implements ChangeSource {
     await this.#limited(connecting);
     // A secure connection has replaced the socket.
     unref(client);
-    const ask = asker(client);
     await this.#hooks.prepare();
-    const [row] = await this.#limited(ask(SCHEMA_OF_TABLE));
     const reread = coalesced(this.#hooks.reread);
     client.on("notification", ({ payload }) => {
-      if (!this.#tell(payload, row?.[0])) reread().catch(fail);
+      if (!this.#tell(payload)) reread().catch(fail);
     });
-    await this.#limited(ask(LISTEN));
+    await this.#limited(client.query(LISTEN));
     await reread();
   }
 
-  /**
-   * Tells what a notification says. Returns whether that was all there is to know.
-   * @param ownSchema of the table; the channel is that of the whole database
-   */
-  #tell(payload: string | undefined, ownSchema: string | null | undefined): boolean {
+  /** Tells what a notification says. Returns whether that was all there is to know. */
+  #tell(payload: string | undefined): boolean {
     const notice = parse(payload);
     if (notice === undefined) return false;
     const { schema, namespace, name, record } = notice;
-    if (schema === undefined) return false;
+    const ownSchema = this.#hooks.schema();
+    if (schema === undefined || ownSchema === undefined) return false;
     if (schema !== ownSchema) return true;
     if (typeof namespace === "string" && namespace !== this.#options.namespace) return true;
     if (typeof name !== "string" || record === undefined) return false;

@@ -27,9 +27,20 @@ export class CircuitLoader {
   /** What the database did not take: asked for apart from now on, so that others need one statement. */
   readonly #refused = new Set<string>();
   #batch: Batch | undefined = undefined;
+  #schema: string | undefined = undefined;
 
   constructor(options: LoaderOptions) {
     this.#options = options;
+  }
+
+  /** Where the queries find the table; unknown until one has found it. */
+  get schema(): string | undefined {
+    return this.#schema;
+  }
+
+  /** The table may be another one from now on. */
+  forgetSchema(): void {
+    this.#schema = undefined;
   }
 
   /** Whoever asks in the same tick, as a service does that makes its bulkheads, asks in one statement. */
@@ -72,6 +83,7 @@ export class CircuitLoader {
     const { ask, namespace, lockTimeout } = this.#options;
     try {
       const rows = await ask(LOAD, [namespace, names, lockTimeout]);
+      this.#schema = rows[0]?.[2] ?? this.#schema;
       const found = new Map(rows.map(([name, json]) => [name, json]));
       for (const name of names) {
         this.#refused.delete(name);

@@ -13,8 +13,8 @@ export const GET_STATE = `SELECT ${recordJson("c")}
 FROM rc_circuit_breakers c WHERE c.resource_key = $2::text AND c.namespace = $1::text`;
 
 /**
- * $1 namespace, $2 names, $3 lock timeout: name and record of each. What is missing is created; the
- * update that changes nothing returns a row that another has just created.
+ * $1 namespace, $2 names, $3 lock timeout: name and record of each, and the schema of the table. What
+ * is missing is created; the update that changes nothing returns a row that another has just created.
  */
 export const LOAD = `WITH ${limits("$3::text")},
 found AS MATERIALIZED (
@@ -29,7 +29,9 @@ created AS (
   ON CONFLICT (resource_key, namespace) DO UPDATE SET state = c.state
   RETURNING c.*
 )
-SELECT c.resource_key, ${recordJson("c")}
+SELECT c.resource_key, ${recordJson("c")},
+  (SELECT n.nspname FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace
+    WHERE t.oid = to_regclass('rc_circuit_breakers'))
 FROM (SELECT * FROM found UNION ALL SELECT * FROM created) c`;
 
 /**

@@ -59,6 +59,7 @@ export class PostgresStorage implements CircuitStorage {
     const hooks = {
       prepare: async () => this.#schema?.ready(queryTimeoutMs),
       onChange: (name: string, row: unknown) => this.#tell(name, toRecord(row)),
+      schema: () => this.#loader.schema,
       reread: () => this.#reread(),
       onTrouble: (error: unknown) => this.#tellTrouble(error),
     };
@@ -192,6 +193,7 @@ export class PostgresStorage implements CircuitStorage {
   #tellTrouble(error: unknown): void {
     // It may be another database when it is back.
     this.#schema?.forget();
+    this.#loader.forgetSchema();
     const told = this.#database.tellable(error);
     for (const name of this.#subscribers.keys()) this.#tellError(name, told);
   }

@@ -152,6 +152,57 @@ describe("what a subscriber hears", () => {
     expect(heard.map(({ state }) => state)).not.toContain("OPEN");
   });
 
+  it("is what happens in the schema that an application's pool sets as it connects", async () => {
+    await database.query("CREATE SCHEMA IF NOT EXISTS hooked");
+    const pools = [1, 2].map(() => {
+      const pool = database.pool({ max: 2 });
+      pool.on("connect", (client) => {
+        client.query("SET search_path TO hooked").catch(() => {});
+      });
+      return pool;
+    });
+    const [near = open(), far = open()] = pools.map((pool) =>
+      open({ pool, connectionString: undefined }),
+    );
+    const { heard } = await subscribed(far);
+    const elsewhere = await subscribed(open());
+    const { version } = await near.load(name);
+    const opening = { to: "OPEN", version, owner: "a", openSeconds: 9, failureCount: 1 } as const;
+    expect(await near.change(name, opening)).toMatchObject({ changed: true });
+    expect(await eventually(() => heard[0])).toMatchObject({ state: "OPEN" });
+    await update("state = 'HALF_OPEN'");
+    await eventually(() => elsewhere.heard[0]);
+    expect(elsewhere.heard.map(({ state }) => state)).toEqual(["HALF_OPEN"]);
+    expect(heard.map(({ state }) => state)).toEqual(["OPEN"]);
+    await Promise.all([near.close(), far.close()]);
+    await Promise.all(pools.map((pool) => pool.end()));
+  });
+
+  it("is read again at every notice, as long as the schema of the table is unknown", async () => {
+    let rereads = 0;
+    const listener = new PostgresListener(
+      {
+        connect: () => new Client({ connectionString: database.url }),
+        namespace: "default",
+        queryTimeoutMs: 5000,
+      },
+      {
+        onChange: () => {},
+        prepare: async () => {},
+        schema: () => undefined,
+        reread: async () => void rereads++,
+        onTrouble: () => {},
+      },
+    );
+    listener.start();
+    await eventually(() => rereads === 1);
+    await database.query("SELECT pg_notify('bulkman_circuits', $1)", [
+      JSON.stringify({ schema: "anywhere", namespace: "default", name, record: {} }),
+    ]);
+    await eventually(() => rereads === 2);
+    listener.stop();
+  });
+
   it("is the circuit as it stands, when a notice cannot be understood", async () => {
     const { told } = await subscribed(open());
     const strange = [
@@ -215,6 +266,7 @@ describe("listening", () => {
       {
         onChange: () => {},
         prepare: async () => {},
+        schema: () => "public",
         reread: async () => void rereads++,
         onTrouble: (error) => troubles.push(error),
       },
