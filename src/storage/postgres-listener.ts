@@ -23,8 +23,10 @@ export interface ChangeHooks {
   readonly schema: () => string | undefined;
   /** Reads every circuit again that somebody wants to hear of. */
   readonly reread: () => Promise<void>;
-  /** Changes cannot be heard at the moment; it is being tried again. */
+  /** Changes cannot be heard at the moment; it is being tried again. Told at every try that fails. */
   readonly onTrouble: (error: unknown) => void;
+  /** Changes are heard from now on, and what was missed has been read. */
+  readonly onHearing: () => void;
 }
 
 export interface ListenerOptions {
@@ -100,7 +102,10 @@ export class PostgresListener implements ChangeSource {
         client.on("error", reject);
         client.on("end", () => reject(new Error("The listening connection was closed")));
         this.#begin(client, reject)
-          .then(() => this.#keepAlive(client, ended.signal))
+          .then(() => {
+            if (!ended.signal.aborted) this.#hooks.onHearing();
+            return this.#keepAlive(client, ended.signal);
+          })
           .catch(reject);
       });
     } finally {

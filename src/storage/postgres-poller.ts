@@ -1,13 +1,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ChangeHooks, ChangeSource } from "./postgres-listener.js";
 
+type PollerHooks = Pick<ChangeHooks, "reread" | "onTrouble" | "onHearing">;
+
 /** Reads the circuits again and again, where `LISTEN` cannot work. Never keeps the process alive. */
 export class PostgresPoller implements ChangeSource {
   readonly #intervalMs: number;
-  readonly #hooks: Pick<ChangeHooks, "reread" | "onTrouble">;
+  readonly #hooks: PollerHooks;
   #stopping: AbortController | undefined = undefined;
 
-  constructor(intervalMs: number, hooks: Pick<ChangeHooks, "reread" | "onTrouble">) {
+  constructor(intervalMs: number, hooks: PollerHooks) {
     this.#intervalMs = intervalMs;
     this.#hooks = hooks;
   }
@@ -31,6 +33,7 @@ export class PostgresPoller implements ChangeSource {
       if (stopped.aborted) return;
       try {
         await this.#hooks.reread();
+        if (!stopped.aborted) this.#hooks.onHearing();
       } catch (error) {
         if (!stopped.aborted) this.#hooks.onTrouble(error);
       }

@@ -1,6 +1,6 @@
 import { now } from "../clock.js";
 import { closedError, Database, type Row } from "./postgres-database.js";
-import { isSchemaTrouble } from "./postgres-errors.js";
+import { isSchemaTrouble, type PostgresStorageError } from "./postgres-errors.js";
 import { type ChangeSource, PostgresListener } from "./postgres-listener.js";
 import { CircuitLoader } from "./postgres-loader.js";
 import { type PostgresStorageOptions, readPostgresOptions } from "./postgres-options.js";
@@ -39,6 +39,8 @@ export class PostgresStorage implements CircuitStorage {
   readonly #subscribers = new Map<string, Set<CircuitSubscriber>>();
   /** Circuits that could not be read when it was tried last, which their subscribers know. */
   readonly #unreadable = new Set<string>();
+  /** Why changes cannot be heard at the moment; every subscriber has been told. */
+  #interruption: PostgresStorageError | undefined = undefined;
   /** The changes under way, by name: what is read after them waits for them. */
   readonly #changing = new Map<string, Promise<unknown>>();
 
@@ -61,7 +63,10 @@ export class PostgresStorage implements CircuitStorage {
       onChange: (name: string, row: unknown) => this.#tell(name, toRecord(row)),
       schema: () => this.#loader.schema,
       reread: () => this.#reread(),
-      onTrouble: (error: unknown) => this.#tellTrouble(error),
+      onTrouble: (error: unknown) => this.#tellInterruption(error),
+      onHearing: () => {
+        this.#interruption = undefined;
+      },
     };
     const connect = () => this.#database.client();
     this.#changeSource =
@@ -102,13 +107,17 @@ export class PostgresStorage implements CircuitStorage {
     const subscribers = this.#subscribers.get(name) ?? new Set();
     this.#subscribers.set(name, subscribers.add(subscriber));
     this.#changeSource.start();
+    const interruption = this.#interruption;
+    if (interruption !== undefined) queueMicrotask(() => subscriber.onError(interruption));
     return () => {
       if (!subscribers.delete(subscriber) || subscribers.size > 0) return;
       if (this.#subscribers.get(name) === subscribers) {
         this.#subscribers.delete(name);
         this.#unreadable.delete(name);
       }
-      if (this.#subscribers.size === 0) this.#changeSource.stop();
+      if (this.#subscribers.size > 0) return;
+      this.#changeSource.stop();
+      this.#interruption = undefined;
     };
   }
 
@@ -190,12 +199,13 @@ export class PostgresStorage implements CircuitStorage {
     this.#tellError(name, error);
   }
 
-  #tellTrouble(error: unknown): void {
+  #tellInterruption(error: unknown): void {
     // It may be another database when it is back.
     this.#schema?.forget();
     this.#loader.forgetSchema();
-    const told = this.#database.tellable(error);
-    for (const name of this.#subscribers.keys()) this.#tellError(name, told);
+    if (this.#interruption !== undefined) return;
+    this.#interruption = this.#database.tellable(error);
+    for (const name of this.#subscribers.keys()) this.#tellError(name, this.#interruption);
   }
 
   #tellError(name: string, error: Error): void {

@@ -99,7 +99,10 @@ export interface CircuitChangeResult {
 export interface CircuitSubscriber {
   /** The circuit changed, or was read again after an interruption. May repeat what is known. */
   onRecord(record: CircuitRecord): void;
-  /** The storage cannot tell of changes at the moment. It goes on trying. */
+  /**
+   * The storage cannot tell of changes at the moment, or this circuit cannot be read. It goes on
+   * trying. Told once, and again only after it could tell of changes, or read the circuit, in between.
+   */
   onError(error: unknown): void;
 }
 

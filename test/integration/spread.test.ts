@@ -56,6 +56,17 @@ async function subscribed(storage: PostgresStorage, to = name) {
   return { told, heard, troubles, unsubscribe, version };
 }
 
+/** A subscriber that asks nothing itself. */
+function circuit(storage: PostgresStorage, to: string) {
+  const told: CircuitRecord[] = [];
+  const troubles: unknown[] = [];
+  storage.subscribe(to, {
+    onRecord: (record) => told.push(record),
+    onError: (error) => troubles.push(error),
+  });
+  return { told, troubles };
+}
+
 function update(set: string, circuit = name) {
   return database.query(`UPDATE rc_circuit_breakers SET ${set} WHERE resource_key = $1`, [circuit]);
 }
@@ -192,6 +203,7 @@ describe("what a subscriber hears", () => {
         schema: () => undefined,
         reread: async () => void rereads++,
         onTrouble: () => {},
+        onHearing: () => {},
       },
     );
     listener.start();
@@ -225,7 +237,7 @@ describe("what a subscriber hears", () => {
 describe("listening", () => {
   it("takes one connection for all circuits of a storage, as long as somebody wants to hear", async () => {
     const storage = open();
-    const all = [await subscribed(storage), await subscribed(storage, `${name} too`)];
+    const all = await Promise.all([subscribed(storage), subscribed(storage, `${name} too`)]);
     expect(await connections("LISTEN%")).toHaveLength(1);
     for (const { unsubscribe } of all) unsubscribe();
     await eventually(async () => (await connections("LISTEN%")).length === 0);
@@ -235,9 +247,13 @@ describe("listening", () => {
   });
 
   it("begins again when its connection is ended, and reads what it missed", async () => {
-    const { heard, troubles } = await subscribed(open());
+    const storage = open();
+    // Nothing changes it: what it is told is what was read again.
+    const quiet = circuit(storage, `${name} quiet`);
+    const { heard, troubles } = await subscribed(storage);
     for (const state of ["OPEN", "CLOSED", "OPEN"]) {
       troubles.length = 0;
+      quiet.told.length = 0;
       const [pid] = await eventually(async () => {
         const pids = await connections("LISTEN%");
         return pids.length === 1 ? pids : undefined;
@@ -247,9 +263,41 @@ describe("listening", () => {
       expect(String(troubles[0])).toContain("terminating connection");
       await update(`state = '${state}', open_until = now() + '5 min'`);
       await eventually(() => heard.at(-1)?.state === state);
-      await eventually(async () => (await connections("LISTEN%")).length === 1);
+      await eventually(() => quiet.told.length > 0);
       expect(troubles).toHaveLength(1);
     }
+  });
+
+  it("is told to be lost once for each interruption, and at once to who comes during it", async () => {
+    await open().load(name);
+    const role = `lone_${database.name}`;
+    await database.query(`CREATE ROLE ${role} LOGIN PASSWORD 'x' CONNECTION LIMIT 1`);
+    await database.query(`GRANT SELECT, INSERT, UPDATE ON rc_circuit_breakers TO ${role}`);
+    const proxy = await TcpProxy.to(database.server.port);
+    const connectionString = database.urlFor({ port: proxy.port, user: role, password: "x" });
+    const pool = database.pool({ connectionString, max: 1, idleTimeoutMillis: 0 });
+    await pool.query("SELECT 1");
+    const storage = open({ pool, connectionString: undefined });
+    const all = [circuit(storage, name), circuit(storage, `${name} b`)];
+    await eventually(() => proxy.accepted >= 5);
+    const late = circuit(storage, `${name} c`);
+    await eventually(() => proxy.accepted >= 6);
+    for (const { troubles } of [...all, late]) {
+      expect(troubles.map(String)).toEqual([expect.stringContaining("too many connections")]);
+    }
+    await database.query(`ALTER ROLE ${role} CONNECTION LIMIT 10`);
+    await eventually(() => [...all, late].every(({ told }) => told.length > 0));
+    await database.query(
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1 AND query LIKE 'LISTEN%'",
+      [role],
+    );
+    await eventually(() => all[0]?.troubles.length === 2);
+    expect(all[1]?.troubles).toHaveLength(2);
+    await storage.close();
+    await pool.end();
+    await proxy.close();
+    await database.query(`DROP OWNED BY ${role}`);
+    await database.query(`DROP ROLE ${role}`);
   });
 
   it("finds a connection that is dead without a word", async () => {
@@ -269,6 +317,7 @@ describe("listening", () => {
         schema: () => "public",
         reread: async () => void rereads++,
         onTrouble: (error) => troubles.push(error),
+        onHearing: () => {},
       },
     );
     listener.start();
@@ -311,5 +360,23 @@ describe("polling", () => {
     await eventually(() => all[0]?.heard.some(({ state }) => state === "OPEN"));
     await storage.close();
     await pool.end();
+  });
+
+  it("is told to fail once for each interruption", async () => {
+    const proxy = await TcpProxy.to(database.server.port);
+    const storage = open({ connectionString: database.urlFor(proxy), pollSeconds: 0.02 });
+    const { told, troubles } = circuit(storage, name);
+    for (const interruptions of [1, 2]) {
+      told.length = 0;
+      await eventually(() => told.length > 0);
+      const { accepted } = proxy;
+      proxy.refusing = true;
+      proxy.cut();
+      await eventually(() => proxy.accepted > accepted + 4);
+      expect(troubles).toHaveLength(interruptions);
+      proxy.refusing = false;
+    }
+    await storage.close();
+    await proxy.close();
   });
 });
