@@ -156,6 +156,21 @@ describe("bulkman pg-setup", () => {
     expect(ended.stderr + ended.stdout).not.toContain("se-cret");
   });
 
+  it("takes no part of a password that is not encoded for a host or a database", async () => {
+    for (const [args, env] of [
+      [["--dsn", "postgres://postgres:12/hunter2@127.0.0.1:5432/db"], {}],
+      [["--dsn", "postgres://postgres:hun@ter w/hunter2@127.0.0.1/db"], {}],
+      [[], { RC_DB_HOST: "postgres://postgres:hunter2@127.0.0.1/db" }],
+    ] as const) {
+      const ended = await bulkman(["pg-setup", "--yes", ...args], env);
+      expect(ended.status).toBe(1);
+      expect(ended.stderr).toMatch(
+        /^bulkman pg-setup: .*(percent-encode|must be a name, not a URL)/,
+      );
+      expect(ended.stderr).not.toMatch(/hun|ter|:12/);
+    }
+  });
+
   it("says so when the password is wrong, or the user may not", async () => {
     const wrong = await bulkman([
       "pg-setup",

@@ -82,7 +82,7 @@ export function readPostgresOptions(given: PostgresStorageOptions) {
 
 /**
  * How to connect: by the connection string, else by `RC_DB_*`, else by pg's own `PG*`.
- * @throws {TypeError} when the connection string cannot be read
+ * @throws {TypeError} when the connection string cannot be read, or has a password that is not encoded
  * @throws {RangeError} for a wrong `RC_DB_PORT`
  */
 export function clientConfig(
@@ -98,6 +98,11 @@ export function clientConfig(
         (typeof connectionString === "string" ? "another string" : kindOf(connectionString)),
     );
   }
+  if (isAmbiguous(connectionString)) {
+    throw new TypeError(
+      'connectionString can be read in two ways: percent-encode user and password, "/" as %2F, "?" as %3F, "#" as %23 and "@" as %40',
+    );
+  }
   const config = { connectionString, ...common };
   try {
     // Reads the string, and the files that it names, without connecting.
@@ -111,9 +116,30 @@ export function clientConfig(
 
 /** A host's URL, or the path of a Unix socket. */
 const CONNECTION_URL = /^((postgres|postgresql|socket):\/\/|\/)/i;
+const PARTS =
+  /^\w+:\/\/(?<authority>[^/?#]*)(?<path>[^?#]*)(\?(?<query>[^#]*))?(#(?<fragment>.*))?$/s;
+
+/**
+ * Whether a password may have ended the authority too early: at a "/", "?" or "#" that is not encoded. The
+ * rest of it, up to its "@", would be taken for a database's name, and shown in messages. Without an
+ * authority there is no password; a parameter of the query may have an "@" in its value.
+ */
+function isAmbiguous(url: string): boolean {
+  const { authority, path, query = "", fragment = "" } = PARTS.exec(url)?.groups ?? {};
+  if (authority && path?.includes("@")) return true;
+  const isBroken = (parameter: string) => parameter.includes("@") && !/^\w+=/.test(parameter);
+  return fragment.includes("@") || query.split("&").some(isBroken);
+}
 
 function fromEnvironment(env: NodeJS.ProcessEnv): ClientConfig {
   const { RC_DB_HOST, RC_DB_PORT, RC_DB_NAME, RC_DB_USER, RC_DB_PASSWORD } = env;
+  const names = RC_DB_HOST
+    ? { RC_DB_HOST, RC_DB_NAME, RC_DB_USER }
+    : { PGHOST: env["PGHOST"], PGDATABASE: env["PGDATABASE"], PGUSER: env["PGUSER"] };
+  for (const [variable, name] of Object.entries(names)) {
+    // It may hold a password, and names are shown.
+    if (name?.includes("://")) throw new TypeError(`${variable} must be a name, not a URL`);
+  }
   if (!RC_DB_HOST) return {};
   const port = Number(RC_DB_PORT || 5432);
   if (!Number.isInteger(port) || port < 1 || port > 65_535) {

@@ -1,4 +1,4 @@
-import { Pool } from "pg";
+import { Client, Pool } from "pg";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import {
   createStorage,
@@ -69,6 +69,43 @@ describe("the options of PostgresStorage", () => {
     ).not.toContain(SECRET);
   });
 
+  it.each([
+    "postgres://postgres:12/hunter2@127.0.0.1:5432/db",
+    "postgres://postgres:12/hunter2@127.0.0.1",
+    "postgres://app:hu@nter w/rd2@host/db",
+    "postgres://app:54911?hunter2@127.0.0.1/db",
+    "postgres://app:54911#hunter2@127.0.0.1/db",
+    "postgres://app:hun@ter2?rd@host/db",
+    "postgresql://app:hun/ter2#r?d@host/db",
+    "POSTGRES://app:54911/a?application_name=hunter2#rd@host/db",
+    "socket://app:hun/ter2@/tmp?db=x",
+    "socket://app:hun@ter2/rd@/tmp?db=x",
+  ])("never take a part of a password that is not encoded for something else: %s", (given) => {
+    const error = failure({ connectionString: given });
+    expect(error).toBeInstanceOf(TypeError);
+    expect(error.message).toContain("percent-encode");
+    const shown = JSON.stringify([error.message, error.stack?.split("\n    at")[0], error.cause]);
+    for (const part of ["hu@", "hun", "ter", "rd2", "12", "54911"])
+      expect(shown).not.toContain(part);
+  });
+
+  it.each([
+    ["postgres://app:hun%2Fter%402@127.0.0.1:1/db", { password: "hun/ter@2", database: "db" }],
+    ["postgres://app:hun@ter2@127.0.0.1:1/db", { password: "hun@ter2", host: "127.0.0.1" }],
+    ["postgres://app:x@h/db?application_name=a@b", { host: "h", database: "db" }],
+    ["postgres://h:1?user=me@cloud&password=x", { user: "me@cloud", host: "h" }],
+    ["postgres://app:x@/db?host=/var/run/@pg", { host: "/var/run/@pg", database: "db" }],
+    ["postgres:///db?host=/tmp&user=me@cloud", { host: "/tmp", user: "me@cloud" }],
+    ["postgres://app:x@%2Ftmp:1/db", { host: "/tmp", database: "db" }],
+    ["socket:///tmp/@pg/?db=mydb", { host: "/tmp/@pg/", database: "mydb" }],
+    ["socket://app:x@/tmp?db=mydb", { host: "/tmp", user: "app", database: "mydb" }],
+    ["/var/run/@pg mydb", { host: "/var/run/@pg", database: "mydb" }],
+    ["postgres://app@[::1]:1/db", { host: "::1", user: "app" }],
+  ])("take every URL that is clear: %s", (given, wanted) => {
+    const { connectionString = "" } = clientConfig(given);
+    expect(new Client(connectionString)).toMatchObject(wanted);
+  });
+
   it("take a pool or a connection string, not both", async () => {
     const pool = new Pool({ connectionString: url });
     expect(failure({ pool, connectionString: url }).message).toContain("exclude each other");
@@ -129,6 +166,16 @@ describe("the environment", () => {
       'RC_DB_PORT must be an integer from 1 to 65535; got "all"',
     );
   });
+
+  it.each(["RC_DB_HOST", "RC_DB_NAME", "RC_DB_USER", "PGHOST", "PGDATABASE", "PGUSER"])(
+    "does not take a URL for a name, which would show: %s",
+    (variable) => {
+      const common = variable.startsWith("RC_") ? { RC_DB_HOST: "db" } : {};
+      const error = thrown(() => clientConfig(undefined, { ...common, [variable]: url }));
+      expect(error).toBeInstanceOf(TypeError);
+      expect(error.message).toBe(`${variable} must be a name, not a URL`);
+    },
+  );
 
   it("chooses the storage", async () => {
     expect(createStorage()).toBeInstanceOf(InMemoryStorage);
