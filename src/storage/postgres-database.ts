@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Client, type ClientBase, type ClientConfig, Pool, type PoolClient } from "pg";
+import { cancel } from "./postgres-cancel.js";
 import { isConflict, PostgresStorageError, tellable } from "./postgres-errors.js";
 import { secretsOf } from "./postgres-options.js";
 import { destroy, GuardedClient, guard } from "./postgres-wire.js";
@@ -24,6 +25,7 @@ export class Database {
   readonly #ownsPool: boolean;
   readonly #makeClient: () => ClientBase & Client;
   readonly #secrets: readonly string[];
+  readonly #queryTimeoutMs: number;
   readonly #jobs = new Set<Job>();
   #isClosed = false;
 
@@ -47,6 +49,7 @@ export class Database {
       this.#pool.on("error", ignore);
       this.#makeClient = () => new GuardedClient(source);
     }
+    this.#queryTimeoutMs = queryTimeoutMs;
     this.#secrets = secretsOf(isPool(source) ? source.options : source);
   }
 
@@ -69,7 +72,10 @@ export class Database {
       job = {
         cut: (error) => {
           isCut = true;
-          if (client !== undefined) discard(client, error);
+          if (client !== undefined) {
+            cancel(client, this.#makeClient, this.#queryTimeoutMs);
+            discard(client, error);
+          }
           reject(error);
         },
       };

@@ -2,10 +2,26 @@ import { Client, type ClientBase, type ClientConfig } from "pg";
 
 /** What pg's types leave out of a client. */
 interface Wire {
-  readonly connection?: {
+  readonly connection?: CancelConnection & {
     readonly stream: Stream;
     attachListeners(stream: Stream): void;
   };
+  readonly host?: string;
+  readonly port?: number;
+  /** What a request to cancel names; there are none before the server has sent them. */
+  readonly processID?: number | null;
+  readonly secretKey?: number | null;
+}
+
+/** What a request to cancel needs of a connection. */
+export interface CancelConnection {
+  readonly ssl?: unknown;
+  readonly sslNegotiation?: string;
+  connect(port: number, host: string): void;
+  connect(path: string): void;
+  requestSsl(): void;
+  cancel(processID: number, secretKey: number): void;
+  on(event: "connect" | "sslconnect" | "end" | "error", listener: () => void): unknown;
 }
 
 interface Stream {
@@ -63,6 +79,11 @@ function contain(stream: Stream): void {
       return true;
     }
   };
+}
+
+/** The client with what pg's types leave out of it. */
+export function wireOf(client: ClientBase): Wire {
+  return client as Wire;
 }
 
 /** Closes a connection at once: pg's own `end()` waits for an answer of the other side. */
