@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Client, type ClientBase, type ClientConfig, Pool, type PoolClient } from "pg";
 import { cancel } from "./postgres-cancel.js";
+import { Checkout } from "./postgres-checkout.js";
 import { isConflict, PostgresStorageError, tellable } from "./postgres-errors.js";
 import { secretsOf } from "./postgres-options.js";
 import { destroy, GuardedClient, guard } from "./postgres-wire.js";
@@ -24,6 +25,7 @@ export class Database {
   readonly #pool: Pool;
   readonly #ownsPool: boolean;
   readonly #makeClient: () => ClientBase & Client;
+  readonly #checkout: Checkout;
   readonly #secrets: readonly string[];
   readonly #queryTimeoutMs: number;
   readonly #jobs = new Set<Job>();
@@ -49,6 +51,7 @@ export class Database {
       this.#pool.on("error", ignore);
       this.#makeClient = () => new GuardedClient(source);
     }
+    this.#checkout = new Checkout(this.#pool);
     this.#queryTimeoutMs = queryTimeoutMs;
     this.#secrets = secretsOf(isPool(source) ? source.options : source);
   }
@@ -68,10 +71,12 @@ export class Database {
     let client: PoolClient | undefined;
     let isCut = false;
     let job: Job | undefined;
+    const { connection, giveUp } = this.#checkout.take();
     const cut = new Promise<never>((_, reject) => {
       job = {
         cut: (error) => {
           isCut = true;
+          giveUp();
           if (client !== undefined) {
             cancel(client, this.#makeClient, this.#queryTimeoutMs);
             discard(client, error);
@@ -83,9 +88,9 @@ export class Database {
     });
     const timer = setTimeout(() => job?.cut(lateError(limitMs)), limitMs);
     const work = async () => {
-      const connected = await this.#pool.connect();
+      const connected = await connection;
       if (isCut) {
-        connected.release();
+        this.#checkout.giveBack(connected);
         throw closedError();
       }
       client = connected;
@@ -93,7 +98,10 @@ export class Database {
       connected.on("error", ignore);
       try {
         const result = await task(asker(connected));
-        if (!isCut) giveBack(connected);
+        if (!isCut) {
+          connected.off("error", ignore);
+          this.#checkout.giveBack(connected);
+        }
         return result;
       } catch (error) {
         if (!isCut) discard(connected, error);
@@ -180,11 +188,6 @@ export function closedError(): PostgresStorageError {
 function lateError(limitMs: number): PostgresStorageError {
   const seconds = Math.round(limitMs) / 1000;
   return new PostgresStorageError(`The database did not answer within ${seconds} s`, "ETIMEDOUT");
-}
-
-function giveBack(client: PoolClient): void {
-  client.off("error", ignore);
-  client.release();
 }
 
 function discard(client: PoolClient, error: unknown): void {

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import {
   Bulkhead,
   type CircuitChange,
@@ -8,6 +8,7 @@ import {
 import { failCalls, passCalls } from "../helpers/failing.js";
 import { createDatabase, type TestDatabase } from "./database.js";
 import { eventually } from "./eventually.js";
+import { TcpProxy } from "./tcp-proxy.js";
 
 let database: TestDatabase;
 const storages: PostgresStorage[] = [];
@@ -161,6 +162,65 @@ describe("a pool of the application's", () => {
     // Given back, or ended when its time was over in the middle of a question: held no more.
     await eventually(() => pool.waitingCount === 0 && pool.idleCount === pool.totalCount);
     expect(await storage.load("busy")).toMatchObject({ state: "CLOSED" });
+    await pool.end();
+  });
+});
+
+describe("a pool of the application's without a time limit", () => {
+  let proxy: TcpProxy;
+  beforeEach(async () => {
+    proxy = await TcpProxy.to(database.server.port);
+  });
+  afterEach(() => proxy.close());
+
+  it("has one wait of the storage in it, however often and by how many it is asked", async () => {
+    const pool = database.pool({ connectionString: database.urlFor(proxy), max: 10 });
+    proxy.stalled = true;
+    const storage = open({ pool, queryTimeoutSeconds: 0.1 });
+    for (let round = 0; round < 5; round++) {
+      const asked = ["a", "b", "c"].map((name) => storage.getState(name));
+      for (const each of await Promise.allSettled(asked)) {
+        expect(each).toMatchObject({ status: "rejected", reason: { code: "ETIMEDOUT" } });
+      }
+      expect([pool.totalCount, pool.waitingCount, proxy.accepted]).toEqual([1, 0, 1]);
+    }
+    proxy.stalled = false;
+    proxy.cut();
+    const patient = open({ pool });
+    expect(await patient.getState("api")).toMatchObject({ state: "CLOSED" });
+    // The wait that nobody took over is over, too.
+    await eventually(() => pool.idleCount === pool.totalCount);
+    await Promise.all([storage.close(), patient.close()]);
+    await pool.end();
+  });
+
+  it("gives the wait of a question that gave up to the next one", async () => {
+    const pool = database.pool({ max: 1 });
+    const held = await pool.connect();
+    const storage = open({ pool, queryTimeoutSeconds: 0.1 });
+    await expect(storage.getState("api")).rejects.toThrow("did not answer");
+    await expect(storage.getState("api")).rejects.toThrow("did not answer");
+    expect(pool.waitingCount).toBe(1);
+    held.release();
+    await eventually(() => storage.getState("api").catch(() => null));
+    await eventually(() => pool.waitingCount === 0 && pool.idleCount === 1);
+    await storage.close();
+    await pool.end();
+  });
+
+  it("is used for what lies idle in it, also when a new connection hangs", async () => {
+    const pool = database.pool({ connectionString: database.urlFor(proxy), max: 2 });
+    const held = await pool.connect();
+    proxy.stalled = true;
+    const storage = open({ pool, queryTimeoutSeconds: 0.3 });
+    await expect(storage.getState("api")).rejects.toThrow("did not answer");
+    proxy.stalled = false;
+    held.release();
+    await eventually(() => storage.getState("api").catch(() => null));
+    expect([pool.totalCount, proxy.accepted]).toEqual([2, 2]);
+    await storage.close();
+    proxy.cut();
+    await eventually(() => pool.idleCount === pool.totalCount);
     await pool.end();
   });
 });
