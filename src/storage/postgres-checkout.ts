@@ -3,6 +3,7 @@ import type { Pool, PoolClient } from "pg";
 interface Waiter {
   readonly resolve: (client: PoolClient) => void;
   readonly reject: (error: unknown) => void;
+  hasGivenUp: boolean;
 }
 
 /**
@@ -12,7 +13,8 @@ interface Waiter {
  */
 export class Checkout {
   readonly #pool: Pool;
-  readonly #waiters = new Set<Waiter>();
+  /** Those for whom the pool has not been asked. */
+  readonly #line = new Set<Waiter>();
   #waits = 0;
 
   constructor(pool: Pool) {
@@ -23,9 +25,12 @@ export class Checkout {
   take(): { readonly connection: Promise<PoolClient>; readonly giveUp: () => void } {
     let giveUp = () => {};
     const connection = new Promise<PoolClient>((resolve, reject) => {
-      const waiter = { resolve, reject };
-      giveUp = () => this.#waiters.delete(waiter);
-      this.#waiters.add(waiter);
+      const waiter = { resolve, reject, hasGivenUp: false };
+      giveUp = () => {
+        waiter.hasGivenUp = true;
+        this.#line.delete(waiter);
+      };
+      this.#line.add(waiter);
     });
     this.#next();
     return { connection, giveUp };
@@ -37,25 +42,28 @@ export class Checkout {
   }
 
   #next(): void {
-    const [waiter] = this.#waiters;
-    if (waiter === undefined) return;
     // A connection that lies idle is there at once, also while the wait for a new one takes forever.
-    if (this.#waits === 0 || (this.#waits === 1 && this.#pool.idleCount > 0)) this.#wait(waiter);
+    if (this.#waits > 1 || (this.#waits === 1 && this.#pool.idleCount === 0)) return;
+    const waiter = this.#first();
+    if (waiter !== undefined) void this.#wait(waiter);
   }
 
-  /** An error is told to who began the wait: to another it would be one of the past. */
+  #first(): Waiter | undefined {
+    const [waiter] = this.#line;
+    if (waiter !== undefined) this.#line.delete(waiter);
+    return waiter;
+  }
+
   async #wait(waiter: Waiter): Promise<void> {
     this.#waits++;
     try {
       const client = await this.#pool.connect();
-      const [first] = this.#waiters;
-      if (first === undefined) client.release();
-      else {
-        this.#waiters.delete(first);
-        first.resolve(client);
-      }
+      const taker = waiter.hasGivenUp ? this.#first() : waiter;
+      if (taker === undefined) client.release();
+      else taker.resolve(client);
     } catch (error) {
-      if (this.#waiters.delete(waiter)) waiter.reject(error);
+      // Told to who began the wait alone: to another it would be an error of the past.
+      waiter.reject(error);
     }
     this.#waits--;
     this.#next();
