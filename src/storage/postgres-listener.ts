@@ -132,11 +132,20 @@ export class PostgresListener implements ChangeSource {
     unref(client);
     await this.#hooks.prepare();
     const reread = coalesced(this.#hooks.reread);
-    client.on("notification", ({ payload }) => {
+    const hear = (payload: string | undefined) => {
       if (!this.#tell(payload)) reread().catch(fail);
+    };
+    // What comes before the schema is known waits for the answer that tells it, instead of asking again.
+    let early: Array<string | undefined> | undefined = [];
+    client.on("notification", ({ payload }) => {
+      if (early !== undefined && this.#hooks.schema() === undefined) early.push(payload);
+      else hear(payload);
     });
     await this.#limited(client.query(LISTEN));
     await reread();
+    const waiting = early;
+    early = undefined;
+    waiting.forEach(hear);
   }
 
   /** Tells what a notification says. Returns whether that was all there is to know. */

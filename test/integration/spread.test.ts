@@ -215,6 +215,40 @@ describe("what a subscriber hears", () => {
     listener.stop();
   });
 
+  it("is what came before the schema was known, without reading again for it", async () => {
+    const client = new Client({ connectionString: database.url });
+    const heard: unknown[] = [];
+    let schema: string | undefined;
+    let rereads = 0;
+    const listener = new PostgresListener(
+      { connect: () => client, namespace: "default", queryTimeoutMs: 5000 },
+      {
+        onChange: (circuit) => heard.push(circuit),
+        prepare: async () => {},
+        schema: () => schema,
+        reread: async () => {
+          rereads++;
+          for (const each of ["public", "another"]) {
+            await database.query("SELECT pg_notify('bulkman_circuits', $1)", [
+              JSON.stringify({ schema: each, namespace: "default", name: each, record: {} }),
+            ]);
+          }
+          await eventually(() => notices === 2);
+          schema = "public";
+        },
+        onTrouble: () => {},
+        onHearing: () => {},
+      },
+    );
+    let notices = 0;
+    client.on("notification", () => notices++);
+    listener.start();
+    await eventually(() => heard.length > 0);
+    expect(heard).toEqual(["public"]);
+    expect(rereads).toBe(1);
+    listener.stop();
+  });
+
   it("is the circuit as it stands, when a notice cannot be understood", async () => {
     const { told } = await subscribed(open());
     const strange = [
