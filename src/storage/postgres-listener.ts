@@ -41,7 +41,8 @@ export interface ListenerOptions {
 }
 
 const FIRST_RETRY_MS = 100;
-const LAST_RETRY_MS = 30_000;
+/** No longer, lest a process be deaf for long after the network is well: a try costs one connection. */
+const LAST_RETRY_MS = 5_000;
 /** A connection that held this long was a good one: the next trouble is a new one. */
 const STEADY_MS = 10_000;
 const HEARTBEAT_MS = 30_000;
