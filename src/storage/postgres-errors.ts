@@ -44,6 +44,11 @@ export function isRefusedValue(error: unknown): error is PostgresStorageError {
   return error instanceof PostgresStorageError && /^(22|23|54|P0)/.test(error.code ?? "");
 }
 
+/** Whether the server takes no changes, as a standby. */
+export function isReadOnly(error: unknown): error is PostgresStorageError {
+  return error instanceof PostgresStorageError && error.code === "25006";
+}
+
 /** The error as it may be told: with advice, and with each secret in it made unreadable. */
 export function tellable(error: unknown, secrets: readonly string[]): PostgresStorageError {
   const raw = messageOf(error);

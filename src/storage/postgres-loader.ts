@@ -1,7 +1,7 @@
 import type { Row } from "./postgres-database.js";
-import { isRefusedValue, PostgresStorageError } from "./postgres-errors.js";
+import { isReadOnly, isRefusedValue, PostgresStorageError } from "./postgres-errors.js";
 import { toRecord } from "./postgres-record.js";
-import { LOAD } from "./postgres-statements.js";
+import { LOAD, READ } from "./postgres-statements.js";
 import type { CircuitRecord } from "./storage.js";
 
 /** What became of each name that was asked for. */
@@ -77,17 +77,28 @@ export class CircuitLoader {
     return { names, answers };
   }
 
+  /** From a server that cannot be written, such as a standby, at least what is there; and why not more. */
+  async #ask(names: string[]): Promise<{ rows: Row[]; missing: Error }> {
+    const { ask, namespace, lockTimeout } = this.#options;
+    try {
+      return { rows: await ask(LOAD, [namespace, names, lockTimeout]), missing: notCreated() };
+    } catch (error) {
+      if (!isReadOnly(error)) throw error;
+      return { rows: await ask(READ, [namespace, names]), missing: error };
+    }
+  }
+
   /** The statement fails as a whole when one name is not taken: halves find out which it is. */
   async #loadGroup(names: string[], answers: Map<string, CircuitRecord | Error>): Promise<void> {
     const [first = "", ...others] = names;
-    const { ask, namespace, lockTimeout } = this.#options;
     try {
-      const rows = await ask(LOAD, [namespace, names, lockTimeout]);
+      const { rows, missing } = await this.#ask(names);
       this.#schema = rows[0]?.[2] ?? this.#schema;
       const found = new Map(rows.map(([name, json]) => [name, json]));
       for (const name of names) {
         this.#refused.delete(name);
-        answers.set(name, readRow(found.get(name)));
+        const json = found.get(name);
+        answers.set(name, json === undefined ? missing : readRow(json));
       }
     } catch (error) {
       if (!isRefusedValue(error)) throw error;
@@ -103,8 +114,7 @@ export class CircuitLoader {
   }
 }
 
-function readRow(json: string | null | undefined): CircuitRecord | Error {
-  if (json === undefined) return notCreated();
+function readRow(json: string | null): CircuitRecord | Error {
   try {
     return toRecord(JSON.parse(json ?? ""));
   } catch (error) {

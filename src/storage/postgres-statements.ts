@@ -12,6 +12,14 @@ const limits = (parameter: string) =>
 export const GET_STATE = `SELECT ${recordJson("c")}
 FROM rc_circuit_breakers c WHERE c.resource_key = $2::text AND c.namespace = $1::text`;
 
+const SCHEMA_OF_TABLE = `(SELECT n.nspname FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace
+    WHERE t.oid = to_regclass('rc_circuit_breakers'))`;
+
+/** $1 namespace, $2 names: as {@link LOAD}, where nothing can be written. What is missing has no row. */
+export const READ = `SELECT c.resource_key, ${recordJson("c")},
+  ${SCHEMA_OF_TABLE}
+FROM rc_circuit_breakers c WHERE c.namespace = $1::text AND c.resource_key = ANY ($2::text[])`;
+
 /**
  * $1 namespace, $2 names, $3 lock timeout: name and record of each, and the schema of the table. What
  * is missing is created; the update that changes nothing returns a row that another has just created.
@@ -30,8 +38,7 @@ created AS (
   RETURNING c.*
 )
 SELECT c.resource_key, ${recordJson("c")},
-  (SELECT n.nspname FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace
-    WHERE t.oid = to_regclass('rc_circuit_breakers'))
+  ${SCHEMA_OF_TABLE}
 FROM (SELECT * FROM found UNION ALL SELECT * FROM created) c`;
 
 /**

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { PostgresStorage, type PostgresStorageOptions } from "../../src/index.js";
+import { Bulkhead, PostgresStorage, type PostgresStorageOptions } from "../../src/index.js";
 import { SCHEMA_CHECK, SCHEMA_SQL } from "../../src/storage/schema.js";
 import { createDatabase, type TestDatabase } from "./database.js";
 
@@ -280,5 +280,23 @@ describe("a user who may not create the table", () => {
     await expect(open({ connectionString }).load("api")).rejects.toThrow(
       /read-only.*bulkman pg-setup/,
     );
+  });
+
+  it("reads what is there from a read-only database, as a standby is", async () => {
+    const { version } = await open().load("open");
+    const change = { to: "OPEN", version, owner: "a", openSeconds: 60, failureCount: 3 } as const;
+    await open().change("open", change);
+    const connectionString = `${database.url}?options=-c%20default_transaction_read_only%3Don`;
+    const standby = open({ connectionString });
+    const loading = Promise.allSettled([standby.load("open"), standby.load("missing")]);
+    expect(await loading).toMatchObject([
+      { status: "fulfilled", value: { state: "OPEN", failureCount: 3 } },
+      { status: "rejected", reason: { code: "25006" } },
+    ]);
+    const bulkhead = new Bulkhead({ name: "open" }, { circuitStorage: standby });
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject({
+      code: "ERR_BULKHEAD_CIRCUIT_OPEN",
+    });
+    await bulkhead.shutdown();
   });
 });
