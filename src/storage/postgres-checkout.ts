@@ -16,6 +16,7 @@ export class Checkout {
   /** Those for whom the pool has not been asked. */
   readonly #line = new Set<Waiter>();
   #waits = 0;
+  #limit = 1;
 
   constructor(pool: Pool) {
     this.#pool = pool;
@@ -41,9 +42,22 @@ export class Checkout {
     this.#next();
   }
 
+  /**
+   * The database was reached on another way. A wait that is not over may be for a connection that hangs
+   * from before, and would be in the way for as long as the network takes to notice: one more may begin.
+   */
+  reached(): void {
+    // In the pool's own line it waits for the application, whatever the database does.
+    if (this.#waits === 0 || this.#pool.waitingCount > 0) return;
+    this.#limit = 2;
+    this.#next();
+  }
+
   #next(): void {
+    if (this.#waits === 0) this.#limit = 1;
     // A connection that lies idle is there at once, also while the wait for a new one takes forever.
-    if (this.#waits > 1 || (this.#waits === 1 && this.#pool.idleCount === 0)) return;
+    const limit = this.#pool.idleCount > 0 ? this.#limit + 1 : this.#limit;
+    if (this.#waits >= limit) return;
     const waiter = this.#first();
     if (waiter !== undefined) void this.#wait(waiter);
   }

@@ -118,6 +118,11 @@ export class Database {
     }
   }
 
+  /** A connection outside the pool was made: what hangs in the pool is not to be waited for. */
+  reached(): void {
+    this.#checkout.reached();
+  }
+
   /** A connection outside the pool, not connected yet. */
   client(): Client {
     return this.#makeClient();

@@ -12,7 +12,7 @@ export interface ChangeSource {
 }
 
 export interface ChangeHooks {
-  /** Sees to it that the table is there. */
+  /** The listening connection is made: sees to it that the table is there. */
   readonly prepare: () => Promise<void>;
   /** The name of a circuit and its row as JSON. */
   readonly onChange: (name: string, row: unknown) => void;

@@ -59,7 +59,10 @@ export class PostgresStorage implements CircuitStorage {
       lockTimeout: this.#lockTimeout,
     });
     const hooks = {
-      prepare: async () => this.#schema?.ready(queryTimeoutMs),
+      prepare: async () => {
+        this.#database.reached();
+        await this.#schema?.ready(queryTimeoutMs);
+      },
       onChange: (name: string, row: unknown) => this.#tell(name, toRecord(row)),
       schema: () => this.#loader.schema,
       reread: () => this.#reread(),

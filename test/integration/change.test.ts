@@ -208,6 +208,26 @@ describe("a pool of the application's without a time limit", () => {
     await pool.end();
   });
 
+  it("is done without the connection that hangs in it, when the database is reached again", async () => {
+    const pool = database.pool({ connectionString: database.urlFor(proxy), max: 3 });
+    proxy.stalled = true;
+    const storage = open({ pool, queryTimeoutSeconds: 0.3 });
+    const heard: string[] = [];
+    storage.subscribe("api", { onRecord: ({ state }) => heard.push(state), onError: () => {} });
+    await expect(storage.load("api")).rejects.toThrow("did not answer");
+    await expect(storage.load("api")).rejects.toThrow("did not answer");
+    expect(pool.totalCount).toBe(1);
+    // What was said meanwhile is lost: the connection in the pool hangs for ever.
+    proxy.stalled = false;
+    await eventually(() => heard.length > 0);
+    await eventually(() => storage.load("api").catch(() => null));
+    expect([pool.totalCount, pool.waitingCount]).toEqual([2, 0]);
+    await storage.close();
+    proxy.cut();
+    await eventually(() => pool.idleCount === pool.totalCount);
+    await pool.end();
+  });
+
   it("is used for what lies idle in it, also when a new connection hangs", async () => {
     const pool = database.pool({ connectionString: database.urlFor(proxy), max: 2 });
     const held = await pool.connect();
