@@ -15,6 +15,13 @@ export class Deadline<T> extends ListNode<Deadline<T>> {
 /** Empty lists that are kept for the next deadline of their delay. */
 const KEPT_LISTS = 4;
 
+/**
+ * How long deadlines may be told in one turn of the event loop, and after how many it is looked at the
+ * clock. When thousands are due together, the rest has to wait for a turn or more, so that others get one.
+ */
+const TURN_MS = 1;
+const LOOK_EVERY = 32;
+
 /** A timer that was taken back sooner was needless, most likely. */
 const BRIEF_MS = 1;
 
@@ -151,9 +158,15 @@ export class Deadlines<T> {
    */
   #fire(due: number): void {
     this.#disarm();
-    const time = Math.max(now(), due);
+    const begun = now();
+    const time = Math.max(begun, due);
+    let untilLook = LOOK_EVERY;
     for (const [delay, list] of this.#lists) {
       for (let first = list.first; first !== undefined && first.at <= time; first = list.first) {
+        if (untilLook-- === 0) {
+          if (now() - begun >= TURN_MS) break;
+          untilLook = LOOK_EVERY;
+        }
         list.shift();
         this.#size--;
         this.#onDue(first.owner);

@@ -99,6 +99,31 @@ describe("Deadlines", () => {
     expect(due).toEqual(["a"]);
   });
 
+  it("take turns with the rest of the program, when thousands are due together", async () => {
+    vi.useRealTimers();
+    const due: number[] = [];
+    const turns = new Set<number>();
+    let turn = 0;
+    const deadlines = new Deadlines<number>(
+      (owner) => {
+        due.push(owner);
+        turns.add(turn);
+        const until = now() + 0.02;
+        while (now() < until);
+      },
+      { holdsProcess: true },
+    );
+    const start = now();
+    for (let n = 0; n < 1000; n++) deadlines.set(n, start, 1);
+    while (due.length < 1000) {
+      await new Promise((resolve) => setImmediate(resolve));
+      turn++;
+    }
+    expect(due).toEqual(Array.from({ length: 1000 }, (_, n) => n));
+    expect(turns.size).toBeGreaterThan(5);
+    vi.useFakeTimers();
+  });
+
   it("set the timer to a whole millisecond that is not too early, so that it fires once", () => {
     const setTimer = vi.spyOn(globalThis, "setTimeout");
     const { due, set } = noting();
