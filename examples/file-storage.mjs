@@ -9,6 +9,7 @@ const CLOSED = {
   failureCount: 0,
   openUntil: 0,
   openedBy: null,
+  reason: null,
   probeOwner: null,
   probeUntil: 0,
   probeSuccesses: 0,
@@ -135,7 +136,8 @@ export class FileStorage {
     if (state === "OPEN") {
       const { failureCount, openSeconds } = change;
       const openUntil = updatedAt + openSeconds * 1000;
-      return { ...CLOSED, state, failureCount, openUntil, openedBy: owner, updatedAt };
+      const reason = change.reason === undefined ? null : [...change.reason].slice(0, 255).join("");
+      return { ...CLOSED, state, failureCount, openUntil, openedBy: owner, reason, updatedAt };
     }
     const probeSuccesses = change.successes ?? before.probeSuccesses;
     const lease = { probeOwner: owner, probeUntil: updatedAt + this.#probeLeaseMs };
@@ -144,14 +146,15 @@ export class FileStorage {
   }
 }
 
-function isAllowed({ state, openUntil, probeOwner, probeUntil }, change, now) {
+function isAllowed({ state, reason, openUntil, probeOwner, probeUntil }, change, now) {
   if (change.byHand) return true;
   const isProber = probeOwner === change.owner && probeUntil > now;
   const isFree = (state === "OPEN" ? openUntil : probeUntil) <= now;
   if (change.to === "CLOSED") return isProber;
   if (change.to === "OPEN") return state === "CLOSED" || isProber || isFree;
-  if (change.early) return state === "OPEN" || (state === "HALF_OPEN" && isFree);
-  return state !== "CLOSED" && (isProber || isFree);
+  if (state === "CLOSED") return false;
+  if (change.early) return isFree || (state === "OPEN" && reason === null);
+  return isProber || isFree;
 }
 
 function toRecord({ openUntil, probeUntil, updatedAt, ...circuit }) {

@@ -71,6 +71,7 @@ async function columns(): Promise<string[]> {
 const COLUMNS = [
   ...["resource_key", "namespace", "state", "failure_count", "open_until", "created_at"],
   ...["updated_at", "version", "opened_by", "probe_owner", "probe_until", "probe_successes"],
+  "reason",
 ];
 
 describe("bulkman pg-setup", () => {

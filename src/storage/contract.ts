@@ -266,6 +266,37 @@ const RULES: { readonly [name: string]: (trial: Trial) => Promise<void> } = {
     assert.equal(taken.record.probeOwner, "b");
   },
 
+  "keeps the reason of a person as long as the circuit is open": async ({ storage, name }) => {
+    const { version, reason } = await storage.load(name);
+    assert.equal(reason, null);
+    const text = "é".repeat(255);
+    const given = { byHand: true, reason: `${text} and more` } as const;
+    const first = await storage.change(name, { ...opening(version, "a", 60), ...given });
+    assert.equal(first.record.reason, text);
+    assertSame(await storage.getState(name), first.record);
+    const again = opening(first.record.version, "a", 60);
+    const second = await storage.change(name, { ...again, ...given, reason: "'; -- \u{1f600}" });
+    assert.equal(second.record.reason, "'; -- \u{1f600}");
+    const closing = { to: "CLOSED", version: second.record.version, owner: "b" } as const;
+    const closed = await storage.change(name, { ...closing, byHand: true });
+    assert.equal(closed.record.reason, null);
+    const third = await storage.change(name, opening(closed.record.version, "a", 60));
+    assert.equal(third.record.reason, null);
+  },
+
+  "ends no isolation early that a person gave a reason for": async ({ storage, name }) => {
+    const { version } = await storage.load(name);
+    const given = { byHand: true, reason: "migration" } as const;
+    const open = await storage.change(name, { ...opening(version, "a", 60), ...given });
+    const early = { to: "HALF_OPEN", owner: "a", early: true } as const;
+    await assertRefused(storage, name, { ...early, version: open.record.version });
+    const over = opening(open.record.version, "a", 0);
+    const { record } = await storage.change(name, { ...over, ...given });
+    const ended = await storage.change(name, { ...early, version: record.version });
+    assert.ok(ended.changed);
+    assert.equal(ended.record.reason, null);
+  },
+
   "never makes a closed circuit half-open": async ({ storage, name }) => {
     const { version } = await storage.load(name);
     await assertRefused(storage, name, { to: "HALF_OPEN", version, owner: "a" });
@@ -427,9 +458,9 @@ async function assertRefused(
 }
 
 function assertClosed(record: CircuitRecord): void {
-  const { state, failureCount, openUntil, probeOwner, probeUntil, probeSuccesses } = record;
+  const { state, failureCount, openUntil, reason, probeOwner, probeUntil, probeSuccesses } = record;
   assert.deepEqual([state, failureCount, probeSuccesses], ["CLOSED", 0, 0]);
-  assert.deepEqual([openUntil, probeOwner, probeUntil], [null, null, null]);
+  assert.deepEqual([openUntil, reason, probeOwner, probeUntil], [null, null, null, null]);
 }
 
 /** The same record, whenever it was read. */

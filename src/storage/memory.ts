@@ -95,7 +95,8 @@ export class InMemoryStorage implements CircuitStorage {
     if (change.to === "OPEN") {
       const openUntil = later(updatedAt, change.openSeconds * 1000);
       const { failureCount, owner } = change;
-      const common = { ...closed(updatedAt), version, openedBy: owner };
+      const reason = change.reason === undefined ? null : [...change.reason].slice(0, 255).join("");
+      const common = { ...closed(updatedAt), version, openedBy: owner, reason };
       return { ...common, state: "OPEN", failureCount, openUntil };
     }
     const lease = change.early
@@ -114,6 +115,7 @@ function closed(updatedAt: Date): Omit<StoredCircuit, "version"> {
     failureCount: 0,
     openUntil: null,
     openedBy: null,
+    reason: null,
     probeOwner: null,
     probeUntil: null,
     probeSuccesses: 0,
@@ -128,8 +130,9 @@ function isAllowed(before: StoredCircuit, change: CircuitChange, time: Date): bo
     before.state === "OPEN" ? !isAhead(before.openUntil, time) : !isAhead(before.probeUntil, time);
   if (change.to === "CLOSED") return before.state === "HALF_OPEN" && ownsLease;
   if (change.to === "OPEN") return before.state === "CLOSED" || ownsLease || isFree;
-  if (change.early) return before.state === "OPEN" || (before.state === "HALF_OPEN" && isFree);
-  return before.state !== "CLOSED" && (ownsLease || isFree);
+  if (before.state === "CLOSED") return false;
+  if (change.early) return isFree || (before.state === "OPEN" && before.reason === null);
+  return ownsLease || isFree;
 }
 
 function isAhead(date: Date | null, time: Date): boolean {

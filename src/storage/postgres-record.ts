@@ -12,8 +12,8 @@ export function recordJson(row: string, indent = 2): string {
   return [
     `json_build_object('state', ${row}.state, 'failureCount', ${row}.failure_count,`,
     `'openUntil', ${ms(`${row}.open_until`)},`,
-    `'openedBy', left(${row}.opened_by, 255),`,
-    // A notice of Postgres holds 8000 bytes; ours are UUIDs, but anybody may write there.
+    // A notice of Postgres holds 8000 bytes, and anybody may write there.
+    `'openedBy', left(${row}.opened_by, 255), 'reason', left(${row}.reason, 255),`,
     `'probeOwner', left(${row}.probe_owner, 255), 'probeUntil', ${ms(`${row}.probe_until`)},`,
     `'probeSuccesses', ${row}.probe_successes,`,
     `'version', ${row}.version, 'updatedAt', ${ms(`${row}.updated_at`)},`,
@@ -28,7 +28,7 @@ export function recordJson(row: string, indent = 2): string {
 export function toRecord(json: unknown): CircuitRecord {
   if (typeof json !== "object" || json === null) throw unreadable(json);
   const row: { readonly [field: string]: unknown } = { ...json };
-  const { state, version, failureCount, openedBy, probeOwner } = row;
+  const { state, version, failureCount, openedBy, reason, probeOwner } = row;
   const readAt = toDate(row["readAt"], Math.floor);
   if (!isStatus(state) || !Number.isSafeInteger(version) || readAt === null) throw unreadable(json);
   return {
@@ -37,6 +37,7 @@ export function toRecord(json: unknown): CircuitRecord {
     // Rounded so that nothing seems over here before it is over in the database.
     openUntil: toDate(row["openUntil"], Math.ceil),
     openedBy: typeof openedBy === "string" ? openedBy : null,
+    reason: typeof reason === "string" ? reason : null,
     probeOwner: typeof probeOwner === "string" ? probeOwner : null,
     probeUntil: toDate(row["probeUntil"], Math.ceil),
     probeSuccesses: Number(row["probeSuccesses"]),

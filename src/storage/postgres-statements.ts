@@ -46,7 +46,8 @@ FROM (SELECT * FROM found UNION ALL SELECT * FROM created) c`;
  * the guards judge it as the last writer left it, and by the time after the wait for that writer.
  *
  * $1 namespace, $2 name, $3 lock timeout, $4 version, $5 new state, $6 owner, $7 by hand, $8 early,
- * $9 seconds to stay open, $10 failures, $11 seconds of the lease, $12 successful probes or null
+ * $9 seconds to stay open, $10 failures, $11 seconds of the lease, $12 successful probes or null,
+ * $13 a person's reason or null
  */
 export const CHANGE = `WITH ${limits("$3::text")},
 locked AS MATERIALIZED (
@@ -77,6 +78,7 @@ changed AS (
     open_until = CASE WHEN $5::text = 'OPEN'
       THEN judged.bulkman_time + make_interval(secs => $9::float8) END,
     opened_by = CASE $5::text WHEN 'OPEN' THEN $6::text ELSE judged.opened_by END,
+    reason = CASE WHEN $5::text = 'OPEN' THEN left($13::text, 255) END,
     probe_owner = CASE WHEN $5::text = 'HALF_OPEN' AND NOT $8::bool THEN $6::text END,
     probe_until = CASE WHEN $5::text = 'HALF_OPEN' AND NOT $8::bool
       THEN judged.bulkman_time + make_interval(secs => $11::float8) END,
@@ -90,9 +92,10 @@ changed AS (
       WHEN $5::text = 'CLOSED' THEN judged.state = 'HALF_OPEN' AND judged.bulkman_owns_lease
       WHEN $5::text = 'OPEN' THEN
         judged.state = 'CLOSED' OR judged.bulkman_owns_lease OR judged.bulkman_is_free
-      WHEN $8::bool THEN judged.state = 'OPEN'
-        OR (judged.state = 'HALF_OPEN' AND judged.bulkman_is_free)
-      ELSE judged.state <> 'CLOSED' AND (judged.bulkman_owns_lease OR judged.bulkman_is_free)
+      WHEN judged.state = 'CLOSED' THEN false
+      WHEN $8::bool THEN
+        judged.bulkman_is_free OR (judged.state = 'OPEN' AND judged.reason IS NULL)
+      ELSE judged.bulkman_owns_lease OR judged.bulkman_is_free
     END
   RETURNING c.*
 )

@@ -149,6 +149,7 @@ export class PostgresStorage implements CircuitStorage {
       isOpening ? Math.min(change.failureCount, 2 ** 31 - 1) : 0,
       this.#leaseSeconds,
       (change.to === "HALF_OPEN" ? change.successes : undefined) ?? null,
+      (isOpening ? change.reason : undefined) ?? null,
     ]);
     if (row === undefined) throw new Error("The circuit was deleted while it changed");
     return { changed: row[0] === "t", record: toRecord(JSON.parse(row[1] ?? "")) };

@@ -50,7 +50,8 @@ SELECT set_config('search_path', quote_ident(coalesce(
   ADD COLUMN IF NOT EXISTS opened_by text,
   ADD COLUMN IF NOT EXISTS probe_owner text,
   ADD COLUMN IF NOT EXISTS probe_until timestamptz,
-  ADD COLUMN IF NOT EXISTS probe_successes integer NOT NULL DEFAULT 0;`,
+  ADD COLUMN IF NOT EXISTS probe_successes integer NOT NULL DEFAULT 0,
+  ADD COLUMN IF NOT EXISTS reason text;`,
 
   `-- A time without zone is taken for one of this session's TimeZone.
 DO $$
@@ -99,6 +100,7 @@ BEGIN
   END IF;
   IF NEW.state <> 'OPEN' THEN
     NEW.open_until := NULL;
+    NEW.reason := NULL;
   END IF;
   IF NEW.state <> 'HALF_OPEN' THEN
     NEW.probe_owner := NULL;
@@ -107,8 +109,9 @@ BEGIN
   END IF;
   IF TG_OP = 'UPDATE' AND NEW.version <= OLD.version THEN
     NEW.version := OLD.version;
-    IF (NEW.state, NEW.open_until, NEW.probe_owner, NEW.probe_until, NEW.probe_successes)
-      IS DISTINCT FROM (OLD.state, OLD.open_until, OLD.probe_owner, OLD.probe_until, OLD.probe_successes)
+    IF (NEW.state, NEW.open_until, NEW.reason, NEW.probe_owner, NEW.probe_until, NEW.probe_successes)
+      IS DISTINCT FROM
+        (OLD.state, OLD.open_until, OLD.reason, OLD.probe_owner, OLD.probe_until, OLD.probe_successes)
     THEN
       NEW.version := greatest(OLD.version + 1, ${VERSION_NOW});
       NEW.updated_at := clock_timestamp();
@@ -171,9 +174,9 @@ export const SCHEMA_CHECK = `SELECT
   (SELECT count(*) FROM pg_attribute
     WHERE attrelid = to_regclass('rc_circuit_breakers') AND NOT attisdropped AND (
       attname IN ('resource_key', 'namespace', 'state', 'failure_count', 'version', 'probe_owner',
-        'probe_successes', 'opened_by')
+        'probe_successes', 'opened_by', 'reason')
       OR (attname IN ('open_until', 'created_at', 'updated_at', 'probe_until')
-        AND atttypid = 'timestamptz'::regtype))) = 12
+        AND atttypid = 'timestamptz'::regtype))) = 13
   AND (SELECT count(*) FROM pg_constraint
     WHERE conrelid = to_regclass('rc_circuit_breakers') AND contype = 'p'
       AND cardinality(conkey) = 2) = 1

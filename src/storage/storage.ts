@@ -15,6 +15,11 @@ export interface CircuitRecord {
    * its opening was ever heard of.
    */
   readonly openedBy: string | null;
+  /**
+   * Why a person isolated it; `null` when no person did, or gave no reason. Only an `OPEN` circuit has
+   * one.
+   */
+  readonly reason: string | null;
   /** Who holds the probe lease; `null` when nobody does. Only a `HALF_OPEN` circuit has one. */
   readonly probeOwner: string | null;
   /** When the probe lease runs out; `null` when nobody holds it. */
@@ -43,6 +48,7 @@ export type CircuitChange =
   /**
    * Isolate for `openSeconds`. Allowed from `CLOSED`, to the owner of a live probe lease, and to
    * anyone when the isolation or the lease of another has run out.
+   * With a `reason` the isolation is a person's, and lasts: no health check ends it early.
    */
   | {
       /** The status that is asked for. */
@@ -57,11 +63,14 @@ export type CircuitChange =
       readonly failureCount: number;
       /** A person asks: no clock and no lease is in the way. Default: `false`. */
       readonly byHand?: boolean;
+      /** Why a person asks; its first 255 characters are kept. Default: none. */
+      readonly reason?: string;
     }
   /**
    * Take the probe lease, or renew it. Allowed when the isolation, or the lease of another, has run
    * out, and to the owner of a live lease.
-   * With `early` from `OPEN` at any time: nobody gets the lease, and the next to ask will.
+   * With `early` from `OPEN` at any time, unless the isolation has a `reason` and is not over: nobody
+   * gets the lease, and the next to ask will.
    */
   | {
       /** The status that is asked for. */

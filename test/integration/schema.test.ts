@@ -36,6 +36,7 @@ const COLUMNS = [
   "probe_owner text",
   "probe_until timestamp with time zone",
   "probe_successes integer not null",
+  "reason text",
 ];
 
 async function columns(): Promise<string[]> {
@@ -214,6 +215,37 @@ describe("the schema", () => {
     await expect(database.query("UPDATE rc_circuit_breakers SET state = 'ajar'")).rejects.toThrow(
       "state must be CLOSED, OPEN or HALF_OPEN; got AJAR",
     );
+  });
+
+  it("keeps a reason as long as the circuit is open, whoever wrote it and whoever ends it", async () => {
+    const storage = open();
+    await storage.load("api");
+    const isolate = "UPDATE rc_circuit_breakers SET state = 'OPEN', reason = 'migration'";
+    await database.query(isolate);
+    const isolated = await storage.load("api");
+    expect(isolated).toMatchObject({ state: "OPEN", reason: "migration" });
+    await database.query("UPDATE rc_circuit_breakers SET open_until = now() + interval '1 hour'");
+    expect(await storage.getState("api")).toMatchObject({ state: "OPEN", reason: "migration" });
+    await database.query("UPDATE rc_circuit_breakers SET reason = 'move'");
+    const told = await storage.load("api");
+    expect(told.reason).toBe("move");
+    expect(told.version).toBeGreaterThan(isolated.version);
+    for (const state of ["HALF_OPEN", "CLOSED"]) {
+      await database.query(isolate);
+      await database.query(`UPDATE rc_circuit_breakers SET state = '${state}'`);
+      expect(await storage.getState("api")).toMatchObject({ state, reason: null });
+    }
+  });
+
+  it("gets the column of reasons when it is of an older version", async () => {
+    await database.query(SCHEMA_SQL);
+    await database.query("ALTER TABLE rc_circuit_breakers DROP COLUMN reason");
+    expect(await isInPlace()).toBe(false);
+    await expect(open({ ensureSchema: false }).load("api")).rejects.toThrow(
+      /older version; run "bulkman pg-setup"/,
+    );
+    expect(await open().load("api")).toMatchObject({ reason: null });
+    expect(await isInPlace()).toBe(true);
   });
 
   it("has higher versions after it was emptied or made again", async () => {
