@@ -1,9 +1,16 @@
 #!/usr/bin/env node
 import manifest from "../../package.json" with { type: "json" };
 import { type Command, UsageError } from "./command.js";
+import { isolate } from "./isolate.js";
 import { pgSetup } from "./pg-setup.js";
+import { release } from "./release.js";
+import { printable } from "./text.js";
 
-const COMMANDS = new Map<string, Command>([["pg-setup", pgSetup]]);
+const COMMANDS = new Map<string, Command>([
+  ["isolate", isolate],
+  ["release", release],
+  ["pg-setup", pgSetup],
+]);
 
 const HELP = `Usage: bulkman <command> [options]
 
@@ -39,7 +46,8 @@ async function main(args: string[]): Promise<number> {
   try {
     return await command.run(rest);
   } catch (error) {
-    const reason = (error instanceof Error ? error.message : String(error)).replace(/\s+/g, " ");
+    const message = error instanceof Error ? error.message : String(error);
+    const reason = printable(message.replace(/\s+/g, " "));
     const isUsage = error instanceof UsageError;
     const hint = isUsage ? `; see bulkman ${name} --help` : "";
     process.stderr.write(`bulkman ${name}: ${reason}${hint}\n`);

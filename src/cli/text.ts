@@ -1,0 +1,59 @@
+/** What a terminal shows two columns wide: the common cases of East Asian Width and of emoji. */
+const WIDE =
+  /^[\p{Emoji_Presentation}\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}\u3000-\u303f\uff01-\uff60\uffe0-\uffe6]/u;
+/** What a terminal obeys, or what turns the text around it: names come from the table. */
+const UNPRINTABLE = /[\p{Cc}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]/gu;
+const graphemes = new Intl.Segmenter(undefined, { granularity: "grapheme" });
+
+/** A text of the table that is safe to show in one line. */
+export function printable(text: string): string {
+  return text.replace(UNPRINTABLE, "\u{fffd}");
+}
+
+/** Columns that a terminal needs for it. */
+export function width(text: string): number {
+  let columns = 0;
+  for (const { segment } of graphemes.segment(text)) columns += WIDE.test(segment) ? 2 : 1;
+  return columns;
+}
+
+/** The text in that many columns at most. */
+export function shortened(text: string, columns: number): string {
+  return fitted(text, columns).trimEnd();
+}
+
+/** The text in exactly that many columns: shortened with … or filled up with spaces. */
+export function fitted(text: string, columns: number): string {
+  const missing = columns - width(text);
+  if (missing >= 0) return text + " ".repeat(missing);
+  let kept = "";
+  let used = 0;
+  for (const { segment } of graphemes.segment(text)) {
+    const more = width(segment);
+    if (used + more > columns - 1) break;
+    kept += segment;
+    used += more;
+  }
+  return `${kept}…${" ".repeat(columns - 1 - used)}`;
+}
+
+const LAST_YEAR = 9999;
+const FOR_EVER = "for ever";
+
+/** In the terminal's time zone: `2026-11-24 08:10:05`, or `for ever` for Postgres' `infinity`. */
+export function localTime(date: Date): string {
+  if (date.getFullYear() > LAST_YEAR) return FOR_EVER;
+  const two = (part: number) => String(part).padStart(2, "0");
+  const day = [date.getFullYear(), two(date.getMonth() + 1), two(date.getDate())].join("-");
+  return `${day} ${[date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":")}`;
+}
+
+/** As short as it can be told: the time alone on the same day, the day alone in another year. */
+export function shortTime(date: Date, today: Date): string {
+  const text = localTime(date);
+  if (text === FOR_EVER) return text;
+  const reference = localTime(today);
+  if (text.slice(0, 10) === reference.slice(0, 10)) return text.slice(11);
+  if (text.slice(0, 4) === reference.slice(0, 4)) return text.slice(5, 16);
+  return text.slice(0, 10);
+}
