@@ -4,9 +4,11 @@ import { type Command, UsageError } from "./command.js";
 import { isolate } from "./isolate.js";
 import { pgSetup } from "./pg-setup.js";
 import { release } from "./release.js";
+import { status } from "./status.js";
 import { printable } from "./text.js";
 
 const COMMANDS = new Map<string, Command>([
+  ["status", status],
   ["isolate", isolate],
   ["release", release],
   ["pg-setup", pgSetup],

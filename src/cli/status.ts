@@ -1,0 +1,140 @@
+import type { CircuitRecord } from "../storage/storage.js";
+import { CIRCUITS_HELP, CIRCUITS_OPTIONS, readArguments } from "./arguments.js";
+import { type Circuits, list, namespaces, withCircuits } from "./circuits.js";
+import type { Command } from "./command.js";
+import { Screen } from "./screen.js";
+import { statusTable, summary } from "./status-table.js";
+import { printable, shortened } from "./text.js";
+import { type Records, type Viewer, watch } from "./watch.js";
+
+const DEFAULT_COLUMNS = 80;
+
+export const status: Command = {
+  summary: "show the circuits: states, since when, until when, and why",
+  help: `Usage: bulkman status [options]
+
+Shows every circuit of a namespace: its state, since when, until when it is open or probed, and why it is
+open or who probes.
+
+Options:
+  --json            one JSON document; with --watch, one line of JSON for each circuit and each change
+  --watch           go on showing changes, until Ctrl-C; needs a connection that can LISTEN
+${CIRCUITS_HELP}`,
+  run: async (args) => {
+    const { values } = readArguments(args, {
+      json: { type: "boolean", default: false },
+      watch: { type: "boolean", default: false },
+      ...CIRCUITS_OPTIONS,
+    });
+    return withCircuits(values, async (circuits) => {
+      if (values.watch) return watch(circuits, () => viewer(circuits.namespace, values.json));
+      const records = await list(circuits);
+      const text = values.json
+        ? `${JSON.stringify(documentOf(circuits.namespace, records), null, 2)}\n`
+        : `${(await textOf(circuits, records)).join("\n")}\n`;
+      process.stdout.write(text);
+      return 0;
+    });
+  },
+};
+
+/** What programs read: fields are added to it, and never taken away. */
+function circuitJson(name: string, record: CircuitRecord) {
+  const { state, updatedAt, openUntil, failureCount, openedBy, reason } = record;
+  const { probeOwner, probeUntil, probeSuccesses, version } = record;
+  return {
+    ...{ name, state, since: updatedAt, openUntil, failureCount, openedBy, reason },
+    ...{ probeOwner, probeUntil, probeSuccesses, version },
+  };
+}
+
+function documentOf(namespace: string, records: Records) {
+  const circuits = [...records].map(([name, record]) => circuitJson(name, record));
+  return { namespace, readAt: readAtOf(records), circuits };
+}
+
+async function textOf(circuits: Circuits, records: Records): Promise<string[]> {
+  if (records.size > 0) return tableOf(circuits.namespace, records);
+  const others = await namespaces(circuits);
+  const hint = others.length > 0 ? `; there are circuits in: ${others.join(", ")}` : "";
+  return [printable(`There is no circuit in the namespace "${circuits.namespace}"${hint}.`)];
+}
+
+function columnsOf(): number {
+  return process.stdout.columns || DEFAULT_COLUMNS;
+}
+
+function tableOf(namespace: string, records: Records, rows?: number): string[] {
+  const columns = columnsOf();
+  // `hasColors` knows NO_COLOR, FORCE_COLOR and TERM.
+  const color = process.stdout.isTTY && process.stdout.hasColors();
+  const heading = shortened(summary(namespace, records, readAtOf(records)), columns);
+  return [heading, "", ...statusTable(records, { columns, rows, color })];
+}
+
+/** By the database's clock, when it has told it. */
+function readAtOf(records: Records): Date {
+  const times = Array.from(records.values(), ({ readAt }) => readAt.getTime());
+  return times.length > 0 ? new Date(Math.max(...times)) : new Date();
+}
+
+function viewer(namespace: string, json: boolean): Viewer {
+  if (json) return new Lines((records, changed) => changeLines(namespace, records, changed));
+  const isScreen = process.stdout.isTTY && process.env["TERM"] !== "dumb";
+  if (!isScreen) return new Lines((records) => [...tableOf(namespace, records), ""]);
+  let latest: Records = new Map();
+  let trouble: string | undefined;
+  const screen = new Screen((rows) => {
+    const told = trouble === undefined ? [] : [shortened(`Trying again: ${trouble}`, columnsOf())];
+    return [...told, ...tableOf(namespace, latest, rows - 2 - told.length)];
+  });
+  return {
+    show: (records) => {
+      latest = records;
+      screen.draw();
+    },
+    trouble: (reason) => {
+      trouble = reason === undefined ? undefined : printable(reason.replace(/\s+/g, " "));
+      screen.draw();
+    },
+    close: () => screen.leave(),
+  };
+}
+
+function changeLines(namespace: string, records: Records, changed: readonly string[]): string[] {
+  return changed.map((name) => {
+    const record = records.get(name);
+    return JSON.stringify(
+      record === undefined
+        ? { namespace, name, removed: true }
+        : { namespace, ...circuitJson(name, record), readAt: record.readAt },
+    );
+  });
+}
+
+/** Writes lines for what is seen, one below the other: for pipes, files and simple terminals. */
+class Lines implements Viewer {
+  readonly #linesOf: (records: Records, changed: readonly string[]) => string[];
+  #isTrouble = false;
+
+  constructor(linesOf: (records: Records, changed: readonly string[]) => string[]) {
+    this.#linesOf = linesOf;
+  }
+
+  show(records: Records, changed: readonly string[]): void {
+    const lines = this.#linesOf(records, changed);
+    if (lines.length > 0) process.stdout.write(`${lines.join("\n")}\n`);
+  }
+
+  trouble(reason: string | undefined): void {
+    // Once, not for every try.
+    if (reason !== undefined && !this.#isTrouble) {
+      process.stderr.write(
+        `bulkman status: ${printable(reason.replace(/\s+/g, " "))}; trying again\n`,
+      );
+    }
+    this.#isTrouble = reason !== undefined;
+  }
+
+  close(): void {}
+}
