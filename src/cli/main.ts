@@ -3,6 +3,7 @@ import manifest from "../../package.json" with { type: "json" };
 import { type Command, UsageError } from "./command.js";
 import { isolate } from "./isolate.js";
 import { pgSetup } from "./pg-setup.js";
+import { prune } from "./prune.js";
 import { release } from "./release.js";
 import { status } from "./status.js";
 import { printable } from "./text.js";
@@ -11,6 +12,7 @@ const COMMANDS = new Map<string, Command>([
   ["status", status],
   ["isolate", isolate],
   ["release", release],
+  ["prune", prune],
   ["pg-setup", pgSetup],
 ]);
 
