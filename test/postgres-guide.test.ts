@@ -32,9 +32,11 @@ describe("the guide to Postgres", () => {
         namespace: "my_app",
       });
       await database.query(isolate);
-      expect(await restricted.getState("payments")).toMatchObject({ state: "OPEN" });
+      const isolated = { state: "OPEN", reason: "moving house" };
+      expect(await restricted.getState("payments")).toMatchObject(isolated);
       const { version = 0 } = (await restricted.getState("payments")) ?? {};
-      const change = { to: "HALF_OPEN", version, owner: "me", early: true } as const;
+      const common = { to: "OPEN", version, owner: "me", byHand: true } as const;
+      const change = { ...common, openSeconds: 60, failureCount: 0 };
       expect(await restricted.change("payments", change)).toMatchObject({ changed: true });
       await restricted.close();
     } finally {
