@@ -3,6 +3,7 @@ import { PostgresStorage } from "../storage/postgres.js";
 import { Database } from "../storage/postgres-database.js";
 import { clientConfig } from "../storage/postgres-options.js";
 import { recordJson, toRecord } from "../storage/postgres-record.js";
+import { SCHEMA_OF_TABLE } from "../storage/postgres-statements.js";
 import type { CircuitChange, CircuitRecord } from "../storage/storage.js";
 import { readEnvironment, readNamespace } from "./arguments.js";
 
@@ -49,6 +50,12 @@ export async function withCircuits<T>(
   } finally {
     await Promise.all([storage.close(), database.close()]);
   }
+}
+
+/** Where the table is: notices of others are none of ours. */
+export async function schemaOf({ database }: Circuits): Promise<string | undefined> {
+  const [row] = await database.query(`SELECT ${SCHEMA_OF_TABLE}`, [], QUERY_LIMIT_MS);
+  return row?.[0] ?? undefined;
 }
 
 /** Every circuit of the namespace, by name. */

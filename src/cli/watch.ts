@@ -1,7 +1,7 @@
 import { PostgresListener } from "../storage/postgres-listener.js";
 import { toRecord } from "../storage/postgres-record.js";
 import type { CircuitRecord } from "../storage/storage.js";
-import { type Circuits, list, QUERY_LIMIT_MS } from "./circuits.js";
+import { type Circuits, list, QUERY_LIMIT_MS, schemaOf } from "./circuits.js";
 
 export type Records = ReadonlyMap<string, CircuitRecord>;
 
@@ -54,6 +54,7 @@ class Watching {
   readonly #viewer: Viewer;
   readonly #listener: PostgresListener;
   #known: Records;
+  #schema: string | undefined = undefined;
   /** What was heard while the circuits are read: it is newer than what will be read. */
   #heard = new Map<string, CircuitRecord>();
 
@@ -69,7 +70,9 @@ class Watching {
         prepare: async () => {},
         onChange: (name, row) => this.#hear(name, toRecord(row)),
         reread: () => this.#reread(),
+        schema: () => this.#schema,
         onTrouble: (error) => viewer.trouble(database.tellable(error).message),
+        onHearing: () => viewer.trouble(undefined),
       },
     );
     this.#listener.start();
@@ -87,10 +90,10 @@ class Watching {
   async #reread(): Promise<void> {
     this.#heard = new Map();
     const read = await list(this.#circuits);
+    this.#schema = await schemaOf(this.#circuits);
     for (const [name, record] of this.#heard) {
       if (!isKnown(read, name, record)) read.set(name, record);
     }
-    this.#viewer.trouble(undefined);
     this.#take(read);
   }
 

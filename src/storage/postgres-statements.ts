@@ -12,7 +12,8 @@ const limits = (parameter: string) =>
 export const GET_STATE = `SELECT ${recordJson("c")}
 FROM rc_circuit_breakers c WHERE c.resource_key = $2::text AND c.namespace = $1::text`;
 
-const SCHEMA_OF_TABLE = `(SELECT n.nspname FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace
+/** An expression: where the queries of this session find the table. */
+export const SCHEMA_OF_TABLE = `(SELECT n.nspname FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace
     WHERE t.oid = to_regclass('rc_circuit_breakers'))`;
 
 /** $1 namespace, $2 names: as {@link LOAD}, where nothing can be written. What is missing has no row. */
