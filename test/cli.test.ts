@@ -230,8 +230,16 @@ describe("bulkman", () => {
       status: 0,
       stdout: `${manifest.version}\n`,
     });
-    expect((await bulkman(["--help"])).stdout).toContain("pg-setup");
     expect((await bulkman(["pg-setup", "--help"])).stdout).toContain("--dry-run");
+    const { stdout } = await bulkman(["--help"]);
+    const commands = Array.from(stdout.matchAll(/^ {2}(\S+) {2,}\w/gm), ([, name = ""]) => name);
+    expect(commands).toEqual(["status", "isolate", "release", "prune", "pg-setup"]);
+    for (const command of commands) {
+      const { status, stdout, stderr } = await bulkman([command, "--help"]);
+      expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+      expect(stdout).toMatch(new RegExp(`^Usage: bulkman ${command} `));
+      for (const line of stdout.split("\n")) expect(line.length).toBeLessThanOrEqual(80);
+    }
   });
 
   it("has status 2 for no command and for one that it does not know", async () => {

@@ -18,13 +18,15 @@ export const isolate: Command = {
   summary: "open a circuit by hand, in every process",
   help: `Usage: bulkman isolate NAME [options]
 
-Opens the circuit NAME, in whatever state it is: every process that shares it refuses calls from then on. When
-the time is over, one process probes, as after any isolation. No health check ends it earlier; bulkman
-release does. To isolate for longer, or shorter, say it again.
+Opens the circuit NAME, in whatever state it is: every process that shares it
+refuses calls from then on. When the time is over, one process probes, as after
+any isolation. No health check ends it earlier; bulkman release does. To isolate
+for longer, or shorter, say it again.
 
 Options:
-  --for TIME        how long: a number with s, m, h or d, such as 30s, 10m, 2h or 30d; default: ${DEFAULT_FOR}
-  --reason TEXT     why, for all who look at it, up to ${MAX_REASON} characters; default: "${DEFAULT_REASON}"
+  --for TIME        how long: a number with s, m, h or d, such as 30s, 10m, 2h
+                    or 30d; default: ${DEFAULT_FOR}
+  --reason TEXT     why, in up to ${MAX_REASON} characters; default: "${DEFAULT_REASON}"
 ${CIRCUITS_HELP}`,
   run: async (args) => {
     const options = { for: { type: "string" }, reason: { type: "string" } } as const;

@@ -12,8 +12,9 @@ export const pgSetup: Command = {
   summary: "create or migrate the table of circuits in Postgres",
   help: `Usage: bulkman pg-setup [options]
 
-Prints the SQL that creates the table rc_circuit_breakers, or brings an existing one up to date with its
-rows kept; asks; and runs it in one transaction. It may run again at any time.
+Prints the SQL that creates the table rc_circuit_breakers, or brings an existing
+one up to date with its rows kept; asks; and runs it in one transaction. It may
+run again at any time.
 
 Options:
   --dry-run         print the SQL and do nothing else

@@ -18,8 +18,9 @@ export const prune: Command = {
   summary: "remove closed circuits that have not changed for long",
   help: `Usage: bulkman prune --older-than TIME [options]
 
-Shows the closed circuits of a namespace that have not changed for that time, asks, removes them, and prints
-their names. A bulkhead that still uses one makes it again. The user needs DELETE on the table.
+Shows the closed circuits of a namespace that have not changed for that time,
+asks, removes them, and prints their names. A bulkhead that still uses one makes
+it again. The user needs DELETE on the table.
 
 Options:
   --older-than TIME a number with s, m, h or d, such as 12h or 30d

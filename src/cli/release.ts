@@ -8,8 +8,8 @@ export const release: Command = {
   summary: "close a circuit by hand, in every process",
   help: `Usage: bulkman release NAME [options]
 
-Closes the circuit NAME, whoever opened it and why: every process that shares it lets calls through from
-then on, without a probe.
+Closes the circuit NAME, whoever opened it and why: every process that shares
+it lets calls through from then on, without a probe.
 
 Options:
 ${CIRCUITS_HELP}`,

@@ -14,6 +14,7 @@ type Cells = [name: string, state: string, since: string, until: string, why: st
 const GAP = "  ";
 const STATE_WIDTH = "HALF_OPEN".length;
 const LEAST_NAME_WIDTH = 12;
+const NOBODY = "next call probes";
 
 /** Red, yellow and green, as of the panel in Grafana. */
 const COLORS: { readonly [state in CircuitStatus]: number } = {
@@ -57,15 +58,22 @@ function cellsOf(name: string, record: CircuitRecord): Cells {
 }
 
 function whyOf(record: CircuitRecord): string {
-  const { state, failureCount, openUntil, reason, probeOwner, probeSuccesses, readAt } = record;
+  const { state, failureCount, openUntil, reason, readAt } = record;
   if (state === "CLOSED") return "";
   if (state === "HALF_OPEN") {
+    const { probeOwner, probeUntil, probeSuccesses } = record;
     const succeeded = probeSuccesses > 0 ? `${probeSuccesses} succeeded; ` : "";
-    return succeeded + (probeOwner === null ? "next call probes" : probeOwner);
+    return succeeded + (isOver(probeUntil, readAt) ? NOBODY : (probeOwner ?? NOBODY));
   }
-  if (openUntil !== null && openUntil <= readAt) return "over; next call probes";
+  if (isOver(openUntil, readAt)) return `over; ${NOBODY}`;
   if (reason !== null) return reason;
+  // By a health check, or by another program.
+  if (failureCount === 0) return "";
   return failureCount === 1 ? "1 failure" : `${failureCount} failures`;
+}
+
+function isOver(end: Date | null, readAt: Date): boolean {
+  return end === null || end <= readAt;
 }
 
 /** The names and the last column share what the others leave. */

@@ -13,12 +13,14 @@ export const status: Command = {
   summary: "show the circuits: states, since when, until when, and why",
   help: `Usage: bulkman status [options]
 
-Shows every circuit of a namespace: its state, since when, until when it is open or probed, and why it is
-open or who probes.
+Shows every circuit of a namespace: its state, since when, until when it is open
+or probed, and why it is open or who probes.
 
 Options:
-  --json            one JSON document; with --watch, one line of JSON for each circuit and each change
-  --watch           go on showing changes, until Ctrl-C; needs a connection that can LISTEN
+  --json            one JSON document; with --watch, one line of JSON for each
+                    circuit and each change
+  --watch           go on showing changes, until Ctrl-C; needs a connection that
+                    can LISTEN
 ${CIRCUITS_HELP}`,
   run: async (args) => {
     const { values } = readArguments(args, {

@@ -1,4 +1,6 @@
 import { spawnSync } from "node:child_process";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { width } from "../../src/cli/text.js";
 import { PostgresStorage } from "../../src/index.js";
@@ -108,6 +110,37 @@ describe("bulkman status", () => {
     });
     const { circuits } = JSON.parse((await commandLine.run(["status", "--json"])).stdout);
     expect(circuits).toEqual([]);
+  });
+
+  it("shows what has no end, and what is over", async () => {
+    await opened("ever");
+    await opened("past", 0, "gone");
+    const version = await opened("lease", 0);
+    await storage.change("lease", { to: "HALF_OPEN", version, owner: "dead" });
+    await commandLine.database.query(
+      `UPDATE rc_circuit_breakers SET open_until = 'infinity' WHERE resource_key = 'ever';
+       UPDATE rc_circuit_breakers SET probe_until = now() WHERE resource_key = 'lease'`,
+    );
+    const { stdout } = await commandLine.run(["status", ...MY_APP]);
+    expect(stdout).toMatch(/^ever +OPEN .* for ever +5 failures$/m);
+    expect(stdout).toMatch(/^past +OPEN .* over; next call probes$/m);
+    expect(stdout).toMatch(/^lease +HALF_OPEN .*:\d\d +next call probes$/m);
+  });
+
+  it("finds the database and the namespace as the other commands and the services do", async () => {
+    await storage.load("api");
+    const { url, server, name } = commandLine.database;
+    const none = { RC_DB_HOST: "", RC_DB_PASSWORD: "" };
+    const byPg = { PGHOST: "127.0.0.1", PGPORT: `${server.port}`, PGDATABASE: name };
+    const byUser = { PGUSER: server.user, PGPASSWORD: server.password };
+    await writeFile(join(commandLine.directory, "of-mine.env"), "RC_NAMESPACE=my_app");
+    for (const ended of [
+      await commandLine.run(["status", "--dsn", url, ...MY_APP], none),
+      await commandLine.run(["status"], { ...none, ...byPg, ...byUser, RC_NAMESPACE: "my_app" }),
+      await commandLine.run(["status", "--env", "of-mine.env"]),
+    ]) {
+      expect(ended).toMatchObject({ status: 0, stdout: expect.stringMatching(/^api +CLOSED/m) });
+    }
   });
 
   it("ends quietly when nobody reads on", async () => {
