@@ -70,6 +70,11 @@ export class CircuitSync {
     return this.#isLoaded;
   }
 
+  /** Whether a person has isolated the circuit for the whole fleet, which no health check ends. */
+  get isHeld(): boolean {
+    return this.#known?.state === "OPEN" && Boolean(this.#known.reason);
+  }
+
   /** The circuit has changed. What this process decided is offered to the storage. */
   transition(transition: CircuitTransition): void {
     const { from, to, origin } = transition;
@@ -284,7 +289,8 @@ export class CircuitSync {
       this.#circuit.closedElsewhere("closed by another process");
     } else if (record.state === "OPEN") {
       const isolationMs = remainingMs(record.openUntil, record);
-      this.#circuit.openedElsewhere(isolationMs, "opened by another process");
+      const why = record.reason ? `isolated: ${record.reason}` : "opened by another process";
+      this.#circuit.openedElsewhere(isolationMs, why);
     } else {
       this.#circuit.probedElsewhere(leaseMs, record.probeSuccesses, "another process probes");
     }

@@ -212,8 +212,8 @@ export class Guard {
       timeoutMs: timeoutSeconds === null ? null : timeoutSeconds * 1000,
       onVerdict: (healthy, error) => {
         this.#hooks.tell("healthCheck", { healthy, error });
-        if (healthy) this.#circuit?.rules.healthCheckPassed();
-        else this.#circuit?.rules.healthCheckFailed();
+        if (!healthy) this.#circuit?.rules.healthCheckFailed();
+        else if (this.#sync?.isHeld !== true) this.#circuit?.rules.healthCheckPassed();
       },
     });
   }

@@ -314,6 +314,25 @@ describe("a circuit that bulkheads of one name share", () => {
     expect(await storage.getState("api")).toMatchObject({ state: "OPEN" });
   });
 
+  it("is told why a person isolated it for all, and no health check ends that", async () => {
+    const storage = new InMemoryStorage();
+    const a = await loaded(storage, { healthCheck: () => true, healthCheckInterval: 1 });
+    const changes: string[] = [];
+    a.on("stateChange", ({ to, reason }) => changes.push(`${to}: ${reason}`));
+    const { version } = await storage.load("api");
+    const isolation = { to: "OPEN", version, owner: "operator", byHand: true } as const;
+    await storage.change("api", {
+      ...isolation,
+      openSeconds: 60,
+      failureCount: 0,
+      reason: "the vendor asked for it",
+    });
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(changes).toEqual(["OPEN: isolated: the vendor asked for it"]);
+    await expect(a.execute(() => 1)).rejects.toMatchObject(refusal);
+    await a.shutdown();
+  });
+
   it("lets another probe after a health check of one ended the isolation", async () => {
     const storage = new InMemoryStorage();
     const [a, b] = [
