@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { copyFile, mkdir, mkdtemp, readdir, realpath, rm, writeFile } from "node:fs/promises";
+import { copyFile, cp, mkdir, mkdtemp, readdir, realpath, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -31,6 +31,9 @@ export async function packLibrary(directory) {
     if (/^(package\.json|[A-Z]+\.md|LICENSE)$/.test(name)) {
       await copyFile(join(repository, name), join(directory, name));
     }
+  }
+  for (const name of ["docs", "examples"]) {
+    await cp(join(repository, name), join(directory, name), { recursive: true });
   }
   const tsup = join(repository, "node_modules/tsup/dist/cli-default.js");
   await run(process.execPath, [tsup, "--out-dir", join(directory, "dist")], { cwd: repository });

@@ -51,7 +51,12 @@ describe("the tarball", () => {
       .map((entry) => join(entry.parentPath, entry.name).slice(installed.length + 1))
       // What two entries share has a hash in its name.
       .map((name) => name.replace(/-(?!contract\b)[\w-]{8}(\.d\.c?ts|\.js(\.map)?)$/, "-HASH$1"));
-    expect([...new Set(files)].sort()).toEqual([
+    // What the README links to.
+    const pages = files.filter((name) => /^(docs|examples)\//.test(name));
+    expect(pages).toEqual(expect.arrayContaining(["docs/postgres.md", "examples/fetch.mjs"]));
+    expect(pages.filter((name) => /^docs\/(api|.*\.html)/.test(name))).toEqual([]);
+    const rest = files.filter((name) => !pages.includes(name));
+    expect([...new Set(rest)].sort()).toEqual([
       "CHANGELOG.md",
       "LICENSE",
       "README.md",
