@@ -2,6 +2,9 @@ import pLimit, { type LimitFunction } from "p-limit";
 
 /** A slot of p-limit, and who has it. */
 export class Lane<T> {
+  /** Kept for V8, as a call's. */
+  static readonly specimen = new Lane<unknown>(() => {});
+
   holder: T | undefined = undefined;
   /** Gives the slot back. */
   readonly close: () => void;
