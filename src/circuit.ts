@@ -1,10 +1,9 @@
 import type OpossumBreaker from "opossum";
-import { type CircuitOptions, CircuitRules } from "./circuit-rules.js";
+import type { CircuitRules } from "./circuit-rules.js";
 import { now } from "./clock.js";
 import type { ResolvedBulkheadConfig } from "./config.js";
 import { announce, warnOnce } from "./events.js";
-import { FailureRate } from "./failure-rate.js";
-import { BreakerBase, COUNTED_EVENTS, RollingWindow } from "./opossum.js";
+import { BreakerBase, COUNTED_EVENTS, type RollingWindow } from "./opossum.js";
 import type { CircuitStatus } from "./storage/storage.js";
 
 /** A call as the circuit sees it. */
@@ -33,7 +32,7 @@ export interface CircuitCall {
  * its state by `open()` and `close()`; this class overrides all of them.
  */
 export class Circuit extends BreakerBase {
-  readonly rules: CircuitRules;
+  readonly #rules: CircuitRules;
   readonly #config: ResolvedBulkheadConfig;
   readonly #window: RollingWindow;
   /** The call that is being fired: its way through opossum's `fire` to the action is synchronous. */
@@ -60,8 +59,7 @@ export class Circuit extends BreakerBase {
     },
   };
 
-  constructor(config: ResolvedBulkheadConfig, hooks: CircuitOptions) {
-    const window = new RollingWindow(config.windowSeconds * 1000, now());
+  constructor(config: ResolvedBulkheadConfig, rules: CircuitRules, window: RollingWindow) {
     super(() => this.#act(), {
       name: config.name,
       // Deadlines, permits and opening are this library's work.
@@ -75,8 +73,7 @@ export class Circuit extends BreakerBase {
     });
     this.#config = config;
     this.#window = window;
-    const rate = config.failureRateThreshold === null ? undefined : new FailureRate(window);
-    this.rules = new CircuitRules(config, rate, hooks);
+    this.#rules = rules;
     this.semaphore = NO_SEMAPHORE;
     // The last of opossum's own starts the timer that would end the isolation.
     const startTimer = this.listeners("open").at(-1);
@@ -91,20 +88,20 @@ export class Circuit extends BreakerBase {
   // What opossum and its users read
 
   override get closed(): boolean {
-    return this.rules.status === "CLOSED";
+    return this.#rules.status === "CLOSED";
   }
 
   override get opened(): boolean {
-    return this.rules.status === "OPEN";
+    return this.#rules.status === "OPEN";
   }
 
   override get halfOpen(): boolean {
-    return this.rules.status === "HALF_OPEN";
+    return this.#rules.status === "HALF_OPEN";
   }
 
   /** opossum asks this before it runs a call while the circuit is not closed. */
   override get pendingClose(): boolean {
-    return this.#firing !== undefined || this.rules.hasPlace;
+    return this.#firing !== undefined || this.#rules.hasPlace;
   }
 
   /** opossum opens by its own percentage after a failure, unless it is told to be warming up. */
@@ -124,7 +121,7 @@ export class Circuit extends BreakerBase {
   /** Says when the circuit opened: a breaker of opossum's own that is made from it ends the isolation then. */
   override toJSON(): { state: object; status: OpossumBreaker.Stats } {
     const { state, status } = super.toJSON();
-    return { state: { ...state, lastTimerAt: this.rules.openedAt }, status };
+    return { state: { ...state, lastTimerAt: this.#rules.openedAt }, status };
   }
 
   /** A listener that throws inside opossum's handling of a result would turn it into a failure. */
@@ -149,12 +146,12 @@ export class Circuit extends BreakerBase {
 
   /** Opens the circuit for `isolationDuration`, by hand. Does nothing when it is open. */
   override open(): void {
-    this.rules.open("opened by hand", "hand");
+    this.#rules.open("opened by hand", "hand");
   }
 
   /** Closes the circuit, by hand. Does nothing when it is closed. */
   override close(): void {
-    this.rules.close("closed by hand", "hand");
+    this.#rules.close("closed by hand", "hand");
   }
 
   /** Emits opossum's event of a change. */
@@ -165,11 +162,6 @@ export class Circuit extends BreakerBase {
   }
 
   // The way of a call
-
-  /** The generation that admits a call now, or 0 when the circuit refuses it. */
-  admit(): number {
-    return this.enabled ? this.rules.admit() : UNGUARDED;
-  }
 
   /** Lets opossum count and tell a call that is refused, as its own `fire` would. */
   refused(call: CircuitCall, error: Error): void {
@@ -213,7 +205,7 @@ export class Circuit extends BreakerBase {
     const outer = this.#beginJudging(time);
     call.onSuccess(value);
     this.#judging = outer;
-    if (this.#counts(call, time)) this.rules.countSuccess();
+    if (this.#counts(call, time)) this.#rules.countSuccess();
   }
 
   /** @param timedOut whether the call was cut by its deadline */
@@ -227,8 +219,8 @@ export class Circuit extends BreakerBase {
     call.onFailure(error);
     this.#judging = outer;
     if (!this.#counts(call, time)) return;
-    if (excused) this.rules.countSuccess();
-    else this.rules.countFailure();
+    if (excused) this.#rules.countSuccess();
+    else this.#rules.countFailure();
   }
 
   /** Until the flag is put back, opossum counts and tells a result without a conclusion of its own. */
@@ -240,7 +232,7 @@ export class Circuit extends BreakerBase {
   }
 
   #counts(call: CircuitCall, time: number): boolean {
-    return this.enabled && this.rules.counts(call.generation, time);
+    return this.enabled && this.#rules.counts(call.generation, time);
   }
 
   #isExcused(error: unknown, args: readonly unknown[]): boolean {
@@ -257,9 +249,6 @@ export class Circuit extends BreakerBase {
     }
   }
 }
-
-/** The generation of calls that no circuit guards: their verdicts and their places count nowhere. */
-export const UNGUARDED = -1;
 
 /** The permits are p-limit's. opossum's own semaphore, without a limit, makes a promise for each call. */
 const NO_SEMAPHORE = {

@@ -1,15 +1,21 @@
 import type OpossumBreaker from "opossum";
-import { Circuit, type CircuitCall, UNGUARDED } from "./circuit.js";
-import type { CircuitTransition } from "./circuit-rules.js";
+import { Circuit, type CircuitCall } from "./circuit.js";
+import { CircuitRules, type CircuitTransition } from "./circuit-rules.js";
 import { CircuitSync } from "./circuit-sync.js";
+import { now } from "./clock.js";
 import type { ResolvedBulkheadConfig } from "./config.js";
 import type { BulkheadError } from "./errors.js";
 import type { Tell } from "./events.js";
+import { FailureRate } from "./failure-rate.js";
 import { HealthCheck } from "./health-check.js";
+import { RollingWindow } from "./opossum.js";
 import { circuitOpenError, isolationError } from "./refusals.js";
 import { BulkheadState } from "./state.js";
 import type { RejectionReason } from "./stats.js";
 import type { CircuitStatus, CircuitStorage } from "./storage/storage.js";
+
+/** The generation of calls that no circuit guards: their verdicts and their places count nowhere. */
+const UNGUARDED = -1;
 
 /** Tells calls that were dismissed, and the listeners, each with an error of its own. */
 export type TellDismissed = (makeError: (call: CircuitCall) => BulkheadError) => void;
@@ -36,12 +42,18 @@ interface UntoldChange {
 export class Guard {
   readonly #config: ResolvedBulkheadConfig;
   readonly #hooks: GuardHooks;
-  readonly #circuit: Circuit | undefined;
+  readonly #rules: CircuitRules | undefined;
+  /** Known from the start when the rules count by it. */
+  readonly #window: RollingWindow | undefined;
+  /** Made for the first call, or whoever asks for it: an idle bulkhead is small. */
+  #circuit: Circuit | undefined = undefined;
   readonly #sync: CircuitSync | undefined;
   readonly #healthCheck: HealthCheck | undefined;
   /** Changes of the circuit that have taken effect, and are still to be told. */
   readonly #untold: UntoldChange[] = [];
   #isTelling = false;
+  /** No call will come any more. */
+  #isOver = false;
   #isolation: { readonly reason: string | null } | undefined = undefined;
 
   constructor(
@@ -52,14 +64,16 @@ export class Guard {
     this.#config = config;
     this.#hooks = hooks;
     if (config.circuitBreakerEnabled) {
-      this.#circuit = new Circuit(config, {
+      if (config.failureRateThreshold !== null) this.#window = newWindow(config);
+      const rate = this.#window === undefined ? undefined : new FailureRate(this.#window);
+      this.#rules = new CircuitRules(config, rate, {
         shared: storage !== undefined,
         onTransition: (transition) => this.#onTransition(transition),
         onClaim: () => this.#sync?.claim(),
         onProbeSuccess: () => this.#sync?.renew(),
       });
       if (storage !== undefined) {
-        this.#sync = new CircuitSync(config, storage, this.#circuit.rules, {
+        this.#sync = new CircuitSync(config, storage, this.#rules, {
           onError: (error) => hooks.tell("storageError", error),
           onAnswer: hooks.onOpened,
         });
@@ -69,11 +83,18 @@ export class Guard {
   }
 
   get breaker(): OpossumBreaker | undefined {
-    return this.#circuit?.breaker;
+    return this.#anyCircuit?.breaker;
+  }
+
+  get #anyCircuit(): Circuit | undefined {
+    if (this.#circuit !== undefined || this.#rules === undefined) return this.#circuit;
+    this.#circuit = new Circuit(this.#config, this.#rules, this.#window ?? newWindow(this.#config));
+    if (this.#isOver) this.#circuit.shutdown();
+    return this.#circuit;
   }
 
   get circuitStatus(): CircuitStatus | undefined {
-    return this.#circuit?.rules.status;
+    return this.#rules?.status;
   }
 
   /** Settles when the circuit is loaded, or could not be in time. Never rejects. */
@@ -84,7 +105,7 @@ export class Guard {
   /** Whether admitted calls must wait for an answer of the storage. */
   get isAsking(): boolean {
     if (this.#sync === undefined) return false;
-    return !this.#sync.isLoaded || this.#circuit?.rules.isClaiming === true;
+    return !this.#sync.isLoaded || this.#rules?.isClaiming === true;
   }
 
   /** The state of a bulkhead that is not shut down. */
@@ -98,7 +119,7 @@ export class Guard {
 
   /** Moves the circuit on when its time has come. A listener may then close the bulkhead. */
   moveOn(): void {
-    this.#circuit?.rules.moveOn();
+    this.#rules?.moveOn();
   }
 
   /** The error for callers while the bulkhead is isolated by hand. */
@@ -109,20 +130,22 @@ export class Guard {
 
   /** The circuit's generation that admits a call now, or 0 when the circuit refuses it. */
   admit(): number {
-    return this.#circuit === undefined ? UNGUARDED : this.#circuit.admit();
+    if (this.#rules === undefined || this.#circuit?.enabled === false) return UNGUARDED;
+    return this.#rules.admit();
   }
 
   /** The error for a call that the circuit refuses; opossum counts it. */
   circuitRefusal(call: CircuitCall, status = this.circuitStatus): BulkheadError {
-    const seconds = this.#circuit?.rules.retryAfterSeconds ?? 0;
+    const seconds = this.#rules?.retryAfterSeconds ?? 0;
     const error = circuitOpenError(this.#config.name, status, seconds);
-    this.#circuit?.refused(call, error);
+    this.#anyCircuit?.refused(call, error);
     return error;
   }
 
   run(call: CircuitCall): void {
-    if (this.#circuit === undefined) call.invoke();
-    else this.#circuit.run(call);
+    const circuit = this.#anyCircuit;
+    if (circuit === undefined) call.invoke();
+    else circuit.run(call);
   }
 
   succeeded(call: CircuitCall, result: unknown, time: number): void {
@@ -139,7 +162,7 @@ export class Guard {
 
   /** An admitted call ended without a verdict on the dependency. */
   forgo(generation: number): void {
-    this.#circuit?.rules.forgo(generation);
+    this.#rules?.forgo(generation);
   }
 
   // Steering
@@ -168,6 +191,7 @@ export class Guard {
 
   /** No call will come any more. */
   shutDownBreaker(): void {
+    this.#isOver = true;
     if (this.#circuit?.isShutdown === false) this.#circuit.shutdown();
   }
 
@@ -212,9 +236,13 @@ export class Guard {
       timeoutMs: timeoutSeconds === null ? null : timeoutSeconds * 1000,
       onVerdict: (healthy, error) => {
         this.#hooks.tell("healthCheck", { healthy, error });
-        if (!healthy) this.#circuit?.rules.healthCheckFailed();
-        else if (this.#sync?.isHeld !== true) this.#circuit?.rules.healthCheckPassed();
+        if (!healthy) this.#rules?.healthCheckFailed();
+        else if (this.#sync?.isHeld !== true) this.#rules?.healthCheckPassed();
       },
     });
   }
+}
+
+function newWindow({ windowSeconds }: ResolvedBulkheadConfig): RollingWindow {
+  return new RollingWindow(windowSeconds * 1000, now());
 }
