@@ -5,8 +5,10 @@ export default defineConfig({
     coverage: {
       provider: "v8",
       include: ["src/**/*.ts"],
+      // The command is tested as it is used: in processes of its own, which this does not see.
+      exclude: ["src/cli/**"],
       reporter: ["text", "html"],
-      thresholds: { lines: 90, branches: 90, functions: 90, statements: 90 },
+      thresholds: { lines: 99, branches: 93, functions: 98, statements: 98 },
     },
     projects: [
       {

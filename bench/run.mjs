@@ -48,7 +48,7 @@ const results = {
   machine: {
     cpu: processors[0]?.model.trim() ?? "unknown",
     cores: processors.length,
-    os: `${type()} ${release()}`,
+    os: `${type()} ${release().split("-")[0]}`,
   },
   node: process.versions.node,
   versions: Object.fromEntries(["bulkman", ...PEERS].map((name) => [name, versionOf(name)])),
