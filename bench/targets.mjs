@@ -21,6 +21,7 @@ export function judge({ calls, waiting, eventLoop, idle, postgres, memory }) {
     target(`a call, ${burst}, of ${COCKATIEL_TIMEOUT}`, "×", to(bursts, COCKATIEL_TIMEOUT), 0.15),
     target(`a refusal by an open circuit, of ${opossum}`, "×", to(open, "opossum"), 0.7),
     target(`a refusal by an open circuit, of ${cockatiel}`, "×", to(open, "cockatiel"), 1),
+    target(`a refusal when full, of ${opossum} capacity`, "×", to(full, "opossum's capacity"), 0.7),
     target(
       `a refusal when full, of ${cockatiel} bulkhead`,
       "×",

@@ -55,14 +55,18 @@ export class FileStorage {
 
   subscribe(name, subscriber) {
     let seen;
+    let isTold = false;
     const look = async () => {
       try {
         const circuit = await this.#read(name);
+        isTold = false;
         if (!this.#subscriptions.has(timer) || circuit === null) return;
         if (circuit.version !== seen) subscriber.onRecord(toRecord(circuit));
         seen = circuit.version;
       } catch (error) {
-        subscriber.onError(error);
+        // Once, until it could be read again.
+        if (!isTold) subscriber.onError(error);
+        isTold = true;
       }
     };
     const timer = setInterval(look, this.#pollMs).unref();

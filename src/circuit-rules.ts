@@ -42,7 +42,7 @@ type State =
       successes: number;
     };
 
-export interface CircuitOptions {
+export interface CircuitRulesHooks {
   /** Whether other processes share the circuit: then a probe needs the storage's lease. */
   readonly shared: boolean;
   /** Told of each change, after it is made. */
@@ -55,12 +55,13 @@ export interface CircuitOptions {
 
 /**
  * The rules of a circuit: what opens it, how it probes, when it closes. Its state is one union, and every
- * change of it goes through `#become`. No timer moves it: it moves on when somebody looks.
+ * change of its status goes through `#become`; what is counted within a status is changed in place. No
+ * timer moves it: it moves on when somebody looks.
  */
 export class CircuitRules {
   readonly #config: ResolvedBulkheadConfig;
   readonly #rate: FailureRate | undefined;
-  readonly #hooks: CircuitOptions;
+  readonly #hooks: CircuitRulesHooks;
   #state: State = { status: "CLOSED", failures: 0 };
   /** Goes up with every change: a verdict on a call of an older generation moves nothing. */
   #generation = 1;
@@ -70,7 +71,7 @@ export class CircuitRules {
   constructor(
     config: ResolvedBulkheadConfig,
     rate: FailureRate | undefined,
-    hooks: CircuitOptions,
+    hooks: CircuitRulesHooks,
   ) {
     this.#config = config;
     this.#rate = rate;

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { hostname } from "node:os";
 import type { CircuitRules, CircuitTransition } from "./circuit-rules.js";
 import type { ResolvedBulkheadConfig } from "./config.js";
 import type { CircuitChange, CircuitRecord, CircuitStorage } from "./storage/storage.js";
@@ -26,7 +27,8 @@ export class CircuitSync {
   readonly #storage: CircuitStorage;
   readonly #circuit: CircuitRules;
   readonly #hooks: CircuitSyncHooks;
-  readonly #owner = randomUUID();
+  /** Tells an operator which process it is. */
+  readonly #owner = `${hostname()} ${process.pid} ${randomUUID()}`;
   readonly #unsubscribe: () => void;
   /** The newest record seen. */
   #known: CircuitRecord | undefined = undefined;

@@ -43,7 +43,8 @@ export interface BulkheadConfig {
   /**
    * Run every `healthCheckInterval`, never two at a time. It fails when it throws, rejects, returns
    * `false` or exceeds `timeoutSeconds`. A failing check opens the circuit; a passing one while the
-   * circuit is open ends the isolation early. The timer does not keep the process alive.
+   * circuit is open ends the isolation early, unless it has a person's `reason` in the storage. The
+   * timer does not keep the process alive.
    */
   healthCheck?: ((context: HealthCheckContext) => unknown) | undefined;
   /** Seconds between the starts of two health checks. > 0. @default 5 */
@@ -130,14 +131,16 @@ export interface Rule {
   readonly inRange: (value: never) => boolean;
 }
 
-const NAME: Rule = {
+/** The rule of a name, and of a namespace. */
+export const NAME = {
   words: "a string of 1 to 255 characters",
-  hasType: (value) => typeof value === "string",
+  hasType: (value: unknown) => typeof value === "string",
   // Postgres counts code points in a varchar(255), not UTF-16 units.
   inRange: (value: string) =>
     value !== "" && [...value.slice(0, 512)].length <= 255 && value.length <= 510,
-};
-const BOOLEAN: Rule = {
+} satisfies Rule;
+/** The rule of a switch. */
+export const BOOLEAN: Rule = {
   words: "true or false",
   hasType: (value) => typeof value === "boolean",
   inRange: () => true,
@@ -314,7 +317,8 @@ function integerFrom(least: number): Rule {
   );
 }
 
-function orNull(rule: Rule): Rule {
+/** The rule, or `null`. */
+export function orNull(rule: Rule): Rule {
   return {
     words: `${rule.words}, or null`,
     hasType: (value) => value === null || rule.hasType(value),

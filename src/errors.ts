@@ -19,6 +19,7 @@ export interface BulkheadCircuitOpenErrorOptions extends BulkheadErrorOptions {
 /**
  * Base of every error that this library makes. By itself it wraps what a protected function threw:
  * the message starts with `Execution failed: ` and `cause` is the thrown value, untouched.
+ * Those that a bulkhead makes for calls have no stack frames; what was thrown keeps its own, in `cause`.
  */
 export class BulkheadError extends Error {
   /** The `code` of errors of this class. */

@@ -139,13 +139,11 @@ export class BulkheadManager
     await Promise.all(Array.from(this, (bulkhead) => bulkhead.shutdown(options)));
   }
 
-  /** For `await using`: `shutdown()` without `drainSeconds`. */
   /** {@link shutdown} without a drain, for `await using`: running calls go on, and are not waited for. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.shutdown();
   }
 
-  /** The bulkheads, in the order in which they were created. */
   /** The bulkheads, in the order in which they were created. */
   [Symbol.iterator](): IterableIterator<Bulkhead> {
     return this.#bulkheads.values();

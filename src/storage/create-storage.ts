@@ -1,7 +1,6 @@
-import { readFields } from "../config.js";
+import { NAME, readFields } from "../config.js";
 import { InMemoryStorage } from "./memory.js";
 import { PostgresStorage } from "./postgres.js";
-import { NAMESPACE } from "./postgres-options.js";
 import type { CircuitStorage } from "./storage.js";
 
 /** Options of {@link createStorage}. */
@@ -22,7 +21,7 @@ export interface CreateStorageOptions {
  */
 export function createStorage(options: CreateStorageOptions = {}): CircuitStorage {
   const { RC_DB_HOST, RC_DB_PASSWORD, RC_NAMESPACE } = process.env;
-  const given = readFields<CreateStorageOptions>("options", options, { namespace: NAMESPACE });
+  const given = readFields<CreateStorageOptions>("options", options, { namespace: NAME });
   const namespace = given.namespace ?? (RC_NAMESPACE || "default");
   return RC_DB_HOST && RC_DB_PASSWORD ? new PostgresStorage({ namespace }) : new InMemoryStorage();
 }

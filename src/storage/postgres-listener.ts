@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Client } from "pg";
+import { now } from "../clock.js";
 import { within } from "./postgres-database.js";
 import { destroy, unref } from "./postgres-wire.js";
 import { CHANNEL } from "./schema.js";
@@ -79,13 +80,13 @@ export class PostgresListener implements ChangeSource {
   async #listenUntil(stopped: AbortSignal): Promise<void> {
     let retryMs = FIRST_RETRY_MS;
     while (!stopped.aborted) {
-      const begun = performance.now();
+      const begun = now();
       try {
         await this.#listenOnce(stopped);
       } catch (error) {
         if (!stopped.aborted) this.#hooks.onTrouble(error);
       }
-      if (performance.now() - begun >= STEADY_MS) retryMs = FIRST_RETRY_MS;
+      if (now() - begun >= STEADY_MS) retryMs = FIRST_RETRY_MS;
       // Jitter, so that a fleet does not come back to a restarted server in one instant.
       const delay = retryMs * (0.5 + Math.random() / 2);
       retryMs = Math.min(retryMs * 2, LAST_RETRY_MS);

@@ -1,5 +1,5 @@
 import { Client, type ClientConfig, type Pool } from "pg";
-import { POSITIVE_SECONDS, readFields } from "../config.js";
+import { BOOLEAN, NAME, orNull, POSITIVE_SECONDS, readFields } from "../config.js";
 import { redact } from "./postgres-errors.js";
 
 /** Options of a {@link PostgresStorage}. Without `pool` and `connectionString`, the environment tells. */
@@ -28,30 +28,15 @@ export interface PostgresStorageOptions {
 }
 
 const anything = { words: "", hasType: () => true, inRange: () => true };
-/** The rule of a namespace, as of a bulkhead's name: Postgres counts code points. */
-export const NAMESPACE = {
-  words: "a string of 1 to 255 characters",
-  hasType: (value: unknown) => typeof value === "string",
-  inRange: (value: string) =>
-    value !== "" && [...value.slice(0, 512)].length <= 255 && value.length <= 510,
-};
 const RULES = {
   // Checked apart: a message that shows what was given would show a password.
   pool: anything,
   connectionString: anything,
-  namespace: NAMESPACE,
-  ensureSchema: {
-    words: "true or false",
-    hasType: (value: unknown) => typeof value === "boolean",
-    inRange: () => true,
-  },
+  namespace: NAME,
+  ensureSchema: BOOLEAN,
   queryTimeoutSeconds: POSITIVE_SECONDS,
   probeLeaseSeconds: POSITIVE_SECONDS,
-  pollSeconds: {
-    words: `${POSITIVE_SECONDS.words}, or null`,
-    hasType: (value: unknown) => value === null || POSITIVE_SECONDS.hasType(value),
-    inRange: (value: number | null) => value === null || POSITIVE_SECONDS.inRange(value as never),
-  },
+  pollSeconds: orNull(POSITIVE_SECONDS),
 };
 
 /**

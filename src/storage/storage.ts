@@ -10,9 +10,9 @@ export interface CircuitRecord {
   /** When the isolation ends; `null` unless the state is `OPEN`. */
   readonly openUntil: Date | null;
   /**
-   * Who opened the circuit last, also when it has been closed since; `null` when nobody did since it
-   * was created, or a program did that is not a bulkhead. From a closed circuit an opener sees whether
-   * its opening was ever heard of.
+   * The `owner` of the change that opened the circuit last, also when it has been closed since; `null`
+   * when nobody opened it since it was created, or when it was opened in another way than by `change()`,
+   * as by SQL or Python. From a closed circuit an opener sees whether its opening was ever heard of.
    */
   readonly openedBy: string | null;
   /**
@@ -120,7 +120,7 @@ export interface CircuitSubscriber {
  *
  * The promise of every method may reject; a bulkhead then works by itself and tells it in a
  * `storageError` event. No method is called on the path of a call while its circuit is closed.
- * Implementations are checked by one contract test suite.
+ * `bulkman/storage-contract` has the cases that test an implementation.
  */
 export interface CircuitStorage {
   /** The circuit, or `null` when the storage has none of that name. Changes nothing. */
