@@ -27,7 +27,7 @@ export interface Promised {
   readonly texts: readonly string[];
 }
 
-const OTHER_LANGUAGES = ["sh", "text", "sql", "mermaid", "python"];
+const OTHER_LANGUAGES = ["sh", "text", "sql", "mermaid", "python", "yaml"];
 const NOT_RUN = /^<!-- not run: (.+) -->$/;
 
 export function readPage(page: string): string {
