@@ -17,6 +17,8 @@ export default defineConfig({
           include: ["test/**/*.test.ts"],
           exclude: ["test/package/**"],
           globalSetup: ["test/integration/services.setup.ts"],
+          // Many wait for processes and servers: there is something to do meanwhile.
+          maxWorkers: 3,
           // Generous: a busy machine is no failure. What has a limit of its own asserts it.
           testTimeout: 30_000,
           hookTimeout: 30_000,
@@ -29,7 +31,8 @@ export default defineConfig({
           globalSetup: ["test/package/pack.setup.mjs", "test/integration/services.setup.ts"],
           testTimeout: 120_000,
           hookTimeout: 120_000,
-          // After the unit tests, not beside them: it keeps the processor busy.
+          // One after the other, and after the unit tests: they keep the processor busy.
+          maxWorkers: 1,
           sequence: { groupOrder: 1 },
         },
       },
