@@ -92,7 +92,9 @@ export class Deadlines<T> {
     this.#size--;
     if (list.size === 0) this.#dropEmpty(deadline.delayMs);
     if (this.#size === 0 && this.#timer !== undefined) {
-      this.#wasBrief = now() - this.#armedAt < BRIEF_MS;
+      const elapsed = now() - this.#armedAt;
+      // A clock that stands still is a faked one: whoever moves it by hand looks for a timer at once.
+      this.#wasBrief = elapsed > 0 && elapsed < BRIEF_MS;
       this.#disarm();
     }
   }

@@ -16,6 +16,13 @@ afterEach(() => {
   expect(left).toBe(0);
 });
 
+/** A clock that moves by itself, a little at each look at it, beside the timers that are moved by hand. */
+function runningClock(): void {
+  const real = performance.now.bind(performance);
+  let looks = 0;
+  vi.spyOn(performance, "now").mockImplementation(() => real() + looks++ / 1e6);
+}
+
 /** Deadlines that note who was due. */
 function noting({ holdsProcess = true } = {}) {
   const due: string[] = [];
@@ -192,6 +199,7 @@ describe("the timer", () => {
   });
 
   it("is set once for any number of deadlines that are taken back at once, one after another", async () => {
+    runningClock();
     const setTimer = vi.spyOn(globalThis, "setTimeout");
     const { deadlines, set } = noting();
     for (let n = 0; n < 100; n++) {
@@ -202,7 +210,16 @@ describe("the timer", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
+  it("is set at once while the clock stands still, as faked ones do", () => {
+    const { deadlines, set } = noting();
+    deadlines.clear(set("brief", 1000));
+    const deadline = set("stays", 1000);
+    expect(vi.getTimerCount()).toBe(1);
+    deadlines.clear(deadline);
+  });
+
   it("is set for the next one all the same, when that stays for longer than a promise takes", async () => {
+    runningClock();
     const { due, deadlines, set } = noting();
     deadlines.clear(set("brief", 1000));
     set("stays", 1000);
@@ -213,6 +230,7 @@ describe("the timer", () => {
   });
 
   it("is not needed by one that a faked clock passes before promises have their turn", async () => {
+    runningClock();
     const { due, deadlines, set } = noting();
     deadlines.clear(set("brief", 1000));
     set("passed", 1000);
