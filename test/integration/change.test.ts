@@ -161,7 +161,10 @@ describe("a pool of the application's", () => {
     client.release();
     // Given back, or ended when its time was over in the middle of a question: held no more.
     await eventually(() => pool.waitingCount === 0 && pool.idleCount === pool.totalCount);
-    expect(await storage.load("busy")).toMatchObject({ state: "CLOSED" });
+    // A limit of 0.2 s can be too short for a busy machine, once or twice.
+    await eventually(
+      async () => (await storage.load("busy").catch(() => null))?.state === "CLOSED",
+    );
     await pool.end();
   });
 });
