@@ -1,6 +1,5 @@
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { PostgresStorage } from "../src/index.js";
 import { readPostgresOptions } from "../src/storage/postgres-options.js";
 import { createDatabase, type TestDatabase } from "./integration/database.js";
 import { codeIn, tableBelow } from "./readme/tables.js";
@@ -16,10 +15,7 @@ describe("the guide to Postgres", () => {
   afterAll(() => database.drop());
 
   it("has SQL for operators that does what it says, in this order", async () => {
-    const storage = new PostgresStorage({
-      connectionString: database.urlFor({}),
-      namespace: "my_app",
-    });
+    const storage = database.storage({ namespace: "my_app" });
     await storage.load("payments");
     const [grant = "", list = "", isolate = "", close = "", prune = "", ...others] = statements;
     expect(others).toEqual([]);
@@ -27,7 +23,7 @@ describe("the guide to Postgres", () => {
     await database.query(`CREATE ROLE ${role} LOGIN PASSWORD 'x'`);
     try {
       await database.query(grant.replace("my_service", role));
-      const restricted = new PostgresStorage({
+      const restricted = database.storage({
         connectionString: database.urlFor({ user: role, password: "x" }),
         namespace: "my_app",
       });

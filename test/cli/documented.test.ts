@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { PostgresStorage } from "../../src/index.js";
+import type { PostgresStorage } from "../../src/index.js";
 import { eventually } from "../integration/eventually.js";
 import { readPage } from "../readme/examples.js";
 import { CommandLine } from "./command.js";
@@ -11,16 +11,10 @@ let commandLine: CommandLine;
 let storage: PostgresStorage;
 beforeAll(async () => {
   commandLine = await CommandLine.create();
-  storage = new PostgresStorage({
-    connectionString: commandLine.database.url,
-    namespace: "my_app",
-  });
+  storage = commandLine.database.storage({ namespace: "my_app" });
   await storage.load("payments");
 }, 60_000);
-afterAll(async () => {
-  await storage.close();
-  await commandLine.close();
-});
+afterAll(() => commandLine.close());
 
 /** The arguments of each `npx bulkman …` of a page's shell blocks. */
 function commandsOf(page: string): string[][] {

@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { Bulkhead, PostgresStorage } from "../../src/index.js";
+import { Bulkhead, type PostgresStorage } from "../../src/index.js";
 import { SCHEMA_SQL } from "../../src/storage/schema.js";
 import { eventually } from "../integration/eventually.js";
 import { withChildren } from "../integration/fleet.js";
@@ -13,14 +13,10 @@ beforeAll(async () => {
 }, 60_000);
 beforeEach(async () => {
   await commandLine.database.query("DELETE FROM rc_circuit_breakers");
-  storage = open("default");
+  storage = commandLine.database.storage();
 });
-afterEach(() => storage.close());
+afterEach(() => commandLine.database.closeStorages());
 afterAll(() => commandLine.close());
-
-function open(namespace: string): PostgresStorage {
-  return new PostgresStorage({ connectionString: commandLine.database.url, namespace });
-}
 
 async function secondsOpen(name: string): Promise<number> {
   const { openUntil, readAt } = (await storage.getState(name)) ?? {};
@@ -32,7 +28,7 @@ describe("bulkman isolate and release", () => {
     const { url } = commandLine.database;
     await withChildren(2, async (children) => {
       const config = { name: "payments" };
-      const start = { config, storage: { connectionString: url } };
+      const start = { config, storage: { connectionString: url, queryTimeoutSeconds: 10 } };
       for (const child of children) await child.ask("start", start);
       const statuses = () => Promise.all(children.map((child) => child.ask("look")));
       const isIn = (state: string) => async () =>
@@ -136,14 +132,13 @@ describe("bulkman isolate and release", () => {
     { args: ["--namespace", "orders"], env: { RC_NAMESPACE: "default" } },
   ])("touch the namespace of $args and $env only", async ({ args, env }) => {
     await storage.load("api");
-    const orders = open("orders");
+    const orders = commandLine.database.storage({ namespace: "orders" });
     await orders.load("api");
     await commandLine.run(["isolate", "api", ...args], env);
     expect((await orders.getState("api"))?.state).toBe("OPEN");
     expect((await storage.getState("api"))?.state).toBe("CLOSED");
     await commandLine.run(["release", "api", ...args], env);
     expect((await orders.getState("api"))?.state).toBe("CLOSED");
-    await orders.close();
   });
 
   it.each(["isolate", "release"])(
@@ -152,9 +147,8 @@ describe("bulkman isolate and release", () => {
       const refused = (stderr: string) => ({ status: 1, stdout: "", stderr });
       const nowhere = `bulkman ${command}: there is no circuit "api" in the namespace "default"; see bulkman status\n`;
       expect(await commandLine.run([command, "api"])).toEqual(refused(nowhere));
-      const orders = open("orders");
+      const orders = commandLine.database.storage({ namespace: "orders" });
       await orders.load("api");
-      await orders.close();
       const elsewhere = nowhere.replace("see bulkman status", 'it is in: "orders"');
       expect(await commandLine.run([command, "api"])).toEqual(refused(elsewhere));
       expect(await storage.getState("api")).toBeNull();

@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { Bulkhead, PostgresStorage } from "../../src/index.js";
+import { Bulkhead, type PostgresStorage } from "../../src/index.js";
 import { eventually } from "../integration/eventually.js";
 import { CommandLine } from "./command.js";
 
@@ -11,9 +11,9 @@ beforeAll(async () => {
   commandLine = await CommandLine.create();
 }, 60_000);
 beforeEach(async () => {
-  const { url, query } = commandLine.database;
+  const { query } = commandLine.database;
   await query("DELETE FROM rc_circuit_breakers");
-  storage = new PostgresStorage({ connectionString: url });
+  storage = commandLine.database.storage();
   for (const name of ["new", "old", "older", "open"]) await storage.load(name);
   await query(
     "INSERT INTO rc_circuit_breakers (resource_key, namespace, state) VALUES ('old', 'other', 'CLOSED')",
@@ -22,7 +22,7 @@ beforeEach(async () => {
   const age = "updated_at = now() - interval '31 days'";
   await query(`UPDATE rc_circuit_breakers SET ${age} WHERE resource_key <> 'new'`);
 });
-afterEach(() => storage.close());
+afterEach(() => commandLine.database.closeStorages());
 afterAll(() => commandLine.close());
 
 async function left(): Promise<string[]> {

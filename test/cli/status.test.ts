@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { width } from "../../src/cli/text.js";
-import { PostgresStorage } from "../../src/index.js";
+import type { PostgresStorage } from "../../src/index.js";
 import { eventually } from "../integration/eventually.js";
 import { CommandLine, type Running } from "./command.js";
 
@@ -15,10 +15,9 @@ beforeAll(async () => {
 }, 60_000);
 beforeEach(async () => {
   await commandLine.database.query("DELETE FROM rc_circuit_breakers");
-  const connectionString = commandLine.database.url;
-  storage = new PostgresStorage({ connectionString, namespace: "my_app" });
+  storage = commandLine.database.storage({ namespace: "my_app" });
 });
-afterEach(() => storage.close());
+afterEach(() => commandLine.database.closeStorages());
 afterAll(() => commandLine.close());
 
 const ESCAPE = "\u001b";
@@ -175,9 +174,7 @@ describe("bulkman status --watch --json", () => {
     await opened("new", 60, "why");
     await seen(3);
     // Not of this namespace.
-    const other = new PostgresStorage({ connectionString: commandLine.database.url });
-    await other.load("other");
-    await other.close();
+    await commandLine.database.storage().load("other");
     await closed("new");
     await seen(4);
     await commandLine.database.query("DELETE FROM rc_circuit_breakers WHERE resource_key = 'old'");

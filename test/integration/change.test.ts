@@ -1,32 +1,19 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import {
-  Bulkhead,
-  type CircuitChange,
-  PostgresStorage,
-  type PostgresStorageOptions,
-} from "../../src/index.js";
+import { Bulkhead, type CircuitChange } from "../../src/index.js";
 import { failCalls, passCalls } from "../helpers/failing.js";
 import { createDatabase, type TestDatabase } from "./database.js";
 import { eventually } from "./eventually.js";
 import { TcpProxy } from "./tcp-proxy.js";
 
 let database: TestDatabase;
-const storages: PostgresStorage[] = [];
 beforeAll(async () => {
   database = await createDatabase();
   await open().load("api");
 });
-afterEach(async () => {
-  await Promise.all(storages.splice(0).map((storage) => storage.close()));
-});
+afterEach(() => database.closeStorages());
 afterAll(() => database.drop());
 
-function open(options: PostgresStorageOptions = {}): PostgresStorage {
-  const connectionString = options.pool === undefined ? database.url : undefined;
-  const storage = new PostgresStorage({ connectionString, queryTimeoutSeconds: 10, ...options });
-  storages.push(storage);
-  return storage;
-}
+const open: TestDatabase["storage"] = (options) => database.storage(options);
 
 function opening(version: number, owner: string, openSeconds = 60): CircuitChange {
   return { to: "OPEN", version, owner, openSeconds, failureCount: 1 };

@@ -13,9 +13,8 @@ let vitests: NodeJS.UncaughtExceptionListener[] = [];
 
 beforeAll(async () => {
   database = await createDatabase();
-  const storage = new PostgresStorage({ connectionString: database.url });
-  await storage.load("api");
-  await storage.close();
+  await database.storage().load("api");
+  await database.closeStorages();
 });
 beforeEach(async () => {
   proxy = await TcpProxy.to(database.server.port);

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { Client, Pool, type PoolConfig, type QueryResultRow } from "pg";
 import { inject } from "vitest";
+import { PostgresStorage, type PostgresStorageOptions } from "../../src/index.js";
 import type { TestServer } from "./services.setup.js";
 
 /** A database of a test file's own, with a connection to look into it. */
@@ -9,10 +10,15 @@ export interface TestDatabase {
   readonly name: string;
   readonly server: TestServer;
   query<T extends QueryResultRow>(text: string, values?: unknown[]): Promise<T[]>;
+  /** Changes a circuit by hand, in SQL. */
+  edit(name: string, set: string): Promise<unknown>;
   /** The same database on another port (of a proxy), or for another user. */
   urlFor(change: { port?: number; user?: string; password?: string }): string;
   /** An application's pool for it. */
   pool(options?: PoolConfig): Pool;
+  /** A storage in it, patient with a busy machine. */
+  storage(options?: PostgresStorageOptions): PostgresStorage;
+  closeStorages(): Promise<void>;
   drop(): Promise<void>;
 }
 
@@ -36,14 +42,32 @@ export async function createDatabase(given?: TestServer): Promise<TestDatabase> 
     return pool;
   };
   const pool = makePool({ max: 2, application_name: "test" });
+  const storages: PostgresStorage[] = [];
+  const closeStorages = async () => {
+    await Promise.all(storages.splice(0).map((storage) => storage.close()));
+  };
   return {
     url: urlFor({}),
     name,
     server,
     urlFor,
     query: async (text, values) => (await pool.query(text, values)).rows,
+    edit: (circuit, set) =>
+      pool.query(`UPDATE rc_circuit_breakers SET ${set} WHERE resource_key = $1`, [circuit]),
     pool: (options = {}) => makePool(options),
+    storage: (options = {}) => {
+      const connectionString = options.pool === undefined ? urlFor({}) : undefined;
+      const storage = new PostgresStorage({
+        connectionString,
+        queryTimeoutSeconds: 10,
+        ...options,
+      });
+      storages.push(storage);
+      return storage;
+    },
+    closeStorages,
     drop: async () => {
+      await closeStorages();
       await pool.end();
       await administer(server, `DROP DATABASE ${name} WITH (FORCE)`);
     },

@@ -1,26 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import {
-  type CircuitChange,
-  PostgresStorage,
-  type PostgresStorageOptions,
-} from "../../src/index.js";
+import type { CircuitChange } from "../../src/index.js";
 import { SCHEMA_SQL } from "../../src/storage/schema.js";
 import { createDatabase, type TestDatabase } from "./database.js";
 import { eventually } from "./eventually.js";
 
 let database: TestDatabase;
-const storages: PostgresStorage[] = [];
-afterEach(async () => {
-  await Promise.all(storages.splice(0).map((storage) => storage.close()));
-  await database.drop();
-});
+afterEach(() => database.drop());
 
-function open(options: PostgresStorageOptions = {}): PostgresStorage {
-  const connectionString = options.pool === undefined ? database.url : undefined;
-  const storage = new PostgresStorage({ connectionString, queryTimeoutSeconds: 10, ...options });
-  storages.push(storage);
-  return storage;
-}
+const open: TestDatabase["storage"] = (options) => database.storage(options);
 
 describe.each(["repeatable read", "serializable"])("a database that isolates by %s", (level) => {
   beforeEach(async () => {

@@ -1,14 +1,10 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import {
-  type CircuitRecord,
-  PostgresStorage,
-  type PostgresStorageOptions,
-} from "../../src/index.js";
+import type { PostgresStorage } from "../../src/index.js";
 import { createDatabase, type TestDatabase } from "./database.js";
 import { eventually } from "./eventually.js";
+import { subscribe } from "./subscriber.js";
 
 let database: TestDatabase;
-const open: Array<{ close(): Promise<void> }> = [];
 let name = "";
 let tests = 0;
 beforeAll(async () => {
@@ -17,27 +13,10 @@ beforeAll(async () => {
 beforeEach(() => {
   name = `api ${tests++}`;
 });
-afterEach(async () => {
-  await Promise.all(open.splice(0).map((each) => each.close()));
-});
+afterEach(() => database.closeStorages());
 afterAll(() => database.drop());
 
-function openStorage(options: PostgresStorageOptions = {}): PostgresStorage {
-  const connectionString = options.pool === undefined ? database.url : undefined;
-  const storage = new PostgresStorage({ connectionString, queryTimeoutSeconds: 10, ...options });
-  open.push(storage);
-  return storage;
-}
-
-function subscribed(storage: PostgresStorage, to: string) {
-  const told: CircuitRecord[] = [];
-  const troubles: string[] = [];
-  storage.subscribe(to, {
-    onRecord: (record) => told.push(record),
-    onError: (error) => troubles.push(String(error)),
-  });
-  return { told, troubles };
-}
+const open: TestDatabase["storage"] = (options) => database.storage(options);
 
 /** Writes what the triggers would not let pass, as a restore of old data does. */
 async function writeUnseen(set: string, circuit: string): Promise<void> {
@@ -50,7 +29,7 @@ async function writeUnseen(set: string, circuit: string): Promise<void> {
 /** A circuit beside a bad one hears of changes, and of no trouble. */
 async function expectHeard(
   storage: PostgresStorage,
-  good: ReturnType<typeof subscribed>,
+  good: ReturnType<typeof subscribe>,
 ): Promise<void> {
   const { version } = await storage.load(name);
   const opening = { to: "OPEN", version, owner: "a", openSeconds: 60, failureCount: 1 } as const;
@@ -68,13 +47,13 @@ describe.each([
     ["has half a surrogate pair in its name", "a\ud800b", "half a surrogate pair"],
     ["has a name that is too long", "n".repeat(300), "too long"],
   ])("troubles only its own subscribers: one that %s", async (_, bad, message) => {
-    const storage = openStorage(options);
-    const [good, troubled] = [subscribed(storage, name), subscribed(storage, bad)];
+    const storage = open(options);
+    const [good, troubled] = [subscribe(storage, name), subscribe(storage, bad)];
     await expect(storage.load(bad)).rejects.toThrow(message);
     await eventually(() => troubled.troubles.length > 0);
     await eventually(() => good.told.length > 0);
-    await expectHeard(openStorage(), good);
-    expect(troubled.troubles.join("\n")).toContain(message);
+    await expectHeard(open(), good);
+    expect(String(troubled.troubles)).toContain(message);
     expect(troubled.troubles).toHaveLength(1);
   });
 
@@ -84,14 +63,14 @@ describe.each([
       `CREATE DATABASE ${latin} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0`,
     );
     const connectionString = database.url.replace(database.name, latin);
-    const storage = openStorage({ ...options, connectionString });
-    const [good, troubled] = [subscribed(storage, name), subscribed(storage, "π")];
+    const storage = open({ ...options, connectionString });
+    const [good, troubled] = [subscribe(storage, name), subscribe(storage, "π")];
     await expect(storage.load("π")).rejects.toThrow("has no equivalent in encoding");
     expect(await storage.load("é")).toMatchObject({ state: "CLOSED" });
     await eventually(() => good.told.length > 0 && troubled.troubles.length > 0);
-    await expectHeard(openStorage({ connectionString }), good);
+    await expectHeard(open({ connectionString }), good);
     expect(troubled.troubles).toHaveLength(1);
-    await Promise.all(open.splice(0).map((each) => each.close()));
+    await database.closeStorages();
     await database.query(`DROP DATABASE ${latin} WITH (FORCE)`);
   });
 
@@ -99,11 +78,11 @@ describe.each([
     "troubles only its own subscribers, and until it is well: one with %s",
     async (damage) => {
       const bad = `${name} bad`;
-      const other = openStorage();
+      const other = open();
       await other.load(bad);
       await writeUnseen(damage, bad);
-      const storage = openStorage(options);
-      const [good, troubled] = [subscribed(storage, name), subscribed(storage, bad)];
+      const storage = open(options);
+      const [good, troubled] = [subscribe(storage, name), subscribe(storage, bad)];
       await expect(storage.load(bad)).rejects.toThrow("cannot be read");
       await eventually(() => good.told.length > 0 && troubled.troubles.length > 0);
       await expectHeard(other, good);
@@ -118,7 +97,7 @@ describe.each([
 describe("circuits that are loaded in one tick", () => {
   it("take one statement, and each gets its own record", async () => {
     const pool = database.pool({ max: 4 });
-    const storage = openStorage({ pool });
+    const storage = open({ pool });
     await storage.load(name);
     let questions = 0;
     pool.on("acquire", () => questions++);
@@ -140,7 +119,7 @@ describe("circuits that are loaded in one tick", () => {
   });
 
   it("get each its own error, of those that cannot be loaded", async () => {
-    const storage = openStorage();
+    const storage = open();
     const names = Array.from({ length: 50 }, (_, n) => `${name} ${n}`);
     const bad = ["n".repeat(256), "a\0b", "m".repeat(999)];
     const results = await Promise.allSettled([...names, ...bad].map((each) => storage.load(each)));
@@ -154,7 +133,7 @@ describe("circuits that are loaded in one tick", () => {
   });
 
   it("get all the error that concerns all", async () => {
-    const storage = openStorage();
+    const storage = open();
     await storage.load(name);
     await storage.close();
     const results = await Promise.allSettled([storage.load(name), storage.load(`${name} b`)]);

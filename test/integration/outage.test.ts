@@ -252,7 +252,7 @@ describe("a storage that is closed", () => {
   it.each(["works", "hangs"])(
     "in the middle of everything lets go of all, when the database %s",
     async (how) => {
-      const storage = new PostgresStorage({ connectionString: database.urlFor(proxy) });
+      const storage = database.storage({ connectionString: database.urlFor(proxy) });
       const troubles: unknown[] = [];
       const { version } = await storage.load(name);
       storage.subscribe(name, { onRecord: () => {}, onError: (error) => troubles.push(error) });

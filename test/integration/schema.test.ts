@@ -1,27 +1,15 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { Bulkhead, PostgresStorage, type PostgresStorageOptions } from "../../src/index.js";
+import { Bulkhead, type PostgresStorageOptions } from "../../src/index.js";
 import { SCHEMA_CHECK, SCHEMA_SQL } from "../../src/storage/schema.js";
 import { createDatabase, type TestDatabase } from "./database.js";
 
 let database: TestDatabase;
-const storages: PostgresStorage[] = [];
 beforeEach(async () => {
   database = await createDatabase();
 });
-afterEach(async () => {
-  await Promise.all(storages.splice(0).map((storage) => storage.close()));
-  await database.drop();
-});
+afterEach(() => database.drop());
 
-function open(options: PostgresStorageOptions = {}): PostgresStorage {
-  const storage = new PostgresStorage({
-    connectionString: database.url,
-    queryTimeoutSeconds: 10,
-    ...options,
-  });
-  storages.push(storage);
-  return storage;
-}
+const open: TestDatabase["storage"] = (options) => database.storage(options);
 
 const COLUMNS = [
   "resource_key character varying not null",
