@@ -228,9 +228,12 @@ const SHUTDOWN_RULES: { readonly [Field in keyof ShutdownOptions]-?: Rule } = {
   drainSeconds: SECONDS,
 };
 
-/** @throws {TypeError} for a wrong type or an unknown field */
+/** @throws {TypeError | RangeError} for a wrong value or an unknown field */
 export function readOptions(options: BulkheadOptions): BulkheadOptions {
-  return readFields("options", options, OPTIONS_RULES);
+  const read = readFields("options", options, OPTIONS_RULES);
+  const seconds: unknown = read.circuitStorage?.queryTimeoutSeconds;
+  if (seconds !== undefined) check("circuitStorage.queryTimeoutSeconds", seconds, POSITIVE_SECONDS);
+  return read;
 }
 
 /** @throws {TypeError | RangeError} for a wrong value or an unknown field */

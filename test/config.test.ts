@@ -443,6 +443,29 @@ describe.each([
     },
   );
 
+  it.each([
+    ["5", TypeError],
+    [null, TypeError],
+    [0, RangeError],
+    [Number.NaN, RangeError],
+    [Number.POSITIVE_INFINITY, RangeError],
+    [2_147_484, RangeError],
+  ])("throw for a storage whose queryTimeoutSeconds is %s", (queryTimeoutSeconds, kind) => {
+    const circuitStorage = Object.assign(new InMemoryStorage(), { queryTimeoutSeconds });
+    expect(() => make(untyped({ circuitStorage }))).toThrow(kind);
+    expect(() => make(untyped({ circuitStorage }))).toThrow(
+      /^circuitStorage.queryTimeoutSeconds must be a number of seconds over 0 and up to .*; got /,
+    );
+  });
+
+  it.each([undefined, 0.001, 2_147_483])(
+    "may have a storage whose queryTimeoutSeconds is %s",
+    (queryTimeoutSeconds) => {
+      const circuitStorage = Object.assign(new InMemoryStorage(), { queryTimeoutSeconds });
+      expect(() => make(untyped({ circuitStorage }))).not.toThrow();
+    },
+  );
+
   it("throw TypeError for an unknown field and suggest the nearest", () => {
     expect(() => make(untyped({ circuit_storage: 1 }))).toThrow(TypeError);
     expect(() => make(untyped({ circuit_storage: 1 }))).toThrow(

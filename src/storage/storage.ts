@@ -133,7 +133,8 @@ export interface CircuitStorage {
   subscribe(name: string, subscriber: CircuitSubscriber): () => void;
   /**
    * Seconds that a bulkhead waits for an answer before it goes on by itself; the first call of a new
-   * bulkhead waits no longer than that. > 0. @default 1
+   * bulkhead waits no longer than that. > 0, and no more than a timer can hold: up to 2147483. A bulkhead
+   * throws for another value. @default 1
    */
   readonly queryTimeoutSeconds?: number;
   /** Lets go of what the storage holds open. Bulkheads go on by themselves after it. */
