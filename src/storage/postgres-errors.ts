@@ -44,6 +44,11 @@ export function isRefusedValue(error: unknown): error is PostgresStorageError {
   return error instanceof PostgresStorageError && /^(22|23|54|P0)/.test(error.code ?? "");
 }
 
+/** Whether it was no answer of the database: the way to it may be lost. */
+export function isNoAnswer(error: unknown): boolean {
+  return !/^[0-9A-Z]{5}$/.test(codeOf(error) ?? "");
+}
+
 /** Whether the server takes no changes, as a standby. */
 export function isReadOnly(error: unknown): error is PostgresStorageError {
   return error instanceof PostgresStorageError && error.code === "25006";

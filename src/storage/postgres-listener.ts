@@ -10,6 +10,8 @@ export interface ChangeSource {
   /** Begins to listen. Called again after `stop`, it begins anew. */
   start(): void;
   stop(): void;
+  /** The database did not answer elsewhere: finds out whether changes are still heard. */
+  check(): void;
 }
 
 export interface ChangeHooks {
@@ -60,6 +62,8 @@ export class PostgresListener implements ChangeSource {
   readonly #options: ListenerOptions;
   readonly #hooks: ChangeHooks;
   #stopping: AbortController | undefined = undefined;
+  /** Cuts the pause short after which a sign of life is asked for. */
+  #asking: AbortController | undefined = undefined;
 
   constructor(options: ListenerOptions, hooks: ChangeHooks) {
     this.#options = options;
@@ -75,6 +79,10 @@ export class PostgresListener implements ChangeSource {
   stop(): void {
     this.#stopping?.abort();
     this.#stopping = undefined;
+  }
+
+  check(): void {
+    this.#asking?.abort();
   }
 
   async #listenUntil(stopped: AbortSignal): Promise<void> {
@@ -103,10 +111,11 @@ export class PostgresListener implements ChangeSource {
         stopped.addEventListener("abort", () => resolve(), { once: true, signal: ended.signal });
         client.on("error", reject);
         client.on("end", () => reject(new Error("The listening connection was closed")));
-        this.#begin(client, reject)
+        const reread = coalesced(this.#hooks.reread);
+        this.#begin(client, reread, reject)
           .then(() => {
             if (!ended.signal.aborted) this.#hooks.onHearing();
-            return this.#keepAlive(client, ended.signal);
+            return this.#keepAlive(client, reread, ended.signal);
           })
           .catch(reject);
       });
@@ -118,22 +127,31 @@ export class PostgresListener implements ChangeSource {
   }
 
   /** Rejects when the other side does not answer any more. */
-  async #keepAlive(client: Client, ended: AbortSignal): Promise<void> {
+  async #keepAlive(client: Client, reread: () => Promise<void>, ended: AbortSignal): Promise<void> {
     const { heartbeatMs = HEARTBEAT_MS } = this.#options;
-    while (true) {
-      await sleep(heartbeatMs, undefined, { ref: false, signal: ended });
+    while (!ended.aborted) {
+      this.#asking = new AbortController();
+      const signal = AbortSignal.any([ended, this.#asking.signal]);
+      const isAsked = await sleep(heartbeatMs, false, { ref: false, signal }).catch(() => true);
+      this.#asking = undefined;
+      if (ended.aborted) return;
       await this.#limited(client.query(LISTEN));
+      // It answers, but what it said meanwhile may have been lost with what was asked elsewhere.
+      if (isAsked) await reread();
     }
   }
 
-  async #begin(client: Client, fail: (error: unknown) => void): Promise<void> {
+  async #begin(
+    client: Client,
+    reread: () => Promise<void>,
+    fail: (error: unknown) => void,
+  ): Promise<void> {
     const connecting = client.connect();
     unref(client);
     await this.#limited(connecting);
     // A secure connection has replaced the socket.
     unref(client);
     await this.#hooks.prepare();
-    const reread = coalesced(this.#hooks.reread);
     const hear = (payload: string | undefined) => {
       if (!this.#tell(payload)) reread().catch(fail);
     };

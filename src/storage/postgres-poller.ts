@@ -25,6 +25,9 @@ export class PostgresPoller implements ChangeSource {
     this.#stopping = undefined;
   }
 
+  /** Nothing to do: it asks anyway. */
+  check(): void {}
+
   async #pollUntil(stopped: AbortSignal): Promise<void> {
     while (true) {
       // A fleet that was started at once does not read at once.

@@ -1,6 +1,6 @@
 import { now } from "../clock.js";
 import { closedError, Database, type Row } from "./postgres-database.js";
-import { isSchemaTrouble, type PostgresStorageError } from "./postgres-errors.js";
+import { isNoAnswer, isSchemaTrouble, type PostgresStorageError } from "./postgres-errors.js";
 import { type ChangeSource, PostgresListener } from "./postgres-listener.js";
 import { CircuitLoader } from "./postgres-loader.js";
 import { type PostgresStorageOptions, readPostgresOptions } from "./postgres-options.js";
@@ -175,6 +175,15 @@ export class PostgresStorage implements CircuitStorage {
 
   async #ask(statement: string, values: unknown[], deadline = this.#deadline()): Promise<Row[]> {
     if (this.#database.isClosed) throw closedError();
+    try {
+      return await this.#askWithSchema(statement, values, deadline);
+    } catch (error) {
+      if (isNoAnswer(error)) this.#changeSource.check();
+      throw error;
+    }
+  }
+
+  async #askWithSchema(statement: string, values: unknown[], deadline: number): Promise<Row[]> {
     const schema = this.#schema;
     const query = () => this.#database.query(statement, values, deadline - now());
     if (schema === undefined) return query();

@@ -126,6 +126,38 @@ describe("listening", () => {
     await proxy.close();
   });
 
+  it("finds out that it is deaf as soon as a question is not answered", async () => {
+    const proxy = await TcpProxy.to(database.server.port);
+    const connectionString = database.urlFor(proxy);
+    const storage = open({ connectionString, queryTimeoutSeconds: 2 });
+    const { heard, troubles } = await subscribed(storage, name);
+    proxy.lose();
+    await database.edit(name, "state = 'OPEN', open_until = now() + '5 min'");
+    await expect(storage.getState(name)).rejects.toThrow("did not answer");
+    await eventually(() => heard.length > 0);
+    expect(troubles.map(String)).toEqual([expect.stringContaining("did not answer within 2 s")]);
+    await storage.close();
+    await proxy.close();
+  });
+
+  it("reads what was lost on a connection that goes on, when a question was lost as well", async () => {
+    const proxy = await TcpProxy.to(database.server.port);
+    const connectionString = database.urlFor(proxy);
+    const storage = open({ connectionString, queryTimeoutSeconds: 2 });
+    const { heard, troubles } = await subscribed(storage, name);
+    const { accepted } = proxy;
+    proxy.stalled = true;
+    await database.edit(name, "state = 'OPEN', open_until = now() + '5 min'");
+    await expect(storage.getState(name)).rejects.toThrow("did not answer");
+    proxy.stalled = false;
+    await eventually(() => heard.length > 0);
+    expect(troubles).toEqual([]);
+    // One for the question that replaces the lost one: the listening connection is the same.
+    expect(proxy.accepted).toBeLessThanOrEqual(accepted + 2);
+    await storage.close();
+    await proxy.close();
+  });
+
   it("stops in the middle of connecting", async () => {
     const proxy = await TcpProxy.to(database.server.port);
     proxy.stalled = true;

@@ -18,6 +18,7 @@ export class TcpProxy {
   readonly #target: number;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  readonly #lost = new WeakSet<Socket>();
 
   private constructor(target: number) {
     this.#target = target;
@@ -36,6 +37,11 @@ export class TcpProxy {
 
   get connections(): number {
     return this.#sockets.size / 2;
+  }
+
+  /** Forgets every connection without a word, as a router does: nothing passes on them any more. */
+  lose(): void {
+    for (const socket of this.#sockets) this.#lost.add(socket);
   }
 
   /** Ends every connection, in the middle of whatever it carries. */
@@ -71,7 +77,7 @@ export class TcpProxy {
   }
 
   #pass(isAnswer: boolean, chunk: Buffer, to: Socket): void {
-    if (this.stalled) return;
+    if (this.stalled || this.#lost.has(to)) return;
     const passed = isAnswer && this.corrupt !== undefined ? this.corrupt(chunk) : chunk;
     if (this.delayMs === 0) to.write(passed);
     else setTimeout(() => to.write(passed), this.delayMs);
