@@ -1,13 +1,18 @@
 import { now } from "../clock.js";
 import { closedError, Database, type Row } from "./postgres-database.js";
-import { isNoAnswer, isSchemaTrouble, type PostgresStorageError } from "./postgres-errors.js";
+import {
+  isNoAnswer,
+  isReadOnly,
+  isSchemaTrouble,
+  type PostgresStorageError,
+} from "./postgres-errors.js";
 import { type ChangeSource, PostgresListener } from "./postgres-listener.js";
 import { CircuitLoader } from "./postgres-loader.js";
 import { type PostgresStorageOptions, readPostgresOptions } from "./postgres-options.js";
 import { PostgresPoller } from "./postgres-poller.js";
 import { toRecord } from "./postgres-record.js";
 import { Schema } from "./postgres-schema.js";
-import { CHANGE, GET_STATE } from "./postgres-statements.js";
+import { CHANGE, GET_STATE, RENEW } from "./postgres-statements.js";
 import type {
   CircuitChange,
   CircuitChangeResult,
@@ -37,6 +42,8 @@ export class PostgresStorage implements CircuitStorage {
   readonly #loader: CircuitLoader;
   readonly #changeSource: ChangeSource;
   readonly #subscribers = new Map<string, Set<CircuitSubscriber>>();
+  /** The newest version that was seen of each circuit with subscribers. */
+  readonly #newest = new Map<string, number>();
   /** Circuits that could not be read when it was tried last, which their subscribers know. */
   readonly #unreadable = new Set<string>();
   /** Why changes cannot be heard at the moment; every subscriber has been told. */
@@ -87,7 +94,7 @@ export class PostgresStorage implements CircuitStorage {
   }
 
   async load(name: string): Promise<CircuitRecord> {
-    return this.#loader.load(name);
+    return this.#seen(name, await this.#loader.load(name));
   }
 
   async change(name: string, change: CircuitChange): Promise<CircuitChangeResult> {
@@ -116,6 +123,7 @@ export class PostgresStorage implements CircuitStorage {
       if (!subscribers.delete(subscriber) || subscribers.size > 0) return;
       if (this.#subscribers.get(name) === subscribers) {
         this.#subscribers.delete(name);
+        this.#newest.delete(name);
         this.#unreadable.delete(name);
       }
       if (this.#subscribers.size > 0) return;
@@ -152,17 +160,43 @@ export class PostgresStorage implements CircuitStorage {
       (isOpening ? change.reason : undefined) ?? null,
     ]);
     if (row === undefined) throw new Error("The circuit was deleted while it changed");
-    return { changed: row[0] === "t", record: toRecord(JSON.parse(row[1] ?? "")) };
+    const record = this.#seen(name, toRecord(JSON.parse(row[1] ?? "")));
+    return { changed: row[0] === "t", record };
   }
 
   /** Reads what subscribers may have missed. */
   async #reread(): Promise<void> {
     const names = [...this.#subscribers.keys()];
     if (names.length === 0) return;
+    const newest = new Map(this.#newest);
     for (const [name, answer] of await this.#loader.loadAll(names)) {
+      const known = newest.get(name) ?? 0;
       if (answer instanceof Error) this.#tellUnreadable(name, answer);
+      else if (hasLost(answer, known)) await this.#renew(name, answer, known);
       else this.#tell(name, answer);
     }
+  }
+
+  /**
+   * The database has lost what was known before it was asked, as a standby does that took over without
+   * the last transactions. What it has now counts, so its row has to be the newest for everybody.
+   */
+  async #renew(name: string, lost: CircuitRecord, known: number): Promise<void> {
+    try {
+      const values = [this.#namespace, name, lost.version, known, this.#lockTimeout];
+      const [row] = await this.#ask(RENEW, values);
+      // Without a row another process was faster, and what it wrote is heard of.
+      if (row !== undefined) this.#tell(name, toRecord(JSON.parse(row[0] ?? "")));
+    } catch (error) {
+      // A standby that lags behind has lost nothing.
+      if (!isReadOnly(error)) throw error;
+    }
+  }
+
+  #seen(name: string, record: CircuitRecord): CircuitRecord {
+    const newest = this.#newest.get(name) ?? 0;
+    if (this.#subscribers.has(name)) this.#newest.set(name, Math.max(newest, record.version));
+    return record;
   }
 
   get #lockTimeout(): string {
@@ -200,6 +234,7 @@ export class PostgresStorage implements CircuitStorage {
 
   #tell(name: string, record: CircuitRecord): void {
     this.#unreadable.delete(name);
+    this.#seen(name, record);
     for (const subscriber of this.#subscribers.get(name) ?? []) {
       queueMicrotask(() => subscriber.onRecord(record));
     }
@@ -226,4 +261,14 @@ export class PostgresStorage implements CircuitStorage {
       queueMicrotask(() => subscriber.onError(error));
     }
   }
+}
+
+const DAY_US = 86_400_000_000;
+
+/**
+ * Whether the database knew more than this before. A version far ahead of the database's clock was never
+ * one of its own: anybody may send a notice.
+ */
+function hasLost({ version, readAt }: CircuitRecord, known: number): boolean {
+  return version < known && known < readAt.getTime() * 1000 + DAY_US;
 }

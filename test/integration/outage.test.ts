@@ -1,8 +1,9 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { Bulkhead, PostgresStorage, type PostgresStorageOptions } from "../../src/index.js";
+import type { PostgresStorageOptions } from "../../src/index.js";
 import { failCalls, passCalls } from "../helpers/failing.js";
 import { createDatabase, type TestDatabase } from "./database.js";
 import { eventually } from "./eventually.js";
+import { join } from "./member.js";
 import { startPostgres } from "./services.setup.js";
 import { TcpProxy } from "./tcp-proxy.js";
 
@@ -28,18 +29,10 @@ afterEach(async () => {
 });
 afterAll(() => database.drop());
 
-/** A bulkhead of a process of its own, and the troubles that it told. */
 async function member(options: PostgresStorageOptions, settings = {}) {
-  const storage = new PostgresStorage({ queryTimeoutSeconds: 5, ...options });
-  const bulkhead = new Bulkhead(
-    { name, failureThreshold: 2, successThreshold: 1, isolationDuration: 60, ...settings },
-    { circuitStorage: storage },
-  );
-  const troubles: string[] = [];
-  bulkhead.on("storageError", (error) => troubles.push(String(error)));
-  open.push({ close: () => storage.close() }, { close: () => bulkhead.shutdown() });
-  await bulkhead.ready();
-  return { storage, bulkhead, troubles, status: () => bulkhead.getStats().circuitStatus };
+  const joined = await join({ name, ...settings }, { queryTimeoutSeconds: 5, ...options });
+  open.push({ close: joined.leave });
+  return joined;
 }
 
 /** One whose way to the database is bad at times, and one whose way is good. */
@@ -177,46 +170,6 @@ describe("a database that is restarted under load", () => {
     await eventually(() => b.status() === "OPEN", { seconds: 40 });
     expect([a.troubles.length, b.troubles.length]).toEqual([1, 1]);
   }, 60_000);
-});
-
-describe("a database that lost everything", () => {
-  it.each([
-    "DELETE FROM rc_circuit_breakers",
-    "DROP TABLE rc_circuit_breakers",
-    "DROP SCHEMA public CASCADE; CREATE SCHEMA public",
-  ])(
-    "is set up again, and the fleet goes on: %s",
-    async (statement) => {
-      const own = await createDatabase();
-      open.push({ close: own.drop });
-      const [a, b] = [
-        await member({ connectionString: own.url }),
-        await member({ connectionString: own.url }),
-      ];
-      await failCalls(a.bulkhead, 2);
-      await eventually(() => b.status() === "OPEN");
-      await own.query(statement);
-      // A failover ends every connection.
-      await own.query(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bulkman' AND datname = $1",
-        [own.name],
-      );
-      // Who opened the circuit opens it again.
-      await eventually(async () => {
-        const rows = await own
-          .query<{ state: string }>("SELECT state FROM rc_circuit_breakers WHERE opened_by <> ''")
-          .catch(() => []);
-        return rows[0]?.state === "OPEN";
-      });
-      await eventually(() => a.status() === "OPEN" && b.status() === "OPEN");
-      b.bulkhead.breaker?.close();
-      await eventually(() => a.status() === "CLOSED");
-      await failCalls(b.bulkhead, 2);
-      await eventually(() => a.status() === "OPEN");
-      for (const { troubles } of [a, b]) expect(troubles.length).toBeLessThanOrEqual(2);
-    },
-    30_000,
-  );
 });
 
 describe("a database that has no connection left", () => {
