@@ -157,7 +157,7 @@ function isAllowed({ state, reason, openUntil, probeOwner, probeUntil }, change,
   if (change.to === "CLOSED") return isProber;
   if (change.to === "OPEN") return state === "CLOSED" || isProber || isFree;
   if (state === "CLOSED") return false;
-  if (change.early) return isFree || (state === "OPEN" && reason === null);
+  if (change.early) return isProber || isFree || (state === "OPEN" && reason === null);
   return isProber || isFree;
 }
 

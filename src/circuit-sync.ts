@@ -120,13 +120,14 @@ export class CircuitSync {
     await this.#work;
     const known = this.#known;
     if (known?.state !== "HALF_OPEN" || known.probeOwner !== this.#owner) return;
-    const { version, failureCount } = known;
+    const { version, probeSuccesses } = known;
+    const successes = this.#circuit.successesUnderLease ?? probeSuccesses;
     const change = {
-      to: "OPEN",
+      to: "HALF_OPEN",
       version,
       owner: this.#owner,
-      openSeconds: 0,
-      failureCount,
+      early: true,
+      successes,
     } as const;
     await this.#limited(() => this.#storage.change(this.#config.name, change)).catch(() => {
       // The lease runs out by itself.

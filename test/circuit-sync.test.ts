@@ -260,6 +260,25 @@ describe("a circuit that bulkheads of one name share", () => {
     await probing;
   });
 
+  it("gives the successes of its probes back with its lease, also those of the same moment", async () => {
+    const storage = new InMemoryStorage();
+    const first = await loaded(storage, { successThreshold: 3 });
+    const second = await loaded(storage, { successThreshold: 3 });
+    await failCalls(first, 2);
+    await flush();
+    vi.advanceTimersByTime(10_000);
+    await passCalls(first, 2);
+    await first.shutdown();
+    expect(await storage.getState("api")).toMatchObject({
+      state: "HALF_OPEN",
+      probeOwner: null,
+      probeSuccesses: 2,
+    });
+    await flush();
+    await passCalls(second, 1);
+    expect(second.getState()).toBe("healthy");
+  });
+
   it("refuses calls that wait here when it is opened elsewhere", async () => {
     const storage = new InMemoryStorage();
     const a = await loaded(storage, { maxConcurrentCalls: 1 });

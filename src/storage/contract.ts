@@ -266,6 +266,25 @@ const RULES: { readonly [name: string]: (trial: Trial) => Promise<void> } = {
     assert.equal(taken.record.probeOwner, "b");
   },
 
+  "takes a lease back from its owner, with the probes that have succeeded": async (trial) => {
+    const { storage, name } = trial;
+    const { version } = await leased(storage, name, "a");
+    const back = { to: "HALF_OPEN", version, early: true, successes: 2 } as const;
+    await assertRefused(storage, name, { ...back, owner: "b" });
+    const { changed, record } = await storage.change(name, { ...back, owner: "a" });
+    assert.ok(changed);
+    assert.deepEqual(
+      [record.state, record.probeOwner, record.probeUntil],
+      ["HALF_OPEN", null, null],
+    );
+    assert.equal(record.probeSuccesses, 2);
+    await assertRefused(storage, name, { to: "CLOSED", version: record.version, owner: "a" });
+    const next = { to: "HALF_OPEN", version: record.version, owner: "b" } as const;
+    const taken = await storage.change(name, next);
+    assert.ok(taken.changed);
+    assert.equal(taken.record.probeSuccesses, 2);
+  },
+
   "keeps the reason of a person as long as the circuit is open": async ({ storage, name }) => {
     const { version, reason } = await storage.load(name);
     assert.equal(reason, null);

@@ -141,7 +141,8 @@ function isAllowed(before: StoredCircuit, change: CircuitChange, time: Date): bo
   if (change.to === "CLOSED") return before.state === "HALF_OPEN" && ownsLease;
   if (change.to === "OPEN") return before.state === "CLOSED" || ownsLease || isFree;
   if (before.state === "CLOSED") return false;
-  if (change.early) return isFree || (before.state === "OPEN" && before.reason === null);
+  if (change.early)
+    return ownsLease || isFree || (before.state === "OPEN" && before.reason === null);
   return ownsLease || isFree;
 }
 

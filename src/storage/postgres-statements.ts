@@ -104,9 +104,8 @@ changed AS (
       WHEN $5::text = 'OPEN' THEN
         judged.state = 'CLOSED' OR judged.bulkman_owns_lease OR judged.bulkman_is_free
       WHEN judged.state = 'CLOSED' THEN false
-      WHEN $8::bool THEN
-        judged.bulkman_is_free OR (judged.state = 'OPEN' AND judged.reason IS NULL)
-      ELSE judged.bulkman_owns_lease OR judged.bulkman_is_free
+      WHEN judged.bulkman_owns_lease OR judged.bulkman_is_free THEN true
+      ELSE $8::bool AND judged.state = 'OPEN' AND judged.reason IS NULL
     END
   RETURNING c.*
 )

@@ -69,8 +69,8 @@ export type CircuitChange =
   /**
    * Take the probe lease, or renew it. Allowed when the isolation, or the lease of another, has run
    * out, and to the owner of a live lease.
-   * With `early` from `OPEN` at any time, unless the isolation has a `reason` and is not over: nobody
-   * gets the lease, and the next to ask will.
+   * With `early` from `OPEN` at any time, unless the isolation has a `reason` and is not over, and to the
+   * owner of a live lease, who gives it back: nobody gets the lease, and the next to ask will.
    */
   | {
       /** The status that is asked for. */
@@ -79,7 +79,7 @@ export type CircuitChange =
       readonly version: number;
       /** Who asks: the same text for every change of one bulkhead. */
       readonly owner: string;
-      /** End the isolation, whatever is left of it. Default: `false`. */
+      /** End the isolation, or the own lease, whatever is left of it. Default: `false`. */
       readonly early?: boolean;
       /** How many probes have succeeded. Integer ≥ 0. Default: as many as before. */
       readonly successes?: number;
