@@ -29,19 +29,20 @@ afterEach(async () => {
   await database.drop();
 });
 
-/** Runs the command in an empty directory with nothing but the given environment. */
-function bulkman(args: string[], env: Record<string, string> = {}): Promise<Ended> {
+/** Runs the command in an empty directory with nothing but the given environment and input. */
+function bulkman(args: string[], env: Record<string, string> = {}, input?: string): Promise<Ended> {
   const { PATH = "" } = process.env;
   const child = spawn(process.execPath, [program, ...args], {
     cwd: directory,
     env: { PATH, ...env },
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: [input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
   });
+  child.stdin?.end(input);
   const read = { stdout: "", stderr: "" };
-  child.stdout.on("data", (data) => {
+  child.stdout?.on("data", (data) => {
     read.stdout += data;
   });
-  child.stderr.on("data", (data) => {
+  child.stderr?.on("data", (data) => {
     read.stderr += data;
   });
   return new Promise((resolve) => {
@@ -134,6 +135,21 @@ describe("bulkman pg-setup", () => {
     expect(ended.status).toBe(2);
     expect(ended.stderr).toMatch(/^bulkman pg-setup: there is no terminal to ask on.*\n$/);
     expect(await columns()).toEqual([]);
+  });
+
+  it.each([
+    ["y\n", 0, COLUMNS],
+    ["yes", 0, COLUMNS],
+    ["n\ny\n", 1, []],
+    ["\n", 1, []],
+    ["", 2, []],
+  ])("takes the answer %j from a pipe", async (answer, status, expected) => {
+    const ended = await bulkman(["pg-setup"], rcVariables(), answer);
+    expect(ended.status).toBe(status);
+    expect(ended.stdout).toBe(SCHEMA_SQL);
+    expect(ended.stderr).toMatch(/^\nRun this in database .*\? \[y\/N\] \n/);
+    if (answer === "") expect(ended.stderr).toContain("there is no terminal to ask on; say --yes");
+    expect(await columns()).toEqual(expected);
   });
 
   it.each<[string, string[], Record<string, string>, number, RegExp]>([

@@ -58,8 +58,10 @@ export class CommandLine {
     return this.#start(process.execPath, [this.#program, ...args], { ...this.env, ...env });
   }
 
+  /** With nobody to ask. */
   run(args: readonly string[], env: Record<string, string> = {}): Promise<Ended> {
-    return this.start(args, env).ended;
+    const words = [this.#program, ...args];
+    return this.#start(process.execPath, words, { ...this.env, ...env }, "ignore").ended;
   }
 
   /** On a terminal of 80 columns and 24 rows, by util-linux' `script`. It ends with the same status. */
@@ -83,14 +85,19 @@ export class CommandLine {
     await this.database.drop();
   }
 
-  #start(file: string, args: string[], env: Record<string, string>): Running {
-    const child = spawn(file, args, { cwd: this.directory, env, stdio: "pipe" });
+  #start(
+    file: string,
+    args: string[],
+    env: Record<string, string>,
+    stdin: "pipe" | "ignore" = "pipe",
+  ): Running {
+    const child = spawn(file, args, { cwd: this.directory, env, stdio: [stdin, "pipe", "pipe"] });
     this.#running.add(child);
     const read = { stdout: "", stderr: "" };
-    child.stdout.setEncoding("utf8").on("data", (data) => {
+    child.stdout?.setEncoding("utf8").on("data", (data) => {
       read.stdout += data;
     });
-    child.stderr.setEncoding("utf8").on("data", (data) => {
+    child.stderr?.setEncoding("utf8").on("data", (data) => {
       read.stderr += data;
     });
     const ended = new Promise<Ended>((resolve) => {
