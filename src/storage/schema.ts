@@ -45,6 +45,10 @@ SELECT set_config('search_path', quote_ident(coalesce(
 
   `ALTER TABLE rc_circuit_breakers
   ADD COLUMN IF NOT EXISTS namespace varchar(255) NOT NULL DEFAULT 'default',
+  ADD COLUMN IF NOT EXISTS failure_count integer NOT NULL DEFAULT 0,
+  ADD COLUMN IF NOT EXISTS open_until timestamptz,
+  ADD COLUMN IF NOT EXISTS created_at timestamptz DEFAULT CURRENT_TIMESTAMP,
+  ADD COLUMN IF NOT EXISTS updated_at timestamptz DEFAULT CURRENT_TIMESTAMP,
   ADD COLUMN IF NOT EXISTS version bigint NOT NULL
     DEFAULT ${VERSION_NOW},
   ADD COLUMN IF NOT EXISTS opened_by text,
@@ -101,6 +105,12 @@ BEGIN
   IF NEW.state <> 'OPEN' THEN
     NEW.open_until := NULL;
     NEW.reason := NULL;
+  ELSIF NEW.open_until IS NULL THEN
+    -- Somebody who says no more than OPEN means an isolation of the usual length.
+    NEW.open_until := clock_timestamp() + interval '30 seconds';
+    IF TG_OP = 'UPDATE' THEN
+      NEW.open_until := coalesce(OLD.open_until, NEW.open_until);
+    END IF;
   END IF;
   IF NEW.state <> 'HALF_OPEN' THEN
     NEW.probe_owner := NULL;

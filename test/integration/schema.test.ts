@@ -205,6 +205,36 @@ describe("the schema", () => {
     );
   });
 
+  it("isolates for half a minute when somebody says no more than OPEN", async () => {
+    const storage = open();
+    await storage.load("api");
+    const isolate = "UPDATE rc_circuit_breakers SET state = 'OPEN'";
+    await database.query(isolate);
+    const { openUntil, readAt, ...isolated } = await storage.load("api");
+    expect(isolated.state).toBe("OPEN");
+    const left = Number(openUntil) - Number(readAt);
+    expect(left).toBeGreaterThan(0);
+    expect(left).toBeLessThanOrEqual(30_001);
+    // Said again, as Python does, it is no new isolation.
+    for (const again of [isolate, `${isolate}, open_until = NULL`]) {
+      await database.query(again);
+      expect(await storage.load("api")).toMatchObject({ ...isolated, openUntil });
+    }
+    await database.query(
+      "INSERT INTO rc_circuit_breakers (resource_key, namespace, state) VALUES ('new', 'default', 'open')",
+    );
+    expect((await storage.load("new")).openUntil).not.toBeNull();
+  });
+
+  it("gets every column that it lacks, also those that Python's tables have", async () => {
+    await database.query(
+      "CREATE TABLE rc_circuit_breakers (resource_key text PRIMARY KEY, state text NOT NULL)",
+    );
+    await database.query("INSERT INTO rc_circuit_breakers VALUES ('api', 'CLOSED')");
+    expect(await open().load("api")).toMatchObject({ state: "CLOSED", failureCount: 0 });
+    expect(await isInPlace()).toBe(true);
+  });
+
   it("keeps a reason as long as the circuit is open, whoever wrote it and whoever ends it", async () => {
     const storage = open();
     await storage.load("api");
