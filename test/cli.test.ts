@@ -157,6 +157,7 @@ describe("bulkman pg-setup", () => {
     ["a stray argument", ["postgres://u:se-cret@h/d"], {}, 2, /too many arguments/],
     ["no such file", ["--env", "none.env", "--yes"], {}, 2, /none\.env cannot be read \(ENOENT\)/],
     ["a DSN that is none", ["--yes", "--dsn", "host=h password=se-cret"], {}, 1, /must be a URL/],
+    ["no user", ["--yes"], { PGHOST: "127.0.0.1" }, 2, /no user is named; say --dsn or set PGUSER/],
     ["a wrong port", ["--yes"], { RC_DB_HOST: "h", RC_DB_PORT: "x" }, 1, /RC_DB_PORT must be/],
     [
       "nobody there",

@@ -4,7 +4,7 @@ import { GuardedClient } from "../storage/postgres-wire.js";
 import { SCHEMA_SQL } from "../storage/schema.js";
 import { DATABASE_HELP, DATABASE_OPTIONS, readArguments, readEnvironment } from "./arguments.js";
 import { ask } from "./ask.js";
-import { type Command, INTERRUPTED } from "./command.js";
+import { type Command, INTERRUPTED, UsageError } from "./command.js";
 
 const CONNECT_LIMIT_MS = 10_000;
 
@@ -31,6 +31,9 @@ ${DATABASE_HELP}`,
     readEnvironment(options.env);
     const config = clientConfig(options.dsn);
     const client = new GuardedClient({ ...config, connectionTimeoutMillis: CONNECT_LIMIT_MS });
+    // pg takes the name of who is logged in from USER, which a container may not have.
+    if (client.user === undefined)
+      throw new UsageError("no user is named; say --dsn or set PGUSER");
     const place = `database "${client.database}" on ${client.host}:${client.port} as user "${client.user}"`;
     if (!options.yes) {
       const answer = await ask(`\nRun this in ${place}? [y/N] `, "--yes to run it, or --dry-run");
