@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import type { CircuitRules, CircuitTransition } from "./circuit-rules.js";
-import type { ResolvedBulkheadConfig } from "./config.js";
-import type { CircuitChange, CircuitRecord, CircuitStorage } from "./storage/storage.js";
+import type { CircuitChange, CircuitRecord } from "./storage/storage.js";
+import type { StoredCircuit } from "./storage/stored-circuit.js";
 
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 30_000;
@@ -23,8 +23,7 @@ export interface CircuitSyncHooks {
  * while nothing changes.
  */
 export class CircuitSync {
-  readonly #config: ResolvedBulkheadConfig;
-  readonly #storage: CircuitStorage;
+  readonly #stored: StoredCircuit;
   readonly #circuit: CircuitRules;
   readonly #hooks: CircuitSyncHooks;
   /** Tells an operator which process it is. */
@@ -53,14 +52,8 @@ export class CircuitSync {
   /** Settles when the circuit is loaded, or the storage's time limit has passed. Never rejects. */
   readonly ready: Promise<void>;
 
-  constructor(
-    config: ResolvedBulkheadConfig,
-    storage: CircuitStorage,
-    circuit: CircuitRules,
-    hooks: CircuitSyncHooks,
-  ) {
-    this.#config = config;
-    this.#storage = storage;
+  constructor(stored: StoredCircuit, circuit: CircuitRules, hooks: CircuitSyncHooks) {
+    this.#stored = stored;
     this.#circuit = circuit;
     this.#hooks = hooks;
     this.#unsubscribe = this.#subscribe();
@@ -129,17 +122,23 @@ export class CircuitSync {
       early: true,
       successes,
     } as const;
-    await this.#limited(() => this.#storage.change(this.#config.name, change)).catch(() => {
+    await this.#stored.change(change).catch(() => {
       // The lease runs out by itself.
     });
   }
 
   #subscribe(): () => void {
     try {
-      return this.#storage.subscribe(this.#config.name, {
-        onRecord: (record) => this.#hear(record),
-        onError: (error) => this.#trouble("hearing", error),
-      });
+      return this.#stored.subscribe(
+        {
+          onRecord: (record) => this.#hear(record),
+          onError: (error) => this.#trouble("hearing", error),
+        },
+        (error) => {
+          this.#trouble("hearing", error);
+          this.#startLoading();
+        },
+      );
     } catch (error) {
       // Not at once: whoever makes a bulkhead can listen to it only after that.
       queueMicrotask(() => this.#trouble("hearing", error));
@@ -160,6 +159,11 @@ export class CircuitSync {
   #startWriting(): void {
     if (this.#closed || this.#work !== undefined) return;
     void this.#ask(() => this.#write());
+  }
+
+  #startLoading(): void {
+    if (this.#closed || this.#work !== undefined) return;
+    void this.#ask(() => this.#load());
   }
 
   /** Asks the storage, then whatever else has come up meanwhile, and says that there is an answer. */
@@ -201,7 +205,7 @@ export class CircuitSync {
   }
 
   async #load(): Promise<void> {
-    this.#follow(await this.#limited(() => this.#storage.load(this.#config.name)));
+    this.#follow(await this.#stored.load());
   }
 
   /** Offers the newest change of this process, or asks for the lease, or for more of it. */
@@ -212,7 +216,7 @@ export class CircuitSync {
     if (this.#isLate && this.#unwritten?.to === "OPEN" && this.#circuit.status !== "OPEN") {
       // The isolation is over by now: nobody is to begin another one because of it.
       const late = this.#unwritten;
-      const record = await this.#limited(() => this.#storage.load(this.#config.name));
+      const record = await this.#stored.load();
       if (this.#unwritten !== late) return;
       this.#unwritten = undefined;
       this.#adopt(record);
@@ -222,9 +226,7 @@ export class CircuitSync {
     this.#renews = false;
     const change = this.#change(known, offered);
     if (change === undefined) return;
-    const { changed, record } = await this.#limited(() =>
-      this.#storage.change(this.#config.name, change),
-    );
+    const { changed, record } = await this.#stored.change(change);
     if (changed) {
       if (this.#unwritten === offered) this.#unwritten = undefined;
       this.#won(record);
@@ -318,23 +320,8 @@ export class CircuitSync {
     if (this.#closed) return;
     const delay = this.#retryMs * (0.5 + Math.random() / 2);
     this.#retryMs = Math.min(this.#retryMs * 2, LAST_RETRY_MS);
-    this.#retryTimer = setTimeout(() => void this.#ask(() => this.#load()), delay);
+    this.#retryTimer = setTimeout(() => this.#startLoading(), delay);
     this.#retryTimer.unref();
-  }
-
-  /** The answer, or a rejection when it takes longer than the storage's limit. */
-  async #limited<T>(ask: () => Promise<T>): Promise<T> {
-    const seconds = this.#storage.queryTimeoutSeconds ?? 1;
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      const error = new Error(`The circuit storage did not answer within ${seconds} s`);
-      timer = setTimeout(() => reject(error), seconds * 1000);
-    });
-    try {
-      return await Promise.race([ask(), late]);
-    } finally {
-      clearTimeout(timer);
-    }
   }
 }
 

@@ -300,7 +300,7 @@ export function readFields<T extends object>(
   return read as T;
 }
 
-function check(field: string, value: unknown, rule: Rule): void {
+export function check(field: string, value: unknown, rule: Rule): void {
   if (!rule.hasType(value)) {
     throw new TypeError(`${field} must be ${rule.words}; got ${show(value)}`);
   }

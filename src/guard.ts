@@ -13,6 +13,7 @@ import { circuitOpenError, isolationError } from "./refusals.js";
 import { BulkheadState } from "./state.js";
 import type { RejectionReason } from "./stats.js";
 import type { CircuitStatus, CircuitStorage } from "./storage/storage.js";
+import { StoredCircuit } from "./storage/stored-circuit.js";
 
 /** The generation of calls that no circuit guards: their verdicts and their places count nowhere. */
 const UNGUARDED = -1;
@@ -73,7 +74,7 @@ export class Guard {
         onProbeSuccess: () => this.#sync?.renew(),
       });
       if (storage !== undefined) {
-        this.#sync = new CircuitSync(config, storage, this.#rules, {
+        this.#sync = new CircuitSync(new StoredCircuit(storage, config.name), this.#rules, {
           onError: (error) => hooks.tell("storageError", error),
           onAnswer: hooks.onOpened,
         });

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import {
   Bulkhead,
+  type CircuitRecord,
   type CircuitStorage,
   type CircuitSubscriber,
   InMemoryStorage,
@@ -612,6 +613,69 @@ describe("the storage is never a dependency of the calls", () => {
     expect(told).toHaveBeenCalledTimes(1);
     await bulkhead.shutdown();
     expect(vi.getTimerCount()).toBe(0);
+  });
+
+  describe.each<[string, unknown, RegExp]>([
+    ["nothing", undefined, /the record of a circuit must be an object; got undefined/],
+    ["a text", "OPEN", /must be an object/],
+    ["an empty record", {}, /state of a circuit's record must be "CLOSED", "OPEN" or "HALF_OPEN"/],
+    ["a state that is none", { state: "AJAR" }, /state of a circuit's record must be .*'AJAR'/],
+    ["a version as text", { version: "7" }, /version of a circuit's record must be a safe integer/],
+    ["a version beyond all", { version: 2 ** 53 }, /version .* must be a safe integer/],
+    ["a time as text", { openUntil: "2999-01-01" }, /openUntil .* must be a valid Date, or null/],
+    ["a time that is none", { readAt: new Date("x") }, /readAt .* must be a valid Date/],
+    ["no lease", { probeUntil: undefined }, /probeUntil .* must be a valid Date, or null/],
+  ])("a storage that tells %s", (_, lie, message) => {
+    const lieOf = (record: CircuitRecord) =>
+      typeof lie === "object" && Object.keys(lie ?? {}).length > 0
+        ? { ...record, ...lie }
+        : (lie as CircuitRecord);
+
+    async function told(storage: CircuitStorage) {
+      const bulkhead = new Bulkhead(config, { circuitStorage: storage });
+      const troubles: string[] = [];
+      bulkhead.on("storageError", (error) => troubles.push(String(error)));
+      await bulkhead.ready();
+      return { bulkhead, troubles };
+    }
+
+    it("in a notice is told as a trouble, and asked what is true", async () => {
+      const storage = new InMemoryStorage();
+      const { subscribe } = storage;
+      storage.subscribe = (name, { onRecord, onError }) =>
+        subscribe.call(storage, name, {
+          onRecord: (record) => onRecord(lieOf(record)),
+          onError,
+        });
+      const { bulkhead, troubles } = await told(storage);
+      const { version } = await storage.load("api");
+      const opening = { to: "OPEN", version, owner: "a", openSeconds: 9, failureCount: 1 } as const;
+      await storage.change("api", opening);
+      await flush();
+      expect(troubles).toEqual([expect.stringMatching(message)]);
+      expect(bulkhead.getState()).toBe("isolated");
+    });
+
+    it("in an answer is told once, and the circuit works by itself", async () => {
+      const storage = new InMemoryStorage();
+      const { load, change } = storage;
+      storage.load = async (name) => lieOf(await load.call(storage, name));
+      const { bulkhead, troubles } = await told(storage);
+      await passCalls(bulkhead, 1);
+      await failCalls(bulkhead, 2);
+      await flush();
+      await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+      expect(troubles).toEqual([expect.stringMatching(message)]);
+      storage.load = load;
+      storage.change = async (name, asked) => {
+        const result = await change.call(storage, name, asked);
+        return { ...result, record: lieOf(result.record) };
+      };
+      await vi.advanceTimersByTimeAsync(5000);
+      expect(troubles).toHaveLength(1);
+      expect(bulkhead.getState()).toBe("isolated");
+      await bulkhead.shutdown();
+    });
   });
 
   it("leaves nothing behind at shutdown, also in the middle of a question", async () => {

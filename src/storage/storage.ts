@@ -106,7 +106,10 @@ export interface CircuitChangeResult {
 
 /** Who wants to hear of a circuit. */
 export interface CircuitSubscriber {
-  /** The circuit changed, or was read again after an interruption. May repeat what is known. */
+  /**
+   * The circuit changed, or was read again after an interruption. May repeat what is known. Never throws;
+   * what is no record (dates are `Date`s) has the circuit loaded.
+   */
   onRecord(record: CircuitRecord): void;
   /**
    * The storage cannot tell of changes at the moment, or this circuit cannot be read. It goes on

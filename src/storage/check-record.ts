@@ -1,0 +1,36 @@
+import { isDate } from "node:util/types";
+import { check, type Rule } from "../config.js";
+import type { CircuitRecord } from "./storage.js";
+
+const isObject = (value: unknown) => typeof value === "object" && value !== null;
+const isTime = (value: unknown) => isDate(value) && !Number.isNaN(value.getTime());
+const isStatus = (value: unknown) => /^(CLOSED|OPEN|HALF_OPEN)$/.test(String(value));
+
+const RECORD = rule("an object", isObject);
+const DATE = rule("a valid Date", isTime);
+const DATE_OR_NULL = rule("a valid Date, or null", (value) => value === null || isTime(value));
+
+/** What the circuit goes by. The rest of a record is for people. */
+const RULES = {
+  state: rule('"CLOSED", "OPEN" or "HALF_OPEN"', isStatus),
+  version: rule("a safe integer", Number.isSafeInteger),
+  readAt: DATE,
+  openUntil: DATE_OR_NULL,
+  probeUntil: DATE_OR_NULL,
+} as const satisfies { readonly [Field in keyof CircuitRecord]?: Rule };
+
+/**
+ * The record that a storage has told: one of somebody's own, or one that lies, may tell anything.
+ * @throws {TypeError} that names the field, the rule and the value
+ */
+export function checkRecord(record: CircuitRecord): CircuitRecord {
+  check("the record of a circuit", record, RECORD);
+  for (const [field, rule] of Object.entries(RULES)) {
+    check(`${field} of a circuit's record`, Reflect.get(record, field), rule);
+  }
+  return record;
+}
+
+function rule(words: string, hasType: (value: unknown) => boolean): Rule {
+  return { words, hasType, inRange: () => true };
+}

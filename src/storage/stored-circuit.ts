@@ -1,0 +1,63 @@
+import { checkRecord } from "./check-record.js";
+import type {
+  CircuitChange,
+  CircuitChangeResult,
+  CircuitRecord,
+  CircuitStorage,
+  CircuitSubscriber,
+} from "./storage.js";
+
+/**
+ * One circuit of a storage, which may be one of somebody's own: never waited for longer than its time
+ * limit, and not believed when it tells what is no record.
+ */
+export class StoredCircuit {
+  readonly #storage: CircuitStorage;
+  readonly #name: string;
+
+  constructor(storage: CircuitStorage, name: string) {
+    this.#storage = storage;
+    this.#name = name;
+  }
+
+  async load(): Promise<CircuitRecord> {
+    return checkRecord(await this.#limited(() => this.#storage.load(this.#name)));
+  }
+
+  async change(change: CircuitChange): Promise<CircuitChangeResult> {
+    const result = await this.#limited(() => this.#storage.change(this.#name, change));
+    checkRecord(result.record);
+    return result;
+  }
+
+  /** @param onLie told in the place of a record that is none */
+  subscribe({ onRecord, onError }: CircuitSubscriber, onLie: (error: unknown) => void): () => void {
+    return this.#storage.subscribe(this.#name, {
+      onRecord: (record) => {
+        try {
+          checkRecord(record);
+        } catch (error) {
+          onLie(error);
+          return;
+        }
+        onRecord(record);
+      },
+      onError,
+    });
+  }
+
+  /** The answer, or a rejection when it takes longer than the storage's limit. */
+  async #limited<T>(ask: () => Promise<T>): Promise<T> {
+    const seconds = this.#storage.queryTimeoutSeconds ?? 1;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      const error = new Error(`The circuit storage did not answer within ${seconds} s`);
+      timer = setTimeout(() => reject(error), seconds * 1000);
+    });
+    try {
+      return await Promise.race([ask(), late]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
