@@ -50,6 +50,9 @@ const LAST_RETRY_MS = 5_000;
 const STEADY_MS = 10_000;
 const HEARTBEAT_MS = 30_000;
 
+/** A connection that was checked gave no answer either. Whoever asked first has been told of the trouble. */
+class Silence extends Error {}
+
 /** Also the sign of life that is asked for: saying it again changes nothing. */
 const LISTEN = `LISTEN ${CHANNEL}`;
 
@@ -92,7 +95,7 @@ export class PostgresListener implements ChangeSource {
       try {
         await this.#listenOnce(stopped);
       } catch (error) {
-        if (!stopped.aborted) this.#hooks.onTrouble(error);
+        if (!stopped.aborted && !(error instanceof Silence)) this.#hooks.onTrouble(error);
       }
       if (now() - begun >= STEADY_MS) retryMs = FIRST_RETRY_MS;
       // Jitter, so that a fleet does not come back to a restarted server in one instant.
@@ -135,7 +138,8 @@ export class PostgresListener implements ChangeSource {
       const isAsked = await sleep(heartbeatMs, false, { ref: false, signal }).catch(() => true);
       this.#asking = undefined;
       if (ended.aborted) return;
-      await this.#limited(client.query(LISTEN));
+      const answer = this.#limited(client.query(LISTEN));
+      await (isAsked ? answer.catch(() => Promise.reject(new Silence())) : answer);
       // It answers, but what it said meanwhile may have been lost with what was asked elsewhere.
       if (isAsked) await reread();
     }

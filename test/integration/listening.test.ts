@@ -135,7 +135,8 @@ describe("listening", () => {
     await database.edit(name, "state = 'OPEN', open_until = now() + '5 min'");
     await expect(storage.getState(name)).rejects.toThrow("did not answer");
     await eventually(() => heard.length > 0);
-    expect(troubles.map(String)).toEqual([expect.stringContaining("did not answer within 2 s")]);
+    // The question has told of it.
+    expect(troubles).toEqual([]);
     await storage.close();
     await proxy.close();
   });
