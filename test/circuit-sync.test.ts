@@ -620,6 +620,7 @@ describe("the storage is never a dependency of the calls", () => {
     ["a text", "OPEN", /must be an object/],
     ["an empty record", {}, /state of a circuit's record must be "CLOSED", "OPEN" or "HALF_OPEN"/],
     ["a state that is none", { state: "AJAR" }, /state of a circuit's record must be .*'AJAR'/],
+    ["a state in a list", { state: ["OPEN"] }, /state of a circuit's record must be/],
     ["a version as text", { version: "7" }, /version of a circuit's record must be a safe integer/],
     ["a version beyond all", { version: 2 ** 53 }, /version .* must be a safe integer/],
     ["a time as text", { openUntil: "2999-01-01" }, /openUntil .* must be a valid Date, or null/],

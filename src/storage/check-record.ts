@@ -4,7 +4,8 @@ import type { CircuitRecord } from "./storage.js";
 
 const isObject = (value: unknown) => typeof value === "object" && value !== null;
 const isTime = (value: unknown) => isDate(value) && !Number.isNaN(value.getTime());
-const isStatus = (value: unknown) => /^(CLOSED|OPEN|HALF_OPEN)$/.test(String(value));
+const isStatus = (value: unknown) =>
+  value === "CLOSED" || value === "OPEN" || value === "HALF_OPEN";
 
 const RECORD = rule("an object", isObject);
 const DATE = rule("a valid Date", isTime);

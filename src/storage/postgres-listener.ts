@@ -124,6 +124,8 @@ export class PostgresListener implements ChangeSource {
       });
     } finally {
       ended.abort();
+      // Ends the pause.
+      this.check();
       client.on("error", () => {});
       destroy(client);
     }
@@ -132,16 +134,22 @@ export class PostgresListener implements ChangeSource {
   /** Rejects when the other side does not answer any more. */
   async #keepAlive(client: Client, reread: () => Promise<void>, ended: AbortSignal): Promise<void> {
     const { heartbeatMs = HEARTBEAT_MS } = this.#options;
+    let mayHaveMissed = false;
     while (!ended.aborted) {
       this.#asking = new AbortController();
-      const signal = AbortSignal.any([ended, this.#asking.signal]);
+      const { signal } = this.#asking;
       const isAsked = await sleep(heartbeatMs, false, { ref: false, signal }).catch(() => true);
       this.#asking = undefined;
       if (ended.aborted) return;
       const answer = this.#limited(client.query(LISTEN));
       await (isAsked ? answer.catch(() => Promise.reject(new Silence())) : answer);
-      // It answers, but what it said meanwhile may have been lost with what was asked elsewhere.
-      if (isAsked) await reread();
+      // It answers, but what it said meanwhile may have been lost with what was asked elsewhere. That it
+      // cannot be read now either, as when a pool is exhausted, is no reason to hear nothing more.
+      if (!isAsked && !mayHaveMissed) continue;
+      mayHaveMissed = await reread().then(
+        () => false,
+        () => true,
+      );
     }
   }
 

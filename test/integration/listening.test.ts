@@ -159,6 +159,24 @@ describe("listening", () => {
     await proxy.close();
   });
 
+  it("goes on while the application's pool has no connection left", async () => {
+    const pool = database.pool({ max: 1, application_name: "bulkman" });
+    const storage = open({ pool, queryTimeoutSeconds: 2 });
+    const { heard, troubles } = await subscribed(storage, name);
+    const listening = await connections("LISTEN%");
+    const taken = await pool.connect();
+    await expect(storage.getState(name)).rejects.toThrow("did not answer");
+    // As long as what it tries to read after that takes.
+    await new Promise((resolve) => setTimeout(resolve, 2500));
+    await database.edit(name, "state = 'OPEN', open_until = now() + '5 min'");
+    await eventually(() => heard.length > 0);
+    expect(troubles).toEqual([]);
+    expect(await connections("LISTEN%")).toEqual(listening);
+    taken.release();
+    await storage.close();
+    await pool.end();
+  });
+
   it("stops in the middle of connecting", async () => {
     const proxy = await TcpProxy.to(database.server.port);
     proxy.stalled = true;
