@@ -6,6 +6,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import manifest from "../package.json" with { type: "json" };
 import { SCHEMA_SQL } from "../src/storage/schema.js";
 import { createDatabase, service, type TestDatabase } from "./integration/database.js";
+import { eventually } from "./integration/eventually.js";
 
 interface Ended {
   readonly status: number | null;
@@ -150,6 +151,24 @@ describe("bulkman pg-setup", () => {
     expect(ended.stderr).toMatch(/^\nRun this in database .*\? \[y\/N\] \n/);
     if (answer === "") expect(ended.stderr).toContain("there is no terminal to ask on; say --yes");
     expect(await columns()).toEqual(expected);
+  });
+
+  it("ends after its answer, also when the pipe stays open", async () => {
+    const { PATH = "" } = process.env;
+    const env = { PATH, ...rcVariables() };
+    const command = `'${process.execPath}' '${program}' pg-setup 2>&1 >/dev/null`;
+    const line = `(echo y; exec sleep 60) | { ${command}; echo "ended with $?"; }`;
+    const shell = spawn("sh", ["-c", line], { cwd: directory, env, detached: true });
+    let shown = "";
+    shell.stdout.on("data", (data) => {
+      shown += data;
+    });
+    try {
+      expect(await eventually(() => /ended with .*/.exec(shown))).toContain("ended with 0");
+      expect(await columns()).toEqual(COLUMNS);
+    } finally {
+      process.kill(-(shell.pid ?? 0));
+    }
   });
 
   it.each<[string, string[], Record<string, string>, number, RegExp]>([

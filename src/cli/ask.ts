@@ -14,14 +14,14 @@ export async function ask(
   instead: string,
   about = "",
 ): Promise<string | undefined> {
-  const isTerminal = process.stdin.isTTY;
+  const isTerminal = process.stdin.isTTY === true;
   const nobody = new UsageError(`there is no terminal to ask on; say ${instead}`);
   if (!isTerminal && !isPiped()) throw nobody;
   process.stderr.write(about);
   const terminal = createInterface({
     input: process.stdin,
     output: process.stderr,
-    terminal: isTerminal && process.stderr.isTTY,
+    terminal: isTerminal && process.stderr.isTTY === true,
     prompt: question,
   });
   const answer = await new Promise<string | undefined>((resolve) => {
@@ -32,6 +32,8 @@ export async function ask(
   });
   terminal.close();
   if (isTerminal) return answer;
+  // Whoever has answered may leave the pipe open, and wait for this process to end.
+  process.stdin.destroy();
   process.stderr.write("\n");
   if (answer === undefined) throw nobody;
   return answer;
