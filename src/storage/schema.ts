@@ -96,6 +96,8 @@ WHERE state <> upper(state) AND upper(state) IN ('CLOSED', 'OPEN', 'HALF_OPEN');
   `-- Keeps a row true to its state, and raises its version when another program changes it.
 CREATE OR REPLACE FUNCTION rc_circuit_breakers_before_write() RETURNS trigger
 LANGUAGE plpgsql AS $$
+DECLARE
+  is_new boolean;
 BEGIN
   NEW.state := upper(NEW.state);
   IF NEW.state NOT IN ('CLOSED', 'OPEN', 'HALF_OPEN') THEN
@@ -106,10 +108,17 @@ BEGIN
     NEW.open_until := NULL;
     NEW.reason := NULL;
   ELSIF NEW.open_until IS NULL THEN
-    -- Somebody who says no more than OPEN means an isolation of the usual length.
-    NEW.open_until := clock_timestamp() + interval '30 seconds';
+    -- Somebody who says no more than OPEN means an isolation of the usual length. An insert that is to
+    -- become an update is left to that.
     IF TG_OP = 'UPDATE' THEN
-      NEW.open_until := coalesce(OLD.open_until, NEW.open_until);
+      is_new := coalesce(OLD.open_until <= clock_timestamp(), true);
+      NEW.open_until := OLD.open_until;
+    ELSE
+      EXECUTE format('SELECT NOT EXISTS (SELECT FROM %I.%I WHERE resource_key = $1 AND namespace = $2)',
+        TG_TABLE_SCHEMA, TG_TABLE_NAME) INTO is_new USING NEW.resource_key, NEW.namespace;
+    END IF;
+    IF is_new THEN
+      NEW.open_until := clock_timestamp() + interval '30 seconds';
     END IF;
   END IF;
   IF NEW.state <> 'HALF_OPEN' THEN

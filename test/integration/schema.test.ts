@@ -215,15 +215,21 @@ describe("the schema", () => {
     const left = Number(openUntil) - Number(readAt);
     expect(left).toBeGreaterThan(0);
     expect(left).toBeLessThanOrEqual(30_001);
-    // Said again, as Python does, it is no new isolation.
-    for (const again of [isolate, `${isolate}, open_until = NULL`]) {
+    // Said again it is no new isolation, as long as that one lasts.
+    const insert =
+      "INSERT INTO rc_circuit_breakers (resource_key, namespace, state) VALUES ('api', 'default', 'OPEN')";
+    const python = `${insert} ON CONFLICT (resource_key, namespace) DO UPDATE
+      SET state = EXCLUDED.state, open_until = EXCLUDED.open_until`;
+    for (const again of [isolate, `${isolate}, open_until = NULL`, python]) {
       await database.query(again);
       expect(await storage.load("api")).toMatchObject({ ...isolated, openUntil });
     }
-    await database.query(
-      "INSERT INTO rc_circuit_breakers (resource_key, namespace, state) VALUES ('new', 'default', 'open')",
-    );
-    expect((await storage.load("new")).openUntil).not.toBeNull();
+    await database.query("UPDATE rc_circuit_breakers SET open_until = now() - interval '1 s'");
+    await database.query(python);
+    expect(Number((await storage.load("api")).openUntil)).toBeGreaterThan(Number(openUntil));
+    await database.query("DELETE FROM rc_circuit_breakers");
+    await database.query(insert);
+    expect(Number((await storage.load("api")).openUntil)).toBeGreaterThan(Number(openUntil));
   });
 
   it("gets every column that it lacks, also those that Python's tables have", async () => {
