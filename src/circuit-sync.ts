@@ -37,6 +37,8 @@ export class CircuitSync {
   #unwritten: CircuitTransition | undefined = undefined;
   /** How this process opened its closed circuit, as long as it is open by that. */
   #opening: CircuitTransition | undefined = undefined;
+  /** When the storage took that, by its clock. */
+  #openingTakenAt = Number.NaN;
   /** It could not be written when it was made. */
   #isLate = false;
   /** A probe has succeeded: the lease is to be renewed, and the success to be kept. */
@@ -74,6 +76,7 @@ export class CircuitSync {
   transition(transition: CircuitTransition): void {
     const { from, to, origin } = transition;
     this.#opening = undefined;
+    this.#openingTakenAt = Number.NaN;
     if (origin === "storage") this.#unwritten = undefined;
     if (origin === "storage" || origin === "clock") return;
     if (from === "CLOSED" && to === "OPEN") this.#opening = transition;
@@ -115,14 +118,10 @@ export class CircuitSync {
     if (known?.state !== "HALF_OPEN" || known.probeOwner !== this.#owner) return;
     const { version, probeSuccesses } = known;
     const successes = this.#circuit.successesUnderLease ?? probeSuccesses;
-    const change = {
-      to: "HALF_OPEN",
-      version,
-      owner: this.#owner,
-      early: true,
-      successes,
-    } as const;
-    await this.#stored.change(change).catch(() => {
+    const back = { to: "HALF_OPEN", version, owner: this.#owner, early: true, successes } as const;
+    // What its probes have shown, when that could not be told before.
+    const verdict = this.#unwritten && this.#change(known, this.#unwritten);
+    await this.#stored.change(verdict ?? back).catch(() => {
       // The lease runs out by itself.
     });
   }
@@ -136,7 +135,7 @@ export class CircuitSync {
         },
         (error) => {
           this.#trouble("hearing", error);
-          this.#startLoading();
+          this.#retryLater();
         },
       );
     } catch (error) {
@@ -162,8 +161,9 @@ export class CircuitSync {
   }
 
   #startLoading(): void {
-    if (this.#closed || this.#work !== undefined) return;
-    void this.#ask(() => this.#load());
+    if (this.#closed) return;
+    if (this.#work === undefined) void this.#ask(() => this.#load());
+    else void this.#work.then(() => this.#startLoading());
   }
 
   /** Asks the storage, then whatever else has come up meanwhile, and says that there is an answer. */
@@ -257,8 +257,10 @@ export class CircuitSync {
   #won(record: CircuitRecord): void {
     this.#known = record;
     if (record.state === "HALF_OPEN") this.#hasLease(record);
-    else if (record.state === "OPEN")
+    else if (record.state === "OPEN") {
+      this.#openingTakenAt = Number(record.updatedAt);
       this.#circuit.isolatedFor(remainingMs(record.openUntil, record));
+    }
   }
 
   #hasLease(record: CircuitRecord): void {
@@ -283,7 +285,7 @@ export class CircuitSync {
       this.#hasLease(record);
       if (this.#unwritten !== undefined || this.#circuit.status !== "CLOSED") return;
     }
-    if (record.state === "CLOSED" && this.#isOpen && isUnaware(record, this.#owner)) {
+    if (record.state === "CLOSED" && this.#isOpen && this.#isUnaware(record)) {
       // Nobody has closed what this process opened: the storage never heard of it, or has lost it.
       this.#unwritten = this.#opening;
       this.#isLate = true;
@@ -299,6 +301,12 @@ export class CircuitSync {
     } else {
       this.#circuit.probedElsewhere(leaseMs, record.probeSuccesses, "another process probes");
     }
+  }
+
+  /** Whether the record, of a closed circuit, knows nothing of this process's opening. */
+  #isUnaware({ openedBy, updatedAt }: Pick<CircuitRecord, "updatedAt"> & Partial<CircuitRecord>) {
+    if (openedBy === undefined) return false;
+    return openedBy !== this.#owner || Number(updatedAt) < this.#openingTakenAt;
   }
 
   /** Whether the circuit is open because this process has opened it. */
@@ -320,6 +328,7 @@ export class CircuitSync {
     if (this.#closed) return;
     const delay = this.#retryMs * (0.5 + Math.random() / 2);
     this.#retryMs = Math.min(this.#retryMs * 2, LAST_RETRY_MS);
+    clearTimeout(this.#retryTimer);
     this.#retryTimer = setTimeout(() => this.#startLoading(), delay);
     this.#retryTimer.unref();
   }
@@ -327,11 +336,6 @@ export class CircuitSync {
 
 function newer(one: CircuitRecord | undefined, other: CircuitRecord): CircuitRecord {
   return one !== undefined && one.version > other.version ? one : other;
-}
-
-/** Whether the record knows nothing of an opening by `owner`. */
-function isUnaware({ openedBy }: Partial<CircuitRecord>, owner: string): boolean {
-  return openedBy !== undefined && openedBy !== owner;
 }
 
 /** How long after the record was read a time in it comes, by the storage's clock alone. */

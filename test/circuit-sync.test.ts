@@ -280,6 +280,23 @@ describe("a circuit that bulkheads of one name share", () => {
     expect(second.getState()).toBe("healthy");
   });
 
+  it("opens again what its last probe has shown, when that could not be told before the shutdown", async () => {
+    const inner = new InMemoryStorage();
+    const storage = new UnreliableStorage(inner);
+    const prober = await loaded(storage, { successThreshold: 3 });
+    await failCalls(prober, 2);
+    await flush();
+    vi.advanceTimersByTime(10_000);
+    await passCalls(prober, 2);
+    await vi.advanceTimersByTimeAsync(1);
+    storage.mood = "down";
+    await failCalls(prober, 1);
+    await flush();
+    storage.mood = "well";
+    await prober.shutdown();
+    expect(await inner.getState("api")).toMatchObject({ state: "OPEN", probeSuccesses: 0 });
+  });
+
   it("refuses calls that wait here when it is opened elsewhere", async () => {
     const storage = new InMemoryStorage();
     const a = await loaded(storage, { maxConcurrentCalls: 1 });
@@ -625,6 +642,13 @@ describe("the storage is never a dependency of the calls", () => {
     ["a version beyond all", { version: 2 ** 53 }, /version .* must be a safe integer/],
     ["a time as text", { openUntil: "2999-01-01" }, /openUntil .* must be a valid Date, or null/],
     ["a time that is none", { readAt: new Date("x") }, /readAt .* must be a valid Date/],
+    [
+      "successes beyond numbers",
+      { probeSuccesses: 2n },
+      /probeSuccesses .* an integer from 0; got 2n/,
+    ],
+    ["half a success", { probeSuccesses: 0.5 }, /probeSuccesses .* must be an integer from 0/],
+    ["no successes", { probeSuccesses: undefined }, /probeSuccesses .* must be an integer from 0/],
     ["no lease", { probeUntil: undefined }, /probeUntil .* must be a valid Date, or null/],
   ])("a storage that tells %s", (_, lie, message) => {
     const lieOf = (record: CircuitRecord) =>
@@ -654,7 +678,31 @@ describe("the storage is never a dependency of the calls", () => {
       await storage.change("api", opening);
       await flush();
       expect(troubles).toEqual([expect.stringMatching(message)]);
+      await vi.advanceTimersByTimeAsync(500);
       expect(bulkhead.getState()).toBe("isolated");
+      expect(troubles).toHaveLength(1);
+    });
+
+    it("with each answer is not asked without a pause", async () => {
+      const storage = new InMemoryStorage();
+      const { load } = storage;
+      let onRecord = (_record: CircuitRecord) => {};
+      let loads = 0;
+      storage.subscribe = (_name, subscriber) => {
+        onRecord = (record) => subscriber.onRecord(record);
+        return () => {};
+      };
+      storage.load = async (name) => {
+        loads++;
+        const record = await load.call(storage, name);
+        setTimeout(() => onRecord(lieOf(record)), 1);
+        return record;
+      };
+      const { bulkhead } = await told(storage);
+      await vi.advanceTimersByTimeAsync(10_000);
+      expect(loads).toBeGreaterThan(10);
+      expect(loads).toBeLessThan(50);
+      await bulkhead.shutdown();
     });
 
     it("in an answer is told once, and the circuit works by itself", async () => {

@@ -69,7 +69,10 @@ class Watching {
       {
         prepare: async () => {},
         onChange: (name, row) => this.#hear(name, toRecord(row)),
-        reread: () => this.#reread(),
+        reread: async () => {
+          await this.#reread();
+          return true;
+        },
         schema: () => this.#schema,
         onTrouble: (error) => viewer.trouble(database.tellable(error).message),
         onHearing: () => viewer.trouble(undefined),

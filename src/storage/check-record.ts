@@ -18,6 +18,10 @@ const RULES = {
   readAt: DATE,
   openUntil: DATE_OR_NULL,
   probeUntil: DATE_OR_NULL,
+  probeSuccesses: rule(
+    "an integer from 0",
+    (value) => Number.isSafeInteger(value) && Number(value) >= 0,
+  ),
 } as const satisfies { readonly [Field in keyof CircuitRecord]?: Rule };
 
 /**

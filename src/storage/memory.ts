@@ -17,7 +17,7 @@ export interface InMemoryStorageOptions {
   probeLeaseSeconds?: number | undefined;
 }
 
-type StoredCircuit = Omit<CircuitRecord, "readAt">;
+type Kept = Omit<CircuitRecord, "readAt">;
 
 /**
  * Keeps circuits in this process: bulkheads of the same name that are given the same storage share
@@ -29,7 +29,7 @@ export class InMemoryStorage implements CircuitStorage {
   readonly #leaseMs: number;
   /** Its clock is right when it is made, and nobody sets it: an isolation is as long as it should be. */
   readonly #epochMs = Date.now() - now();
-  readonly #circuits = new Map<string, StoredCircuit>();
+  readonly #circuits = new Map<string, Kept>();
   readonly #subscribers = new Map<string, Set<CircuitSubscriber>>();
 
   constructor(options: InMemoryStorageOptions = {}) {
@@ -84,7 +84,7 @@ export class InMemoryStorage implements CircuitStorage {
     return new Date(Math.round(this.#epochMs + now()));
   }
 
-  #loadNow(name: string): StoredCircuit {
+  #loadNow(name: string): Kept {
     let circuit = this.#circuits.get(name);
     if (circuit === undefined) {
       const updatedAt = this.#time();
@@ -95,7 +95,7 @@ export class InMemoryStorage implements CircuitStorage {
     return circuit;
   }
 
-  #apply(before: StoredCircuit, change: CircuitChange, updatedAt: Date): StoredCircuit {
+  #apply(before: Kept, change: CircuitChange, updatedAt: Date): Kept {
     const version = before.version + 1;
     const { openedBy } = before;
     if (change.to === "CLOSED") return { ...closed(updatedAt), version, openedBy };
@@ -116,7 +116,7 @@ export class InMemoryStorage implements CircuitStorage {
   }
 }
 
-function closed(updatedAt: Date): Omit<StoredCircuit, "version"> {
+function closed(updatedAt: Date): Omit<Kept, "version"> {
   return {
     state: "CLOSED",
     failureCount: 0,
@@ -130,7 +130,7 @@ function closed(updatedAt: Date): Omit<StoredCircuit, "version"> {
   };
 }
 
-function isAllowed(before: StoredCircuit, change: CircuitChange, time: Date): boolean {
+function isAllowed(before: Kept, change: CircuitChange, time: Date): boolean {
   const ownsLease = isAhead(before.probeUntil, time) && before.probeOwner === change.owner;
   if (change.to !== "HALF_OPEN" && change.byHand) return true;
   // A Node timer can fire a millisecond early: who slept for the whole isolation finds it over.

@@ -44,9 +44,9 @@ export function isRefusedValue(error: unknown): error is PostgresStorageError {
   return error instanceof PostgresStorageError && /^(22|23|54|P0)/.test(error.code ?? "");
 }
 
-/** Whether it was no answer of the database: the way to it may be lost. */
+/** Whether it was no answer of the database, but an `EPIPE` or the like: the way to it may be lost. */
 export function isNoAnswer(error: unknown): boolean {
-  return !/^[0-9A-Z]{5}$/.test(codeOf(error) ?? "");
+  return !/^(?!E)[0-9A-Z]{5}$/.test(codeOf(error) ?? "");
 }
 
 /** Whether the server takes no changes, as a standby. */

@@ -24,10 +24,12 @@ export interface ChangeHooks {
    * connection cannot tell, as it does not run what a pool runs on each of its connections.
    */
   readonly schema: () => string | undefined;
-  /** Reads every circuit again that somebody wants to hear of. */
-  readonly reread: () => Promise<void>;
+  /** Reads every circuit again that somebody wants to hear of. Resolves to whether it could read all. */
+  readonly reread: () => Promise<boolean>;
   /** Changes cannot be heard at the moment; it is being tried again. Told at every try that fails. */
   readonly onTrouble: (error: unknown) => void;
+  /** The connection that {@link ChangeSource.check} asked about is lost, too; it is being tried again. */
+  readonly onSilence?: () => void;
   /** Changes are heard from now on, and what was missed has been read. */
   readonly onHearing: () => void;
 }
@@ -95,7 +97,8 @@ export class PostgresListener implements ChangeSource {
       try {
         await this.#listenOnce(stopped);
       } catch (error) {
-        if (!stopped.aborted && !(error instanceof Silence)) this.#hooks.onTrouble(error);
+        if (error instanceof Silence) this.#hooks.onSilence?.();
+        else if (!stopped.aborted) this.#hooks.onTrouble(error);
       }
       if (now() - begun >= STEADY_MS) retryMs = FIRST_RETRY_MS;
       // Jitter, so that a fleet does not come back to a restarted server in one instant.
@@ -116,9 +119,9 @@ export class PostgresListener implements ChangeSource {
         client.on("end", () => reject(new Error("The listening connection was closed")));
         const reread = coalesced(this.#hooks.reread);
         this.#begin(client, reread, reject)
-          .then(() => {
+          .then((hasAll) => {
             if (!ended.signal.aborted) this.#hooks.onHearing();
-            return this.#keepAlive(client, reread, ended.signal);
+            return this.#keepAlive(client, reread, hasAll, ended.signal);
           })
           .catch(reject);
       });
@@ -132,9 +135,14 @@ export class PostgresListener implements ChangeSource {
   }
 
   /** Rejects when the other side does not answer any more. */
-  async #keepAlive(client: Client, reread: () => Promise<void>, ended: AbortSignal): Promise<void> {
+  async #keepAlive(
+    client: Client,
+    reread: () => Promise<boolean>,
+    hadAll: boolean,
+    ended: AbortSignal,
+  ): Promise<void> {
     const { heartbeatMs = HEARTBEAT_MS } = this.#options;
-    let mayHaveMissed = false;
+    let hasAll = hadAll;
     while (!ended.aborted) {
       this.#asking = new AbortController();
       const { signal } = this.#asking;
@@ -145,19 +153,15 @@ export class PostgresListener implements ChangeSource {
       await (isAsked ? answer.catch(() => Promise.reject(new Silence())) : answer);
       // It answers, but what it said meanwhile may have been lost with what was asked elsewhere. That it
       // cannot be read now either, as when a pool is exhausted, is no reason to hear nothing more.
-      if (!isAsked && !mayHaveMissed) continue;
-      mayHaveMissed = await reread().then(
-        () => false,
-        () => true,
-      );
+      if (isAsked || !hasAll) hasAll = await reread().catch(() => false);
     }
   }
 
   async #begin(
     client: Client,
-    reread: () => Promise<void>,
+    reread: () => Promise<boolean>,
     fail: (error: unknown) => void,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const connecting = client.connect();
     unref(client);
     await this.#limited(connecting);
@@ -174,10 +178,11 @@ export class PostgresListener implements ChangeSource {
       else hear(payload);
     });
     await this.#limited(client.query(LISTEN));
-    await reread();
+    const hasAll = await reread();
     const waiting = early;
     early = undefined;
     waiting.forEach(hear);
+    return hasAll;
   }
 
   /** Tells what a notification says. Returns whether that was all there is to know. */
@@ -213,9 +218,9 @@ function parse(payload: string | undefined): Record<string, unknown> | undefined
 }
 
 /** However often it is asked for while it runs, it runs once more after that. */
-function coalesced(work: () => Promise<void>): () => Promise<void> {
-  let running: Promise<void> | undefined;
-  let next: Promise<void> | undefined;
+function coalesced<T>(work: () => Promise<T>): () => Promise<T> {
+  let running: Promise<T> | undefined;
+  let next: Promise<T> | undefined;
   const run = () => {
     running = work().finally(() => {
       running = undefined;

@@ -74,6 +74,7 @@ export class PostgresStorage implements CircuitStorage {
       schema: () => this.#loader.schema,
       reread: () => this.#reread(),
       onTrouble: (error: unknown) => this.#tellInterruption(error),
+      onSilence: () => this.#forgetSchema(),
       onHearing: () => {
         this.#interruption = undefined;
       },
@@ -164,32 +165,45 @@ export class PostgresStorage implements CircuitStorage {
     return { changed: row[0] === "t", record };
   }
 
-  /** Reads what subscribers may have missed. */
-  async #reread(): Promise<void> {
-    const names = [...this.#subscribers.keys()];
-    if (names.length === 0) return;
+  /** Reads what subscribers may have missed. Resolves to whether it could read all of it. */
+  async #reread(names = [...this.#subscribers.keys()]): Promise<boolean> {
+    if (names.length === 0) return true;
+    let isComplete = true;
     const newest = new Map(this.#newest);
+    const lost: Array<Promise<boolean>> = [];
     for (const [name, answer] of await this.#loader.loadAll(names)) {
       const known = newest.get(name) ?? 0;
-      if (answer instanceof Error) this.#tellUnreadable(name, answer);
-      else if (hasLost(answer, known)) await this.#renew(name, answer, known);
-      else this.#tell(name, answer);
+      if (answer instanceof Error) {
+        isComplete = false;
+        this.#tellUnreadable(name, answer);
+      } else if (hasLost(answer, known)) {
+        lost.push(this.#renew(name, answer, known));
+      } else {
+        this.#tell(name, answer);
+      }
     }
+    const renewed = await Promise.all(lost);
+    return isComplete && renewed.every(Boolean);
   }
 
   /**
    * The database has lost what was known before it was asked, as a standby does that took over without
    * the last transactions. What it has now counts, so its row has to be the newest for everybody.
    */
-  async #renew(name: string, lost: CircuitRecord, known: number): Promise<void> {
+  async #renew(name: string, lost: CircuitRecord, known: number): Promise<boolean> {
     try {
       const values = [this.#namespace, name, lost.version, known, this.#lockTimeout];
       const [row] = await this.#ask(RENEW, values);
-      // Without a row another process was faster, and what it wrote is heard of.
-      if (row !== undefined) this.#tell(name, toRecord(JSON.parse(row[0] ?? "")));
+      // Without a row another process was faster.
+      if (row === undefined) return this.#reread([name]);
+      this.#tell(name, toRecord(JSON.parse(row[0] ?? "")));
+      return true;
     } catch (error) {
       // A standby that lags behind has lost nothing.
-      if (!isReadOnly(error)) throw error;
+      if (isReadOnly(error)) return true;
+      // Somebody holds the row, or forbids it: the trouble of this circuit alone.
+      this.#tellUnreadable(name, this.#database.tellable(error));
+      return false;
     }
   }
 
@@ -247,10 +261,14 @@ export class PostgresStorage implements CircuitStorage {
     this.#tellError(name, error);
   }
 
-  #tellInterruption(error: unknown): void {
-    // It may be another database when it is back.
+  /** It may be another database when it is back. */
+  #forgetSchema(): void {
     this.#schema?.forget();
     this.#loader.forgetSchema();
+  }
+
+  #tellInterruption(error: unknown): void {
+    this.#forgetSchema();
     if (this.#interruption !== undefined) return;
     this.#interruption = this.#database.tellable(error);
     for (const name of this.#subscribers.keys()) this.#tellError(name, this.#interruption);

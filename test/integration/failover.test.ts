@@ -4,7 +4,7 @@ import { failCalls } from "../helpers/failing.js";
 import { createDatabase, type TestDatabase } from "./database.js";
 import { eventually } from "./eventually.js";
 import { join } from "./member.js";
-import { subscribed } from "./subscriber.js";
+import { subscribe, subscribed } from "./subscriber.js";
 
 let database: TestDatabase;
 const leaves: Array<() => Promise<void>> = [];
@@ -32,21 +32,21 @@ async function endConnections(): Promise<void> {
 }
 
 /** To what a standby has that takes over without the last transactions. */
-async function failOver({ state, version }: { state: string; version: number }): Promise<void> {
-  const until = state === "OPEN" ? "now() + interval '1 h'" : "NULL";
+async function failOver(before: object): Promise<void> {
   await database.query(
-    `BEGIN; SET LOCAL session_replication_role = replica;
-     UPDATE rc_circuit_breakers SET state = '${state}', open_until = ${until}, opened_by = NULL,
-       version = ${version}; COMMIT`,
+    `BEGIN; SET LOCAL session_replication_role = replica; DELETE FROM rc_circuit_breakers;
+     INSERT INTO rc_circuit_breakers
+     SELECT * FROM json_populate_record(NULL::rc_circuit_breakers, '${JSON.stringify(before)}'); COMMIT`,
   );
   await endConnections();
 }
 
-async function row(): Promise<{ state: string; version: number }> {
-  const [found] = await database.query<{ state: string; version: string }>(
-    "SELECT state, version FROM rc_circuit_breakers",
+/** The circuit as the table has it. */
+async function row() {
+  const [found] = await database.query<{ [column: string]: unknown }>(
+    "SELECT *, updated_at::text FROM rc_circuit_breakers",
   );
-  return { state: found?.state ?? "", version: Number(found?.version) };
+  return { ...found, state: found?.["state"], version: Number(found?.["version"]) };
 }
 
 describe("a database that lost everything", () => {
@@ -96,6 +96,45 @@ describe.each([{}, { pollSeconds: 0.05 }])(
       expect((await member(options)).status()).toBe("OPEN");
       all[1].bulkhead.breaker?.close();
       await eventually(() => all[0].status() === "CLOSED");
+    });
+
+    it("gets the second opening of the same process again", async () => {
+      const all = [await member(options), await member(options)] as const;
+      const [{ bulkhead }] = all;
+      await failCalls(bulkhead, 2);
+      await eventually(async () => (await row()).state === "OPEN");
+      bulkhead.breaker?.close();
+      await eventually(async () => (await row()).state === "CLOSED");
+      const before = await row();
+      await failCalls(bulkhead, 2);
+      await eventually(async () => (await row()).state === "OPEN");
+      await eventually(() => all[1].status() === "OPEN");
+      await failOver(before);
+      await eventually(async () => (await row()).state === "OPEN");
+      await eventually(() => all.every(({ status }) => status() === "OPEN"));
+    });
+
+    it("stays of use to others, when the row that went back is locked", async () => {
+      const { storage } = await member(options);
+      const witness = await subscribed(storage, "witness");
+      await database.edit("api", "state = 'OPEN', open_until = now() + '1 h'");
+      const { troubles } = subscribe(storage, "api");
+      await eventually(async () => (await storage.load("api")).state === "OPEN");
+      const pool = database.pool({ max: 1 });
+      const other = await pool.connect();
+      await database.query(
+        "SET session_replication_role = replica; UPDATE rc_circuit_breakers SET version = 1 WHERE resource_key = 'api'; RESET session_replication_role",
+      );
+      await other.query(
+        "BEGIN; SELECT FROM rc_circuit_breakers WHERE resource_key = 'api' FOR UPDATE",
+      );
+      await endConnections();
+      await eventually(() => troubles.some((error) => /lock|did not answer/.test(String(error))));
+      await database.edit("witness", "state = 'OPEN', open_until = now() + '1 h'");
+      await eventually(() => witness.heard.length > 0);
+      await other.query("COMMIT");
+      other.release();
+      await pool.end();
     });
 
     it("is followed where it lost a closing", async () => {

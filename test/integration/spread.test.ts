@@ -139,7 +139,7 @@ describe("what a subscriber hears", () => {
         onChange: () => {},
         prepare: async () => {},
         schema: () => undefined,
-        reread: async () => void rereads++,
+        reread: async () => ++rereads > 0,
         onTrouble: () => {},
         onHearing: () => {},
       },
@@ -173,6 +173,7 @@ describe("what a subscriber hears", () => {
           }
           await eventually(() => notices === 2);
           schema = "public";
+          return true;
         },
         onTrouble: () => {},
         onHearing: () => {},

@@ -20,7 +20,7 @@ it("tries again later and later, but never waits longer than 5 s, and not in loc
       onChange: () => {},
       prepare: async () => {},
       schema: () => undefined,
-      reread: async () => {},
+      reread: async () => true,
       onTrouble: () => {
         if (delays.length === 20) listener.stop();
       },
