@@ -82,6 +82,7 @@ describe("bulkman isolate and release", () => {
     );
     await bulkhead.ready();
     expect(await commandLine.run(["isolate", "api", "--for", "1h"])).toMatchObject({ status: 0 });
+    await eventually(() => bulkhead.getState() === "isolated");
     let checks = 0;
     let calls = 0;
     bulkhead.on("healthCheck", () => checks++);

@@ -116,7 +116,8 @@ describe.each([{}, { pollSeconds: 0.05 }])(
 
     it("stays of use to others, when the row that went back is locked", async () => {
       const { storage } = await member(options);
-      const witness = await subscribed(storage, "witness");
+      const { version } = await storage.load("witness");
+      const witness = subscribe(storage, "witness", version);
       await database.edit("api", "state = 'OPEN', open_until = now() + '1 h'");
       const { troubles } = subscribe(storage, "api");
       await eventually(async () => (await storage.load("api")).state === "OPEN");
