@@ -86,7 +86,7 @@ export class Database {
       };
       this.#jobs.add(job);
     });
-    const timer = setTimeout(() => job?.cut(lateError(limitMs)), limitMs);
+    const timer = setTimeout(() => job?.cut(lateError(this.#queryTimeoutMs)), limitMs);
     const work = async () => {
       const connected = await connection;
       if (isCut) {

@@ -123,11 +123,11 @@ describe.each([{}, { pollSeconds: 0.05 }])(
       await eventually(async () => (await storage.load("api")).state === "OPEN");
       const pool = database.pool({ max: 1 });
       const other = await pool.connect();
-      await database.query(
-        "SET session_replication_role = replica; UPDATE rc_circuit_breakers SET version = 1 WHERE resource_key = 'api'; RESET session_replication_role",
-      );
+      // Locked at the moment that it is seen.
       await other.query(
-        "BEGIN; SELECT FROM rc_circuit_breakers WHERE resource_key = 'api' FOR UPDATE",
+        `SET session_replication_role = replica;
+         BEGIN; UPDATE rc_circuit_breakers SET version = 1 WHERE resource_key = 'api'; COMMIT AND CHAIN;
+         SELECT FROM rc_circuit_breakers WHERE resource_key = 'api' FOR UPDATE`,
       );
       await endConnections();
       await eventually(() => troubles.some((error) => /lock|did not answer/.test(String(error))));
