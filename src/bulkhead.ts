@@ -23,8 +23,8 @@ import { Deadlines } from "./deadlines.js";
 import { Drains } from "./drains.js";
 import { toBulkheadError } from "./errors.js";
 import { announce, type BulkheadEvents, type Tell } from "./events.js";
-import { Guard, type TellDismissed } from "./guard.js";
-import { Lanes } from "./lanes.js";
+import { Gate, type NotifyRejected } from "./gate.js";
+import { type Lane, Lanes } from "./lanes.js";
 import { fullError, notAFunction, shutdownError, timeoutError } from "./refusals.js";
 import { BulkheadState } from "./state.js";
 import { type BulkheadStats, Ledger, type RejectionReason } from "./stats.js";
@@ -44,19 +44,19 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   readonly config: ResolvedBulkheadConfig;
   readonly #ledger = new Ledger();
   readonly #lanes: Lanes<Call>;
-  readonly #line: WaitLine<Call>;
+  readonly #queue: WaitLine<Call>;
   readonly #deadlines = new Deadlines<Call>((call) => this.#expire(call), { holdsProcess: true });
   readonly #reclaims = new Deadlines<Call>((call) => this.#reclaim(call), { holdsProcess: false });
-  readonly #tell: Tell = (event, ...payload) => {
+  readonly #emit: Tell = (event, ...payload) => {
     announce(this, event, payload);
   };
-  readonly #onAbort = (call: Call, reason: unknown) => this.#cut(call, "aborted", reason);
-  readonly #guard: Guard;
+  readonly #onAbort = (call: Call, reason: unknown) => this.#cancel(call, "aborted", reason);
+  readonly #gate: Gate;
   #isServing = false;
   /** No call is admitted any more. */
   #isClosed = false;
   readonly #drains = new Drains();
-  /** The end was told. */
+  /** `shutdown` was emitted. */
   #isRetired = false;
 
   /**
@@ -67,13 +67,17 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     super();
     this.config = resolveConfig(config);
     const { circuitStorage } = readOptions(options);
-    this.#lanes = new Lanes(this.config.maxConcurrentCalls);
-    this.#line = new WaitLine(this.config.maxQueueSize);
-    this.#guard = new Guard(this.config, circuitStorage, {
-      tell: this.#tell,
-      onClosed: (reason) => this.#dismissAll(reason),
-      onJudged: () => this.#readmitAll(),
-      onOpened: () => this.#serve(),
+    this.#lanes = new Lanes(this.config.maxConcurrentCalls, {
+      onOpen: () => this.#startQueued(),
+      onSettled: (call, succeeded, value) => this.#settle(call, succeeded, value),
+    });
+    this.#queue = new WaitLine(this.config.maxQueueSize);
+    this.#gate = new Gate(this.config, circuitStorage, {
+      emit: this.#emit,
+      onRejecting: (reason) => this.#rejectAllQueued(reason),
+      onStorageAnswered: () => this.#readmitAll(),
+      onAdmitting: () => this.#startQueued(),
+      onShutdown: () => void this.shutdown(),
     });
   }
 
@@ -83,17 +87,17 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   }
 
   /**
-   * The opossum breaker that every call goes through; `undefined` when the circuit is switched off.
-   * Its events and `stats` are true. Its `open()` and `close()` move the circuit by hand. It takes no
-   * calls of its own (`fire` rejects), and what its `fallback` returns reaches nobody.
+   * The circuit as an opossum breaker; `undefined` when the circuit is switched off. Its events and
+   * `stats` are those of the bulkhead's calls. `open()` and `close()` move the circuit by hand,
+   * `shutdown()` shuts the bulkhead down, `fire()` rejects, and a `fallback` is never called.
    */
   get breaker(): CircuitBreaker | undefined {
-    return this.#guard.breaker;
+    return this.#gate.breaker;
   }
 
   /** Resolves when the circuit is loaded from storage, or could not be in time. Never rejects. */
   async ready(): Promise<void> {
-    await this.#guard.ready;
+    await this.#gate.ready;
   }
 
   // The story of a call: admit, wait, run, settle
@@ -146,123 +150,146 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   }
 
   #admit<T>(call: Call, timeoutSeconds: number | null): Promise<ExecutionResult<T>> {
-    if (call.signal?.aborted) return this.#refuse("aborted", call.signal.reason);
-    this.#guard.moveOn();
-    if (this.#isClosed) return this.#refuse("shutdown", shutdownError(this.name));
-    const isolation = this.#guard.isolationRefusal();
-    if (isolation !== undefined) return this.#refuse("isolated", isolation);
-    call.generation = this.#guard.admit();
-    if (call.generation === 0) return this.#refuseByCircuit(call);
-    if (!this.#line.hasRoom(this.config.maxConcurrentCalls - this.#ledger.inUse)) {
-      this.#guard.forgo(call.generation);
-      return this.#refuse("full", fullError(this.config));
-    }
+    if (call.signal?.aborted) return this.#reject("aborted", call.signal.reason);
+    this.#gate.refresh();
+    if (this.#isClosed) return this.#reject("shutdown", shutdownError(this.name));
+    const isolation = this.#gate.isolationRejection();
+    if (isolation !== undefined) return this.#reject("isolated", isolation);
+    if (!this.#gate.tryAcquire(call)) return this.#rejectByCircuit(call);
+    const freePermits = this.config.maxConcurrentCalls - this.#ledger.inUse;
+    if (!this.#queue.hasRoom(freePermits)) return this.#rejectFull(call);
     const outcome = new Promise<ExecutionResult<T>>((resolve, reject) => {
       call.resolve = resolve as Call["resolve"];
       call.reject = reject;
     });
-    call.enteredAt = now();
+    call.enter(now());
+    if (timeoutSeconds !== null) call.timeoutMs = timeoutSeconds * 1000;
     call.watch(this.#onAbort);
-    if (this.#mayStart && this.#line.size === 0) this.#start(call, call.enteredAt);
-    else this.#wait(call);
-    if (timeoutSeconds !== null && (call.phase === "waiting" || call.phase === "running")) {
-      call.deadline = this.#deadlines.set(call, call.enteredAt, timeoutSeconds * 1000);
-    }
+    const lane = this.#canStart ? this.#lanes.take(call) : undefined;
+    if (lane === undefined) this.#enqueue(call);
+    else this.#start(call, lane, call.enteredAt);
     return outcome;
   }
 
-  #refuse(reason: RejectionReason, error: unknown): Promise<never> {
+  #reject(reason: RejectionReason, error: unknown): Promise<never> {
     this.#ledger.refused(reason);
-    return this.#tellRefused(reason, error);
+    return this.#notifyRejection(reason, error);
   }
 
-  /** The breaker's listeners hear of it first; they, too, find it counted. */
-  #refuseByCircuit(call: Call): Promise<never> {
+  /** Counted first: the breaker's listeners find it in the statistics. */
+  #rejectByCircuit(call: Call): Promise<never> {
     this.#ledger.refused("circuitOpen");
-    return this.#tellRefused("circuitOpen", this.#guard.circuitRefusal(call));
+    return this.#notifyRejection("circuitOpen", this.#gate.circuitRejection(call));
   }
 
-  #tellRefused(reason: RejectionReason, error: unknown): Promise<never> {
-    if (this.listenerCount("rejected") > 0) this.#tell("rejected", { reason, error });
+  #rejectFull(call: Call): Promise<never> {
+    const error = fullError(this.config);
+    this.#ledger.refused("full");
+    this.#gate.recordFull(call, error);
+    return this.#notifyRejection("full", error);
+  }
+
+  #notifyRejection(reason: RejectionReason, error: unknown): Promise<never> {
+    if (this.listenerCount("rejected") > 0) this.#emit("rejected", { reason, error });
     return Promise.reject(error);
   }
 
-  #wait(call: Call): void {
-    this.#line.push(call);
-    call.keepAsyncContext();
-    // A waiting call may depend on a permit that is to be taken back.
+  #enqueue(call: Call): void {
+    const isAwaitingStorage = this.#gate.isAwaitingStorage;
+    call.hasWaited =
+      isAwaitingStorage || this.#queue.size >= this.#lanes.count - this.#ledger.inUse;
+    this.#queue.push(call);
+    // A queued call may depend on a permit that is to be reclaimed.
     this.#reclaims.holdProcess(true);
+    if (!isAwaitingStorage) this.#lanes.request();
+    // A call that finds a permit free starts in this turn, however short its time limit is.
+    if (call.hasWaited) this.#setDeadline(call);
   }
 
-  /** Whether a permit is free, and no answer of the storage is awaited. */
-  get #mayStart(): boolean {
-    return this.#ledger.inUse < this.config.maxConcurrentCalls && !this.#guard.isAsking;
+  #setDeadline(call: Call): void {
+    if (call.timeoutMs === null) return;
+    call.deadline = this.#deadlines.set(call, call.enteredAt, call.timeoutMs);
+  }
+
+  /** Whether a call that has just come may start before the queued ones, as there are none. */
+  get #canStart(): boolean {
+    return this.#queue.size === 0 && !this.#gate.isAwaitingStorage;
   }
 
   /**
-   * Starts those who wait while permits are free: a loop, since functions can be synchronous.
+   * Starts queued calls in idle lanes, and requests another lane for those that are left: a loop, since
+   * functions can be synchronous.
    * @param freedAt when the permit became free, if that is known
    */
-  #serve(freedAt?: number): void {
+  #startQueued(freedAt?: number): void {
     if (this.#isServing) return;
     this.#isServing = true;
     let time = freedAt;
-    while (this.#mayStart) {
-      const call = this.#line.shift();
-      if (call === undefined) break;
+    for (let call = this.#queue.first; call !== undefined; call = this.#queue.first) {
+      if (this.#gate.isAwaitingStorage) break;
       time ??= now();
       // A blocked event loop can free a permit before the timer has its turn.
-      if (call.deadline !== undefined && call.deadline.at <= time) this.#expire(call);
-      else this.#start(call, time);
+      if (call.deadline !== undefined && call.deadline.at <= time) {
+        this.#expire(call);
+        continue;
+      }
+      const lane = this.#lanes.take(call);
+      if (lane === undefined) {
+        this.#lanes.request();
+        break;
+      }
+      this.#queue.shift();
+      call.inContext(this.#start, this, call, lane, time);
       time = undefined;
     }
     this.#isServing = false;
-    this.#lanes.closeSoon();
-    this.#afterLeaving();
+    this.#lanes.closeIdleSoon();
+    this.#checkIdle();
   }
 
-  #start(call: Call, time: number): void {
+  #start(call: Call, lane: Lane<Call>, time: number): void {
     call.phase = "running";
     call.startedAt = time;
-    call.lane = this.#lanes.take(call);
+    call.lane = lane;
     this.#ledger.started();
-    this.#guard.run(call);
-    this.#observe(call);
-  }
-
-  /** Waits for what the function returned: a value, a promise, or something that claims to be one. */
-  #observe(call: Call): void {
-    const { returned, threw } = call;
-    if (threw || !isObject(returned)) {
-      this.#settle(call, !threw, returned);
+    call.circuit.recordStart(call);
+    let returned: unknown;
+    try {
+      returned = call.invoke();
+    } catch (error) {
+      this.#settle(call, false, error);
+      return;
+    }
+    if (!isObject(returned)) {
+      this.#settle(call, true, returned);
       return;
     }
     try {
-      Promise.resolve(returned).then(
-        (value) => this.#settle(call, true, value),
-        (error: unknown) => this.#settle(call, false, error),
-      );
+      // As `await` does it: whatever `then` an object has, it settles the call once.
+      promiseThen.call(Promise.resolve(returned), lane.onFulfilled, lane.onRejected);
     } catch (error) {
       this.#settle(call, false, error);
     }
+    // After its promise is waited for: a function that has settled already is over before a timer is set.
+    if (!call.hasWaited && call.phase === "running") this.#setDeadline(call);
   }
 
-  /** The function has really settled: only now is its permit free, unless it was taken back before. */
+  /** The function has really settled: only now is its permit free, unless it was reclaimed before. */
   #settle(call: Call, succeeded: boolean, value: unknown): void {
-    if (call.phase === "abandoned") this.#giveBack(call, true);
+    if (call.phase === "abandoned") this.#releaseAbandoned(call, true);
     if (call.phase !== "running") return;
     const time = now();
-    this.#leaveCaller(call, "over");
+    this.#detachCaller(call, "over");
     if (succeeded) this.#succeed(call, value, time);
     else this.#fail(call, value, time);
-    this.#leaveLane(call);
-    this.#serve(time);
+    if (call.lane !== undefined) this.#lanes.release(call.lane);
+    this.#startQueued(time);
   }
 
   #succeed(call: Call, result: unknown, time: number): void {
     this.#ledger.succeeded();
-    if (this.listenerCount("success") > 0) this.#tell("success", call.times(time));
-    this.#guard.succeeded(call, result, time);
+    if (this.listenerCount("success") > 0) this.#emit("success", call.times(time));
+    this.#gate.recordSuccess(call, result, time);
     call.resolve({
       success: true,
       result,
@@ -277,8 +304,8 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   #fail(call: Call, thrown: unknown, time: number): void {
     const error = toBulkheadError(thrown, this.name);
     this.#ledger.failed();
-    if (this.listenerCount("failure") > 0) this.#tell("failure", { ...call.times(time), error });
-    this.#guard.failed(call, thrown, time);
+    if (this.listenerCount("failure") > 0) this.#emit("failure", { ...call.times(time), error });
+    this.#gate.recordFailure(call, thrown, time);
     call.resolve({
       success: false,
       result: null,
@@ -293,126 +320,137 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   // When a call ends before its function has settled
 
   #expire(call: Call): void {
-    const { phase } = call;
-    if (phase !== "waiting" && phase !== "running") return;
-    const error = timeoutError(this.name, call.enteredAt, phase);
-    if (phase === "waiting") this.#dismiss(call, "timeout", error);
-    else this.#abandon(call, error, true);
+    if (call.phase === "waiting") {
+      const error = timeoutError(this.name, call.enteredAt, "waiting");
+      this.#rejectQueued(call, "timeout", error);
+    } else if (call.phase === "running") {
+      const error = timeoutError(this.name, call.enteredAt, "running");
+      call.inContext(this.#abandon, this, call, error, "timedOut");
+    }
   }
 
-  /** The caller, or the shutdown, ends a call. */
-  #cut(call: Call, reason: RejectionReason, error: unknown): void {
-    if (call.phase === "waiting") this.#dismiss(call, reason, error);
-    else if (call.phase === "running") this.#abandon(call, error, false);
+  /** The caller ends a call, or the shutdown does. */
+  #cancel(call: Call, reason: RejectionReason, error: unknown): void {
+    if (call.phase === "waiting") this.#rejectQueued(call, reason, error);
+    else if (call.phase === "running") {
+      call.inContext(this.#abandon, this, call, error, "canceled");
+    }
   }
 
-  /** A waiting call leaves the line without having started. */
-  #dismiss(call: Call, reason: RejectionReason, error: unknown): void {
-    this.#takeOut(call, reason);
-    this.#tellDismissed(call, reason, error);
+  /** A queued call leaves the queue without having started. */
+  #rejectQueued(call: Call, reason: RejectionReason, error: unknown): void {
+    this.#dequeue(call, reason);
+    call.inContext(this.#notifyRejected, this, call, reason, error);
   }
 
   /**
-   * All waiting calls leave the line at once. They and the listeners hear of it when the returned
-   * function is called: what a listener does then must find everything done.
+   * All waiting calls leave the queue at once; those that found a permit free are about to start, and go
+   * on like running ones. Callers and listeners learn of it when the returned function is called: what a
+   * listener does then must find everything done.
    */
-  #dismissAll(reason: RejectionReason): TellDismissed {
-    const dismissed: Call[] = [];
-    for (let call = this.#line.first; call !== undefined; call = this.#line.first) {
-      this.#takeOut(call, reason);
-      dismissed.push(call);
+  #rejectAllQueued(reason: RejectionReason): NotifyRejected {
+    const rejected: Call[] = [];
+    let next: Call | undefined;
+    for (let call = this.#queue.first; call !== undefined; call = next) {
+      next = call.next;
+      if (!call.hasWaited) continue;
+      this.#dequeue(call, reason);
+      rejected.push(call);
     }
-    return this.#tellLater(dismissed, reason);
+    return this.#notifyLater(rejected, reason);
   }
 
-  /** What the calls waited for is known now: in their order, they are admitted by that or leave. */
-  #readmitAll(): TellDismissed {
+  /** The calls waited for the storage's answer: in their order, each is admitted by it or rejected. */
+  #readmitAll(): NotifyRejected {
     const waiting: Call[] = [];
-    const dismissed: Call[] = [];
-    for (let call = this.#line.shift(); call !== undefined; call = this.#line.shift()) {
+    const rejected: Call[] = [];
+    for (let call = this.#queue.shift(); call !== undefined; call = this.#queue.shift()) {
       waiting.push(call);
     }
     for (const call of waiting) {
-      call.generation = this.#guard.admit();
-      if (call.generation !== 0) {
-        this.#line.push(call);
+      if (this.#gate.tryAcquire(call)) {
+        this.#queue.push(call);
       } else {
-        this.#takeOut(call, "circuitOpen");
-        dismissed.push(call);
+        this.#dequeue(call, "circuitOpen");
+        rejected.push(call);
       }
     }
-    return this.#tellLater(dismissed, "circuitOpen");
+    return this.#notifyLater(rejected, "circuitOpen");
   }
 
-  #tellLater(dismissed: readonly Call[], reason: RejectionReason): TellDismissed {
+  #notifyLater(rejected: readonly Call[], reason: RejectionReason): NotifyRejected {
     return (makeError) => {
-      for (const call of dismissed) this.#tellDismissed(call, reason, makeError(call));
+      for (const call of rejected) {
+        call.inContext(() => this.#notifyRejected(call, reason, makeError(call)), undefined);
+      }
     };
   }
 
-  #takeOut(call: Call, reason: RejectionReason): void {
-    this.#leaveCaller(call, "over");
-    this.#guard.forgo(call.generation);
+  #dequeue(call: Call, reason: RejectionReason): void {
+    this.#detachCaller(call, "over");
+    call.circuit.drop(call);
     this.#ledger.refused(reason);
   }
 
-  #tellDismissed(call: Call, reason: RejectionReason, error: unknown): void {
-    if (reason === "timeout") this.#tell("timeout", { executionId: call.id, phase: "waiting" });
-    if (this.listenerCount("rejected") > 0) this.#tell("rejected", { reason, error });
+  #notifyRejected(call: Call, reason: RejectionReason, error: unknown): void {
+    if (reason === "timeout") this.#emit("timeout", { executionId: call.id, phase: "waiting" });
+    if (this.listenerCount("rejected") > 0) this.#emit("rejected", { reason, error });
     call.reject(error);
-    this.#afterLeaving();
+    this.#checkIdle();
   }
 
-  /** A running call's caller is told its end; the function runs on and holds the permit. */
-  #abandon(call: Call, error: unknown, timedOut: boolean): void {
+  /** A running call's caller has its answer; the function runs on and holds the permit. */
+  #abandon(call: Call, error: unknown, why: "timedOut" | "canceled"): void {
     const time = now();
+    const timedOut = why === "timedOut";
     const { reclaimAfterSeconds } = this.config;
-    this.#leaveCaller(call, "abandoned");
+    this.#detachCaller(call, "abandoned");
     this.#ledger.abandon(timedOut);
     if (reclaimAfterSeconds) {
       call.deadline = this.#reclaims.set(call, time, reclaimAfterSeconds * 1000);
     }
-    if (timedOut) this.#tell("timeout", { executionId: call.id, phase: "running" });
-    if (this.listenerCount("failure") > 0) this.#tell("failure", { ...call.times(time), error });
-    this.#tell("abandoned", { executionId: call.id });
-    if (timedOut) this.#guard.timedOut(call, error, time);
-    else this.#guard.forgo(call.generation);
+    if (timedOut) this.#emit("timeout", { executionId: call.id, phase: "running" });
+    if (this.listenerCount("failure") > 0) this.#emit("failure", { ...call.times(time), error });
+    this.#emit("abandoned", { executionId: call.id });
+    if (timedOut) this.#gate.recordTimeout(call, error, time);
+    else call.circuit.drop(call);
     call.reject(error);
     call.abort(error);
     if (reclaimAfterSeconds === 0) this.#reclaim(call);
   }
 
   #reclaim(call: Call): void {
-    if (call.phase === "abandoned") this.#giveBack(call, false);
+    if (call.phase === "abandoned") {
+      call.inContext(this.#releaseAbandoned, this, call, false);
+    }
   }
 
-  /** The permit of an abandoned function is free again. */
-  #giveBack(call: Call, settled: boolean): void {
+  /** The permit of an abandoned function is free again: it has settled, or the permit is reclaimed. */
+  #releaseAbandoned(call: Call, settled: boolean): void {
     call.phase = "over";
     if (call.deadline !== undefined) this.#reclaims.clear(call.deadline);
     this.#ledger.abandoned--;
-    this.#leaveLane(call);
-    this.#tell("reclaimed", { executionId: call.id, settled });
-    this.#serve();
+    if (call.lane !== undefined) {
+      if (settled) this.#lanes.release(call.lane);
+      else this.#lanes.reclaim(call.lane);
+    }
+    this.#emit("reclaimed", { executionId: call.id, settled });
+    this.#startQueued();
   }
 
-  #leaveLane(call: Call): void {
-    if (call.lane !== undefined) this.#lanes.leave(call.lane);
-  }
-
-  /** The caller is about to be told: nothing of its call may fire or stay behind. */
-  #leaveCaller(call: Call, phase: "over" | "abandoned"): void {
+  /** The caller is about to get its answer: nothing of its call may fire or stay behind. */
+  #detachCaller(call: Call, phase: "over" | "abandoned"): void {
     call.list?.remove(call);
     call.phase = phase;
     call.unwatch();
     if (call.deadline !== undefined) this.#deadlines.clear(call.deadline);
   }
 
-  #afterLeaving(): void {
-    if (this.#line.size === 0) this.#reclaims.holdProcess(false);
+  #checkIdle(): void {
+    if (this.#queue.size === 0) this.#reclaims.holdProcess(false);
     if (!this.#isClosed || !this.#isIdle) return;
     this.#drains.end();
-    if (this.#isRetired) this.#guard.shutDownBreaker();
+    if (this.#isRetired) this.#gate.end();
   }
 
   // What users see and steer
@@ -420,12 +458,12 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   /** The figures of this instant. */
   getStats(): BulkheadStats {
     const { name, maxConcurrentCalls, maxQueueSize, circuitBreakerEnabled } = this.config;
-    const { circuitStatus } = this.#guard;
+    const { circuitStatus } = this.#gate;
     return {
       name,
       state: this.getState(),
       ...this.#ledger.figures(),
-      queuedTasks: this.#line.size,
+      queuedTasks: this.#queue.size,
       maxConcurrentCalls,
       maxQueueSize,
       circuitBreakerEnabled,
@@ -435,7 +473,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
 
   /** The state, from the circuit's status, `isolate()` and `shutdown()`. */
   getState(): BulkheadState {
-    return this.#isClosed ? BulkheadState.FAILED : this.#guard.state;
+    return this.#isClosed ? BulkheadState.FAILED : this.#gate.state;
   }
 
   /** Whether calls may go through: the state is healthy or degraded. */
@@ -459,12 +497,12 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     if (typeof (reason ?? "") !== "string") {
       throw new TypeError(`reason must be a string; got ${show(reason)}`);
     }
-    this.#guard.isolate(reason ?? null);
+    this.#gate.isolate(reason ?? null);
   }
 
   /** Ends what `isolate()` began. */
   release(): void {
-    this.#guard.release();
+    this.#gate.release();
   }
 
   /** Calls `body` with this bulkhead and returns what it returns. The bulkhead stays in use after it. */
@@ -481,20 +519,23 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   async shutdown(options: ShutdownOptions = {}): Promise<void> {
     const { drainSeconds } = readShutdownOptions(options);
     this.#isClosed = true;
-    this.#guard.stopHealthCheck();
+    this.#gate.stopHealthCheck();
     if (drainSeconds !== undefined) {
       this.#drains.begin(drainSeconds * 1000, () => this.#cutAll());
     } else if (this.#drains.ended === undefined) {
-      this.#dismissAll("shutdown")(() => shutdownError(this.name));
+      this.#rejectAllQueued("shutdown")(() => shutdownError(this.name));
     }
-    this.#afterLeaving();
-    await this.#drains.ended;
-    if (!this.#isRetired) {
-      this.#isRetired = true;
-      this.#tell("shutdown", { drained: this.#isIdle });
-      this.#afterLeaving();
-    }
-    await this.#guard.leaveStorage();
+    this.#checkIdle();
+    if (this.#drains.ended !== undefined) await this.#drains.ended;
+    this.#retire();
+    await this.#gate.disconnect();
+  }
+
+  #retire(): void {
+    if (this.#isRetired) return;
+    this.#isRetired = true;
+    this.#emit("shutdown", { drained: this.#isIdle });
+    this.#checkIdle();
   }
 
   /** {@link shutdown} without a drain, for `await using`: running calls go on, and are not waited for. */
@@ -503,16 +544,22 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   }
 
   #cutAll(): void {
-    this.#dismissAll("shutdown")(() => shutdownError(this.name));
+    this.#rejectAllQueued("shutdown")(() => shutdownError(this.name));
+    for (let call = this.#queue.first; call !== undefined; call = this.#queue.first) {
+      this.#rejectQueued(call, "shutdown", shutdownError(this.name));
+    }
     for (const call of this.#lanes.holders) {
-      if (call.phase === "running") this.#abandon(call, shutdownError(this.name), false);
+      if (call.phase === "running")
+        call.inContext(this.#abandon, this, call, shutdownError(this.name), "canceled");
     }
   }
 
   get #isIdle(): boolean {
-    return this.#ledger.inUse === 0 && this.#line.size === 0;
+    return this.#ledger.inUse === 0 && this.#queue.size === 0;
   }
 }
+
+const promiseThen = Promise.prototype.then;
 
 function isObject(value: unknown): boolean {
   return (typeof value === "object" && value !== null) || typeof value === "function";

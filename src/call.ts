@@ -1,10 +1,12 @@
-import { AsyncResource } from "node:async_hooks";
-import type { CircuitCall } from "./circuit.js";
+import type { AsyncResource } from "node:async_hooks";
+import { captureContext } from "./async-context.js";
 import type { Deadline } from "./deadlines.js";
 import type { BulkheadError } from "./errors.js";
 import { newExecutionId } from "./execution-id.js";
+import type { GatedCall } from "./gate.js";
 import type { Lane } from "./lanes.js";
 import { ListNode } from "./linked-list.js";
+import { type CallCircuit, NO_CIRCUIT } from "./monitored-circuit.js";
 
 /** What the bulkhead tells of a call, whether its function succeeded or failed. */
 export interface ExecutionReport {
@@ -64,9 +66,9 @@ export interface RunOptions {
 }
 
 /**
- * - `waiting`: in the line
+ * - `waiting`: in the queue
  * - `running`: its function runs, its caller waits
- * - `abandoned`: its caller was told, its function runs on and holds the permit
+ * - `abandoned`: its caller has its answer, its function runs on and holds the permit
  * - `over`: it holds nothing any more
  */
 type Phase = "waiting" | "running" | "abandoned" | "over";
@@ -75,36 +77,33 @@ type Phase = "waiting" | "running" | "abandoned" | "over";
 export type AnyFunction = (...args: any[]) => unknown;
 
 const NO_ARGS: readonly unknown[] = [];
-const NO_DESTROY = { requireManualDestroy: true };
 
 /** One call on its way through a bulkhead. */
-export class Call extends ListNode<Call> implements CircuitCall {
+export class Call extends ListNode<Call> implements GatedCall {
   /**
    * Kept so that there is one at all times: V8 throws optimised code away when the last object of a
    * shape that it relies on is collected. Each full collection without a call under way halved the
-   * speed of the calls after it. The same holds for deadlines and lanes.
+   * speed of the calls after it. The same holds for deadlines.
    */
   static readonly specimen = Call.#makeSpecimen();
 
   phase: Phase = "waiting";
-  /** The circuit's generation that admitted the call. */
+  /** No permit was free when it came. */
+  hasWaited = false;
+  /** Milliseconds that waiting and running together may take; `null` for no limit. */
+  timeoutMs: number | null = null;
+  circuit: CallCircuit = NO_CIRCUIT;
   generation = 0;
   enteredAt = 0;
   startedAt = 0;
   resolve: (result: ExecutionResult<unknown>) => void = ignore;
   reject: (reason: unknown) => void = ignore;
-  onSuccess: (value: unknown) => void = ignore;
-  onFailure: (error: unknown) => void = ignore;
-  fired: Promise<unknown> | undefined = undefined;
   /** The end of the call's time, and then of its function's right to the permit. */
   deadline: Deadline<Call> | undefined = undefined;
   /** The permit, from the start on. */
   lane: Lane<Call> | undefined = undefined;
-  /** What the function returned or threw, before any promise in it has settled. */
-  returned: unknown = undefined;
-  threw = false;
   #id: string | undefined = undefined;
-  #asyncContext: AsyncResource | undefined = undefined;
+  #context: AsyncResource | undefined = undefined;
   readonly #fn: AnyFunction;
   readonly #args: readonly unknown[];
 
@@ -140,27 +139,26 @@ export class Call extends ListNode<Call> implements CircuitCall {
     return undefined;
   }
 
-  /**
-   * The call has to wait: whoever frees its permit will start it, and the function is still to find
-   * its caller's `AsyncLocalStorage`, as for the ids in logs and traces.
-   */
-  keepAsyncContext(): void {
-    this.#asyncContext = new AsyncResource("BulkheadCall", NO_DESTROY);
+  /** The call is admitted at `time`, in its caller's `AsyncLocalStorage` context. */
+  enter(time: number): void {
+    this.enteredAt = time;
+    this.#context = captureContext();
   }
 
-  invoke(): void {
-    try {
-      const { args } = this;
-      // Called through the field, it would have this call as its `this`.
-      const fn = this.#fn;
-      this.returned =
-        this.#asyncContext === undefined
-          ? fn(...args)
-          : this.#asyncContext.runInAsyncScope(fn, undefined, ...args);
-    } catch (error) {
-      this.returned = error;
-      this.threw = true;
-    }
+  /**
+   * Runs what the user's code sees of this call in its caller's context: otherwise logs, traces and
+   * transactions would be those of whichever call freed the permit, or armed the timer.
+   */
+  inContext<A extends unknown[], T>(work: (...args: A) => T, self: unknown, ...args: A): T {
+    if (this.#context === undefined) return Reflect.apply(work, self, args);
+    return this.#context.runInAsyncScope(work, self, ...args);
+  }
+
+  /** Runs the function. */
+  invoke(): unknown {
+    // Called through the field, it would have this call as its `this`.
+    const fn = this.#fn;
+    return fn(...this.args);
   }
 
   /** Seconds that the function has run at `time`. */
@@ -168,9 +166,9 @@ export class Call extends ListNode<Call> implements CircuitCall {
     return (time - this.startedAt) / 1000;
   }
 
-  /** Seconds that the call waited before it started. */
+  /** Seconds that the call waited for a permit; 0 when one was free. */
   get queuedTime(): number {
-    return (this.startedAt - this.enteredAt) / 1000;
+    return this.hasWaited ? (this.startedAt - this.enteredAt) / 1000 : 0;
   }
 
   /** What events tell of a call that ends at `time`. */

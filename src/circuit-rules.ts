@@ -1,6 +1,6 @@
 import { now } from "./clock.js";
 import type { ResolvedBulkheadConfig } from "./config.js";
-import type { FailureRate } from "./failure-rate.js";
+import { ConsecutiveFailures, type OpeningRule } from "./opening-rules.js";
 import type { CircuitStatus } from "./storage/storage.js";
 
 /** A change that the circuit has just made. `from` and `to` can be equal: a lease changed hands. */
@@ -30,7 +30,7 @@ export type TransitionOrigin = "verdict" | "hand" | "clock" | "storage";
 type Prober = "ours" | "claiming" | "elsewhere";
 
 type State =
-  | { readonly status: "CLOSED"; failures: number }
+  | { readonly status: "CLOSED" }
   | { readonly status: "OPEN"; until: number }
   | {
       readonly status: "HALF_OPEN";
@@ -60,32 +60,33 @@ export interface CircuitRulesHooks {
  */
 export class CircuitRules {
   readonly #config: ResolvedBulkheadConfig;
-  readonly #rate: FailureRate | undefined;
+  readonly #consecutiveFailures: ConsecutiveFailures;
+  readonly #openingRules: readonly OpeningRule[];
   readonly #hooks: CircuitRulesHooks;
-  #state: State = { status: "CLOSED", failures: 0 };
-  /** Goes up with every change: a verdict on a call of an older generation moves nothing. */
-  #generation = 1;
+  #state: State = { status: "CLOSED" };
+  #generation = 0;
   /** By the clock on the wall, as opossum tells it. */
   #openedAt: number | undefined = undefined;
 
+  /** @param openingRules beside the one that counts consecutive failures */
   constructor(
     config: ResolvedBulkheadConfig,
-    rate: FailureRate | undefined,
+    openingRules: readonly OpeningRule[],
     hooks: CircuitRulesHooks,
   ) {
     this.#config = config;
-    this.#rate = rate;
+    this.#consecutiveFailures = new ConsecutiveFailures(config.failureThreshold);
+    this.#openingRules = [this.#consecutiveFailures, ...openingRules];
     this.#hooks = hooks;
+  }
+
+  /** Goes up with each change of the circuit: an older call's verdict moves nothing. */
+  get generation(): number {
+    return this.#generation;
   }
 
   get status(): CircuitStatus {
     return this.#current().status;
-  }
-
-  /** Whether another probe may come. */
-  get hasPlace(): boolean {
-    const state = this.#current();
-    return state.status === "HALF_OPEN" && state.places > 0;
   }
 
   /** When the circuit opened last, in milliseconds of the epoch. */
@@ -122,7 +123,7 @@ export class CircuitRules {
   /** Closes the circuit. Does nothing when it is closed. */
   close(reason: string, origin: TransitionOrigin): void {
     if (this.#current().status === "CLOSED") return;
-    this.#become({ status: "CLOSED", failures: 0 }, reason, origin);
+    this.#become({ status: "CLOSED" }, reason, origin);
   }
 
   /** Opens the circuit because a health check failed. Does nothing when it is open. */
@@ -170,7 +171,7 @@ export class CircuitRules {
 
   closedElsewhere(reason: string): void {
     if (this.#state.status === "CLOSED") return;
-    this.#become({ status: "CLOSED", failures: 0 }, reason, "storage");
+    this.#become({ status: "CLOSED" }, reason, "storage");
   }
 
   /** Another process holds the probe lease for `leaseMs` more, or nobody does when it is 0. */
@@ -181,56 +182,75 @@ export class CircuitRules {
   // The way of a call
 
   /** Moves the circuit on when the isolation is over. */
-  moveOn(): void {
+  refresh(): void {
     this.#current();
   }
 
-  /** The generation that admits a call now, or 0 when the circuit refuses it. */
-  admit(): number {
+  /** Admits a call, as a probe when the circuit is half-open. Its generation is the one after this. */
+  tryAcquire(): boolean {
     const state = this.#current();
-    if (state.status === "CLOSED") return this.#generation;
-    if (state.status === "OPEN") return 0;
+    if (state.status === "CLOSED") return true;
+    if (state.status === "OPEN") return false;
     if (now() >= state.until) {
       const successes = this.#passable(state.successes);
       const places = this.#config.successThreshold - successes - 1;
       const claiming = halfOpen("claiming", Number.POSITIVE_INFINITY, places, successes);
       this.#become(claiming, "the probe lease is free", "clock");
       this.#hooks.onClaim();
-      return this.#generation;
+      return true;
     }
-    if (state.places <= 0) return 0;
+    if (state.places <= 0) return false;
     state.places--;
-    return this.#generation;
+    return true;
   }
 
-  /** An admitted call ends without a verdict: if it was a probe, the next call has its place. */
-  forgo(generation: number): void {
+  /** An admitted call ends without a verdict: if it was a probe, the next call gets its place. */
+  drop(generation: number): void {
     const state = this.#state;
     if (state.status === "HALF_OPEN" && generation === this.#generation) state.places++;
   }
 
   /** Whether a verdict at `time` on a call of that generation moves the circuit. */
-  counts(generation: number, time: number): boolean {
+  isCurrent(generation: number, time: number): boolean {
     const state = this.#state;
     if (generation !== this.#generation) return false;
     return state.status !== "HALF_OPEN" || time < state.until;
   }
 
-  /** A call has succeeded, whose verdict {@link counts}. */
-  countSuccess(): void {
+  /** Records a success that {@link isCurrent}. */
+  recordSuccess(): void {
     const state = this.#state;
     if (state.status === "CLOSED") {
-      state.failures = 0;
-      this.#rate?.count(false);
-      this.#openByRate();
+      this.#openBy((rule) => rule.recordSuccess());
     } else if (state.status === "HALF_OPEN") {
       state.successes++;
       const { successThreshold } = this.#config;
       if (state.successes === successThreshold) {
         const reason = `${successThreshold} of ${successThreshold} probes succeeded`;
-        this.#become({ status: "CLOSED", failures: 0 }, reason, "verdict");
+        this.#become({ status: "CLOSED" }, reason, "verdict");
       } else {
         this.#hooks.onProbeSuccess();
+      }
+    }
+  }
+
+  /** Records a failure that {@link isCurrent}. */
+  recordFailure(): void {
+    const state = this.#state;
+    if (state.status === "HALF_OPEN") {
+      this.open("a probe failed", "verdict");
+    } else if (state.status === "CLOSED") {
+      this.#openBy((rule) => rule.recordFailure());
+    }
+  }
+
+  /** Opens the circuit for the reason of the first rule that has one. */
+  #openBy(reasonOf: (rule: OpeningRule) => string | undefined): void {
+    for (const rule of this.#openingRules) {
+      const reason = reasonOf(rule);
+      if (reason !== undefined) {
+        this.open(reason, "verdict");
+        break;
       }
     }
   }
@@ -238,36 +258,6 @@ export class CircuitRules {
   /** One more probe at least is to be seen here, whatever others ask for. */
   #passable(successes: number): number {
     return Math.max(0, Math.min(successes || 0, this.#config.successThreshold - 1));
-  }
-
-  /** A call has failed, whose verdict {@link counts}. */
-  countFailure(): void {
-    const state = this.#state;
-    if (state.status === "HALF_OPEN") {
-      this.open("a probe failed", "verdict");
-    } else if (state.status === "CLOSED") {
-      state.failures++;
-      this.#rate?.count(true);
-      if (state.failures >= this.#config.failureThreshold) {
-        this.open(`${state.failures} failures in a row`, "verdict");
-      } else {
-        this.#openByRate();
-      }
-    }
-  }
-
-  #openByRate(): void {
-    const { failureRateThreshold, minimumCalls, windowSeconds } = this.#config;
-    if (this.#rate === undefined || failureRateThreshold === null) return;
-    const { calls, failures } = this.#rate.total();
-    if (calls >= minimumCalls && failures * 100 >= calls * failureRateThreshold) {
-      this.open(`${failures} of ${calls} calls failed within ${windowSeconds} s`, "verdict");
-    }
-  }
-
-  get #failures(): number {
-    const state = this.#state;
-    return state.status === "CLOSED" ? state.failures : 1;
   }
 
   /** The state, moved on when its time has come. */
@@ -286,12 +276,12 @@ export class CircuitRules {
 
   #become(state: State, reason: string, origin: TransitionOrigin): void {
     const { status: from } = this.#state;
-    const failures = this.#failures;
+    const failures = from === "CLOSED" ? this.#consecutiveFailures.count : 1;
     const endsClaim = this.isClaiming;
     this.#state = state;
     this.#generation++;
     if (state.status === "OPEN") this.#openedAt = Date.now();
-    this.#rate?.reset();
+    for (const rule of this.#openingRules) rule.reset();
     this.#hooks.onTransition({ from, to: state.status, reason, origin, failures, endsClaim });
   }
 }

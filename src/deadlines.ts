@@ -77,7 +77,8 @@ export class Deadlines<T> {
     const deadline = new Deadline(at, delayMs, owner);
     this.#listOf(delayMs).push(deadline);
     this.#size++;
-    if (at < this.#timerAt) {
+    // A timer has whole milliseconds: it is not set again for less.
+    if (at < this.#timerAt - 0.5) {
       if (this.#wasBrief) this.#armSoon();
       else this.#arm(at);
     }

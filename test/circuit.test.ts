@@ -6,7 +6,7 @@ import {
   type StateChangeEvent,
 } from "../src/index.js";
 import { failCalls, passCalls } from "./helpers/failing.js";
-import { gate } from "./helpers/gate.js";
+import { gate, started } from "./helpers/gate.js";
 
 function bulkheadWith(config: Omit<BulkheadConfig, "name">) {
   const bulkhead = new Bulkhead({ name: "api", ...config });
@@ -310,6 +310,7 @@ describe("half-open (rule 6)", () => {
       if (end !== "abort while running") {
         bulkhead.breaker?.close();
         const abandoned = bulkhead.run(() => old.promise, { signal: other.signal });
+        await started();
         other.abort("gone");
         await expect(abandoned).rejects.toBe("gone");
         bulkhead.breaker?.open();
@@ -321,6 +322,7 @@ describe("half-open (rule 6)", () => {
         timeoutSeconds: end === "timeout while waiting" ? 1 : null,
       };
       const probe = bulkhead.run(() => old.promise, options).catch((error: unknown) => error);
+      await started();
       if (end.startsWith("abort")) controller.abort("enough");
       if (end.startsWith("timeout")) await vi.advanceTimersByTimeAsync(1000);
       if (end === "isolation") {
@@ -513,23 +515,61 @@ describe("the opossum breaker", () => {
     expect(counted).toEqual([1, 1]);
   });
 
-  it("lets calls through when its user shut it down", async () => {
+  it("shuts the bulkhead down with shutdown()", async () => {
     const { bulkhead } = bulkheadWith({});
+    const ended = vi.fn();
+    bulkhead.on("shutdown", ended);
     bulkhead.breaker?.shutdown();
-    expect((await bulkhead.execute(() => 1)).result).toBe(1);
-    expect((await bulkhead.execute(() => Promise.reject(new Error("x")))).success).toBe(false);
-    expect(bulkhead.getStats().activeTasks).toBe(0);
+    expect(bulkhead.breaker?.isShutdown).toBe(true);
+    expect(bulkhead.getState()).toBe("failed");
+    expect(ended.mock.calls).toEqual([[{ drained: true }]]);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject({
+      code: "ERR_BULKHEAD_SHUTDOWN",
+    });
   });
 
-  it("says whether a probe may come", async () => {
-    const { bulkhead } = await halfOpened({ successThreshold: 1 });
-    expect(bulkhead.breaker?.pendingClose).toBe(true);
-    const probe = gate();
-    const probing = bulkhead.execute(() => probe.promise);
-    expect(bulkhead.breaker?.pendingClose).toBe(false);
-    probe.open();
-    await probing;
-    expect(bulkhead.breaker?.pendingClose).toBe(false);
+  it("emits semaphoreLocked when the bulkhead is full, which counts as no failure", async () => {
+    const { bulkhead } = bulkheadWith({ maxConcurrentCalls: 1, maxQueueSize: 0 });
+    const events: unknown[] = [];
+    for (const event of ["fire", "semaphoreLocked", "failure", "reject"]) {
+      bulkhead.breaker?.on(event as "fire", (first) => events.push([event, first]));
+    }
+    const busy = gate();
+    const running = bulkhead.execute(() => busy.promise);
+    await started();
+    events.length = 0;
+    const full = await bulkhead.execute((a: number) => a, 1).catch((error: unknown) => error);
+    expect(events).toEqual([
+      ["fire", [1]],
+      ["semaphoreLocked", full],
+    ]);
+    busy.open();
+    await running;
+    expect(bulkhead.breaker?.stats).toMatchObject({
+      fires: 2,
+      semaphoreRejections: 1,
+      successes: 1,
+      failures: 0,
+    });
+  });
+
+  it("emits healthCheckFailed with the error of a failed health check", async () => {
+    const error = new Error("no pong");
+    const { bulkhead } = bulkheadWith({ healthCheck: () => Promise.reject(error) });
+    const failed = vi.fn();
+    bulkhead.breaker?.on("healthCheckFailed", failed);
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(failed.mock.calls).toEqual([[error]]);
+    await bulkhead.shutdown();
+  });
+
+  it("never calls a fallback", async () => {
+    const { bulkhead } = bulkheadWith({});
+    const fallback = vi.fn();
+    bulkhead.breaker?.fallback(fallback);
+    await failCalls(bulkhead, 5);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    expect(fallback).not.toHaveBeenCalled();
   });
 
   it("takes no calls of its own", async () => {

@@ -7,7 +7,7 @@ import {
   BulkheadShutdownError,
 } from "../../src/index.js";
 import { failCalls } from "../helpers/failing.js";
-import { gate } from "../helpers/gate.js";
+import { gate, started } from "../helpers/gate.js";
 
 /** A bulkhead for which every reason to refuse holds at once. */
 async function refusingForEveryReason() {
@@ -93,6 +93,7 @@ describe("admission (rule 1)", () => {
     const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1, maxQueueSize: 2 });
     const busy = gate();
     const accepted = [1, 2, 3].map((n) => bulkhead.execute(() => busy.promise.then(() => n)));
+    await started();
     expect(bulkhead.getStats()).toMatchObject({ activeTasks: 1, queuedTasks: 2 });
     await expect(bulkhead.execute(() => 4)).rejects.toMatchObject({
       code: "ERR_BULKHEAD_FULL",

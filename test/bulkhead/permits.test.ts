@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Bulkhead, BulkheadTimeoutError } from "../../src/index.js";
-import { gate } from "../helpers/gate.js";
+import { gate, started } from "../helpers/gate.js";
 
 describe("a permit is held until the function settles (rule 3)", () => {
   beforeEach(() => {
@@ -62,6 +62,7 @@ describe("a permit is held until the function settles (rule 3)", () => {
     const aborted = bulkhead
       .run(task, { signal: controller.signal })
       .catch((error: unknown) => error);
+    await started();
     controller.abort("enough");
     await vi.advanceTimersByTimeAsync(1000);
     expect(await aborted).toBe("enough");

@@ -1,7 +1,7 @@
 import { getEventListeners } from "node:events";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Bulkhead, BulkheadError, BulkheadFullError } from "../../src/index.js";
-import { gate, turn } from "../helpers/gate.js";
+import { gate, started, turn } from "../helpers/gate.js";
 
 /** Anything that was rejected and that nobody handled, or that was thrown out of reach. */
 function watchProcess() {
@@ -180,6 +180,7 @@ describe("late results and lost callers (rule 8)", () => {
       const call = bulkhead
         .run(() => late.promise, { signal: controller.signal })
         .catch((error: unknown) => error);
+      await started();
       if (end === "abort") controller.abort();
       if (end === "drained shutdown") await bulkhead.shutdown({ drainSeconds: 0 });
       expect(await call).toBeInstanceOf(Error);
@@ -284,6 +285,7 @@ describe("aborting (run)", () => {
     const controller = new AbortController();
     const late = gate();
     const call = bulkhead.run(() => late.promise, { signal: controller.signal });
+    await started();
     controller.abort();
     await expect(call).rejects.toMatchObject({ name: "AbortError" });
     expect(bulkhead.getStats()).toMatchObject({

@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Bulkhead, BulkheadCircuitOpenError, BulkheadTimeoutError } from "../../src/index.js";
 import { failCalls } from "../helpers/failing.js";
-import { gate } from "../helpers/gate.js";
+import { gate, started } from "../helpers/gate.js";
 
 describe("waiting (rule 2)", () => {
   beforeEach(() => {
@@ -41,8 +41,9 @@ describe("waiting (rule 2)", () => {
     });
     const busy = gate();
     const running = bulkhead.run(() => busy.promise, { timeoutSeconds: null });
-    const started = vi.fn();
-    const waiting = bulkhead.execute(started);
+    const late = vi.fn();
+    await started();
+    const waiting = bulkhead.execute(late);
     const told = expect(waiting).rejects.toThrow(/timed out after 1\.\d+ s: it was still waiting/);
     expect(bulkhead.getStats().queuedTasks).toBe(1);
     await vi.advanceTimersByTimeAsync(1000);
@@ -58,16 +59,17 @@ describe("waiting (rule 2)", () => {
     busy.open();
     await running;
     expect((await next).result).toBe("has the place");
-    expect(started).not.toHaveBeenCalled();
+    expect(late).not.toHaveBeenCalled();
   });
 
   it("ends when the caller aborts, with the caller's reason", async () => {
     const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1 });
     const busy = gate();
     const running = bulkhead.execute(() => busy.promise);
+    await started();
     const controller = new AbortController();
-    const started = vi.fn();
-    const waiting = bulkhead.run(started, { signal: controller.signal });
+    const late = vi.fn();
+    const waiting = bulkhead.run(late, { signal: controller.signal });
     const reason = { why: "the client went away" };
     const told = expect(waiting).rejects.toBe(reason);
     controller.abort(reason);
@@ -75,21 +77,21 @@ describe("waiting (rule 2)", () => {
     await told;
     busy.open();
     await running;
-    expect(started).not.toHaveBeenCalled();
+    expect(late).not.toHaveBeenCalled();
   });
 
   it("is over for everyone the moment the circuit opens", async () => {
     const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1, failureThreshold: 1 });
     const busy = gate();
     const running = bulkhead.execute(() => busy.promise);
-    const started = vi.fn();
-    const waiting = [1, 2, 3].map(() => bulkhead.execute(started).catch((error: unknown) => error));
+    const late = vi.fn();
+    const waiting = [1, 2, 3].map(() => bulkhead.execute(late).catch((error: unknown) => error));
     busy.fail(new Error("down"));
     await running;
     for (const outcome of await Promise.all(waiting)) {
       expect(outcome).toBeInstanceOf(BulkheadCircuitOpenError);
     }
-    expect(started).not.toHaveBeenCalled();
+    expect(late).not.toHaveBeenCalled();
     expect(bulkhead.getStats()).toMatchObject({ queuedTasks: 0, rejections: { circuitOpen: 3 } });
   });
 

@@ -1,0 +1,291 @@
+import type CircuitBreaker from "opossum";
+import { NO_REQUEST } from "./async-context.js";
+import { CircuitRules, type CircuitTransition } from "./circuit-rules.js";
+import { CircuitSync } from "./circuit-sync.js";
+import { now } from "./clock.js";
+import type { ResolvedBulkheadConfig } from "./config.js";
+import type { BulkheadError } from "./errors.js";
+import type { Tell } from "./events.js";
+import { HealthCheck } from "./health-check.js";
+import {
+  type CallCircuit,
+  type CircuitCall,
+  MonitoredCircuit,
+  NO_CIRCUIT,
+} from "./monitored-circuit.js";
+import { FailureRate } from "./opening-rules.js";
+import { RollingWindow } from "./opossum.js";
+import { circuitOpenError, isolationError } from "./refusals.js";
+import { BulkheadState } from "./state.js";
+import type { RejectionReason } from "./stats.js";
+import type { CircuitStatus, CircuitStorage } from "./storage/storage.js";
+import { StoredCircuit } from "./storage/stored-circuit.js";
+
+/** A call on its way through the gate. */
+export interface GatedCall extends CircuitCall {
+  /** What has admitted the call. */
+  circuit: CallCircuit;
+}
+
+/** Notifies the calls that were rejected, and the listeners, each with an error of its own. */
+export type NotifyRejected = (makeError: (call: CircuitCall) => BulkheadError) => void;
+
+export interface GateHooks {
+  readonly emit: Tell;
+  /** The queued calls are rejected; their callers learn of it when the returned function is called. */
+  readonly onRejecting: (reason: RejectionReason) => NotifyRejected;
+  /** The storage has answered: each queued call is admitted anew, or rejected. */
+  readonly onStorageAnswered: () => NotifyRejected;
+  /** Queued calls may start, as far as permits are free. */
+  readonly onAdmitting: () => void;
+  /** The user has shut opossum's breaker down. */
+  readonly onShutdown: () => void;
+}
+
+interface PendingChange {
+  readonly transition: CircuitTransition;
+  notifyRejected: NotifyRejected | undefined;
+}
+
+/**
+ * Decides whether calls may go to the dependency: isolation by hand, the circuit with its storage, and
+ * the health check that moves it.
+ */
+export class Gate {
+  readonly #config: ResolvedBulkheadConfig;
+  readonly #hooks: GateHooks;
+  readonly #rules: CircuitRules | undefined;
+  /** Created for the first call: an idle bulkhead stays small. */
+  #monitored: MonitoredCircuit | undefined = undefined;
+  #window: RollingWindow | undefined = undefined;
+  /** The user has disabled opossum's breaker. */
+  #isBypassed = false;
+  readonly #sync: CircuitSync | undefined;
+  readonly #healthCheck: HealthCheck | undefined;
+  /** Changes of the circuit that have taken effect, and that listeners do not know of yet. */
+  readonly #pending: PendingChange[] = [];
+  #isNotifying = false;
+  /** No call is left. */
+  #isEnded = false;
+  #isolation: { readonly reason: string | null } | undefined = undefined;
+
+  constructor(
+    config: ResolvedBulkheadConfig,
+    storage: CircuitStorage | undefined,
+    hooks: GateHooks,
+  ) {
+    this.#config = config;
+    this.#hooks = hooks;
+    if (config.circuitBreakerEnabled) {
+      this.#rules = new CircuitRules(config, this.#openingRules(), {
+        shared: storage !== undefined,
+        onTransition: (transition) => this.#onTransition(transition),
+        onClaim: () => this.#sync?.claim(),
+        onProbeSuccess: () => this.#sync?.renew(),
+      });
+      if (storage !== undefined) {
+        this.#sync = new CircuitSync(new StoredCircuit(storage, config.name), this.#rules, {
+          onError: (error) => hooks.emit("storageError", error),
+          onAnswer: hooks.onAdmitting,
+        });
+      }
+    }
+    this.#healthCheck = this.#startHealthCheck();
+  }
+
+  get breaker(): CircuitBreaker | undefined {
+    const isNew = this.#monitored?.knownBreaker === undefined;
+    const breaker = this.#circuit?.breaker;
+    if (isNew && this.#isEnded) breaker?.end();
+    return breaker?.published;
+  }
+
+  get circuitStatus(): CircuitStatus | undefined {
+    return this.#rules?.status;
+  }
+
+  /** Settles when the circuit is loaded, or could not be in time. Never rejects. */
+  get ready(): Promise<void> | undefined {
+    return this.#sync?.ready;
+  }
+
+  /** Whether admitted calls must wait for an answer of the storage. */
+  get isAwaitingStorage(): boolean {
+    if (this.#sync === undefined) return false;
+    return !this.#sync.isLoaded || this.#rules?.isClaiming === true;
+  }
+
+  /** The state of a bulkhead that is not shut down. */
+  get state(): BulkheadState {
+    const status = this.circuitStatus;
+    if (this.#isolation !== undefined || status === "OPEN") return BulkheadState.ISOLATED;
+    return status === "HALF_OPEN" ? BulkheadState.DEGRADED : BulkheadState.HEALTHY;
+  }
+
+  // The path of a call
+
+  /** Moves the circuit on when its time has come. A listener may then close the bulkhead. */
+  refresh(): void {
+    this.#rules?.refresh();
+  }
+
+  /** The error for callers while the bulkhead is isolated by hand. */
+  isolationRejection(): BulkheadError | undefined {
+    if (this.#isolation === undefined) return undefined;
+    return isolationError(this.#config.name, this.#isolation.reason);
+  }
+
+  /** Whether the circuit admits the call. */
+  tryAcquire(call: GatedCall): boolean {
+    call.circuit = this.#inUse;
+    return call.circuit.tryAcquire(call);
+  }
+
+  /** The error for a call that the circuit rejects; opossum counts it. */
+  circuitRejection(call: CircuitCall, status = this.circuitStatus): BulkheadError {
+    const seconds = this.#rules?.retryAfterSeconds ?? 0;
+    const error = circuitOpenError(this.#config.name, status, seconds);
+    this.#circuit?.recordRejection(call, error);
+    return error;
+  }
+
+  /** An admitted call is rejected because the bulkhead is full. */
+  recordFull(call: GatedCall, error: Error): void {
+    call.circuit.drop(call);
+    this.#circuit?.recordFull(call, error);
+  }
+
+  recordSuccess(call: GatedCall, result: unknown, time: number): void {
+    const { circuit } = call;
+    if (circuit === this.#inUse) circuit.recordSuccess(call, result, time);
+    else circuit.drop(call);
+  }
+
+  recordFailure(call: GatedCall, error: unknown, time: number): void {
+    const { circuit } = call;
+    if (circuit === this.#inUse) circuit.recordFailure(call, error, time);
+    else circuit.drop(call);
+  }
+
+  recordTimeout(call: GatedCall, error: unknown, time: number): void {
+    const { circuit } = call;
+    if (circuit === this.#inUse) circuit.recordTimeout(call, error, time);
+    else circuit.drop(call);
+  }
+
+  // Steering
+
+  isolate(reason: string | null): void {
+    this.#isolation = { reason };
+    const notifyRejected = this.#hooks.onRejecting("isolated");
+    this.#hooks.emit("isolated", { reason });
+    notifyRejected(() => isolationError(this.#config.name, reason));
+  }
+
+  release(): void {
+    if (this.#isolation === undefined) return;
+    this.#isolation = undefined;
+    this.#hooks.emit("released");
+  }
+
+  stopHealthCheck(): void {
+    this.#healthCheck?.stop();
+  }
+
+  /** Disconnects from the storage. */
+  async disconnect(): Promise<void> {
+    await this.#sync?.close();
+  }
+
+  /** No call is left, and none will come. */
+  end(): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    this.#monitored?.knownBreaker?.end();
+  }
+
+  // Inside
+
+  get #inUse(): CallCircuit {
+    const circuit = this.#circuit;
+    if (circuit === undefined) return NO_CIRCUIT;
+    return this.#isBypassed ? circuit.bypass : circuit;
+  }
+
+  /** `undefined` when the circuit is switched off in the configuration. */
+  get #circuit(): MonitoredCircuit | undefined {
+    if (this.#monitored !== undefined || this.#rules === undefined) return this.#monitored;
+    this.#window ??= newWindow(this.#config);
+    this.#monitored = new MonitoredCircuit(this.#config, this.#rules, this.#window, {
+      onSwitched: (enabled) => {
+        this.#isBypassed = !enabled;
+      },
+      onShutdown: this.#hooks.onShutdown,
+    });
+    return this.#monitored;
+  }
+
+  #openingRules() {
+    const { failureRateThreshold } = this.#config;
+    if (failureRateThreshold === null) return [];
+    this.#window = newWindow(this.#config);
+    return [new FailureRate(this.#window, this.#config, failureRateThreshold)];
+  }
+
+  /** Everything takes effect first, also of a change that this one leads to; then listeners learn of it. */
+  #onTransition(transition: CircuitTransition): void {
+    const change: PendingChange = { transition, notifyRejected: undefined };
+    this.#pending.push(change);
+    const isFirst = !this.#isNotifying;
+    this.#isNotifying = true;
+    this.#sync?.transition(transition);
+    change.notifyRejected = this.#rejectQueued(transition);
+    if (isFirst) NO_REQUEST.runInAsyncScope(this.#notify, this);
+  }
+
+  #rejectQueued({ to, origin, endsClaim }: CircuitTransition): NotifyRejected | undefined {
+    if (to === "CLOSED" || this.#isBypassed) return undefined;
+    const wasAwaited = origin === "storage" && (endsClaim || this.#sync?.isLoaded === false);
+    return wasAwaited ? this.#hooks.onStorageAnswered() : this.#hooks.onRejecting("circuitOpen");
+  }
+
+  /** In the order of the changes, also when a listener makes the next one. */
+  #notify(): void {
+    for (let change = this.#pending.shift(); change !== undefined; change = this.#pending.shift()) {
+      const { transition, notifyRejected } = change;
+      const { from, to, reason } = transition;
+      if (from !== to) {
+        this.#hooks.emit("stateChange", { from, to, reason });
+        this.#monitored?.knownBreaker?.changed(to);
+      }
+      notifyRejected?.((call) => this.circuitRejection(call, to));
+      if (to === "CLOSED") this.#hooks.onAdmitting();
+    }
+    this.#isNotifying = false;
+  }
+
+  #startHealthCheck(): HealthCheck | undefined {
+    const { healthCheck: check, healthCheckInterval, timeoutSeconds } = this.#config;
+    if (check === undefined) return undefined;
+    return new HealthCheck({
+      check,
+      intervalMs: healthCheckInterval * 1000,
+      timeoutMs: timeoutSeconds === null ? null : timeoutSeconds * 1000,
+      onVerdict: (healthy, error) => this.#onHealthCheck(healthy, error),
+    });
+  }
+
+  #onHealthCheck(healthy: boolean, error: unknown): void {
+    this.#hooks.emit("healthCheck", { healthy, error });
+    if (!healthy) {
+      this.#monitored?.knownBreaker?.emit("healthCheckFailed", error);
+      this.#rules?.healthCheckFailed();
+    } else if (this.#sync?.isHeld !== true) {
+      this.#rules?.healthCheckPassed();
+    }
+  }
+}
+
+function newWindow({ windowSeconds }: ResolvedBulkheadConfig): RollingWindow {
+  return new RollingWindow(windowSeconds * 1000, now());
+}
