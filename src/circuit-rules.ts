@@ -32,15 +32,20 @@ type Prober = "ours" | "claiming" | "elsewhere";
 type State =
   | { readonly status: "CLOSED"; failures: number }
   | { readonly status: "OPEN"; until: number }
-  | {
-      readonly status: "HALF_OPEN";
-      prober: Prober;
-      /** When the lease runs out, on the monotonic clock. A private circuit's lease never does. */
-      until: number;
-      /** How many more probes may be admitted. */
-      places: number;
-      successes: number;
-    };
+  | HalfOpen;
+
+interface HalfOpen {
+  readonly status: "HALF_OPEN";
+  prober: Prober;
+  /**
+   * When the lease runs out, on the monotonic clock. The lease of a private circuit begins with its first
+   * probe, and again with each success.
+   */
+  until: number;
+  /** How many more probes may be admitted. */
+  places: number;
+  successes: number;
+}
 
 export interface CircuitRulesHooks {
   /** Whether other processes share the circuit: then a probe needs the storage's lease. */
@@ -52,6 +57,12 @@ export interface CircuitRulesHooks {
   /** Told of each probe that succeeded, but was not the last one needed. */
   readonly onProbeSuccess: () => void;
 }
+
+/**
+ * The lease of the probes of a private circuit: after it the next calls probe as well, otherwise probes
+ * that never settle would keep the circuit half-open for good.
+ */
+const PRIVATE_LEASE_MS = 30_000;
 
 /**
  * The rules of a circuit: what opens it, how it probes, when it closes. Its state is one union, and every
@@ -85,7 +96,7 @@ export class CircuitRules {
   /** Whether another probe may come. */
   get hasPlace(): boolean {
     const state = this.#current();
-    return state.status === "HALF_OPEN" && state.places > 0;
+    return state.status === "HALF_OPEN" && (state.places > 0 || now() >= state.until);
   }
 
   /** When the circuit opened last, in milliseconds of the epoch. */
@@ -190,6 +201,7 @@ export class CircuitRules {
     const state = this.#current();
     if (state.status === "CLOSED") return this.#generation;
     if (state.status === "OPEN") return 0;
+    if (!this.#hooks.shared) return this.#admitPrivateProbe(state);
     if (now() >= state.until) {
       const successes = this.#passable(state.successes);
       const places = this.#config.successThreshold - successes - 1;
@@ -203,17 +215,34 @@ export class CircuitRules {
     return this.#generation;
   }
 
+  /**
+   * No other process probes a private circuit. So the verdicts of probes that outlive the lease still
+   * count; otherwise a dependency that takes longer than the lease could never close the circuit.
+   */
+  #admitPrivateProbe(state: HalfOpen): number {
+    const time = now();
+    if (time >= state.until) {
+      state.places = this.#config.successThreshold - state.successes;
+      state.until = Number.POSITIVE_INFINITY;
+    }
+    if (state.places <= 0) return 0;
+    state.places--;
+    if (state.until === Number.POSITIVE_INFINITY) state.until = time + PRIVATE_LEASE_MS;
+    return this.#generation;
+  }
+
   /** An admitted call ends without a verdict: if it was a probe, the next call has its place. */
   forgo(generation: number): void {
     const state = this.#state;
-    if (state.status === "HALF_OPEN" && generation === this.#generation) state.places++;
+    if (state.status !== "HALF_OPEN" || generation !== this.#generation) return;
+    state.places = Math.min(state.places + 1, this.#config.successThreshold - state.successes);
   }
 
   /** Whether a verdict at `time` on a call of that generation moves the circuit. */
   counts(generation: number, time: number): boolean {
     const state = this.#state;
     if (generation !== this.#generation) return false;
-    return state.status !== "HALF_OPEN" || time < state.until;
+    return state.status !== "HALF_OPEN" || !this.#hooks.shared || time < state.until;
   }
 
   /** A call has succeeded, whose verdict {@link counts}. */
@@ -230,6 +259,7 @@ export class CircuitRules {
         const reason = `${successThreshold} of ${successThreshold} probes succeeded`;
         this.#become({ status: "CLOSED", failures: 0 }, reason, "verdict");
       } else {
+        if (!this.#hooks.shared) state.until = now() + PRIVATE_LEASE_MS;
         this.#hooks.onProbeSuccess();
       }
     }

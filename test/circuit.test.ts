@@ -279,6 +279,57 @@ describe("half-open (rule 6)", () => {
     expect(bulkhead.getState()).toBe("degraded");
   });
 
+  it("admits the next calls as probes when probes have not settled for 30 s", async () => {
+    const { bulkhead } = await halfOpened({ successThreshold: 2 });
+    for (let n = 0; n < 2; n++) bulkhead.execute(() => new Promise(() => {})).catch(() => {});
+    vi.advanceTimersByTime(29_999);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    vi.advanceTimersByTime(1);
+    expect(bulkhead.breaker?.pendingClose).toBe(true);
+    await passCalls(bulkhead, 2);
+    expect(bulkhead.getState()).toBe("healthy");
+  });
+
+  it("counts 30 s from the first probe, and again from each success", async () => {
+    const { bulkhead } = await halfOpened({ successThreshold: 2 });
+    vi.advanceTimersByTime(100_000);
+    await passCalls(bulkhead, 1);
+    bulkhead.execute(() => new Promise(() => {})).catch(() => {});
+    vi.advanceTimersByTime(29_999);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    vi.advanceTimersByTime(1);
+    await passCalls(bulkhead, 1);
+    expect(bulkhead.getState()).toBe("healthy");
+  });
+
+  it("is closed by probes that take longer than 30 s, also when others have followed them", async () => {
+    const { bulkhead } = await halfOpened({ successThreshold: 2 });
+    const slow = [gate(), gate()];
+    const probing = slow.map(({ promise }) => bulkhead.execute(() => promise));
+    vi.advanceTimersByTime(30_000);
+    bulkhead.execute(() => new Promise(() => {})).catch(() => {});
+    for (const probe of slow) probe.open();
+    await Promise.all(probing);
+    expect(bulkhead.getState()).toBe("healthy");
+  });
+
+  it("gives no more places than are needed when probes end without a verdict after their lease", async () => {
+    const { bulkhead } = await halfOpened({ successThreshold: 2, reclaimAfterSeconds: null });
+    const caller = new AbortController();
+    for (let n = 0; n < 2; n++) {
+      bulkhead.run(() => new Promise(() => {}), { signal: caller.signal }).catch(() => {});
+    }
+    vi.advanceTimersByTime(30_000);
+    for (let n = 0; n < 2; n++) bulkhead.execute(() => new Promise(() => {})).catch(() => {});
+    caller.abort();
+    const running = [1, 2, 3].map((n) => bulkhead.execute(async () => n));
+    expect((await Promise.allSettled(running)).map(({ status }) => status)).toEqual([
+      "fulfilled",
+      "fulfilled",
+      "rejected",
+    ]);
+  });
+
   it("refuses waiting probes when another probe fails", async () => {
     const { bulkhead } = await halfOpened({ successThreshold: 2, maxConcurrentCalls: 1 });
     const probe = gate();
