@@ -138,10 +138,10 @@ export class FileStorage {
     const { failureCount, openedBy } = before;
     if (state === "CLOSED") return { ...CLOSED, openedBy, updatedAt };
     if (state === "OPEN") {
-      const { failureCount, openSeconds } = change;
+      const { failureCount, openSeconds, opening = owner } = change;
       const openUntil = updatedAt + openSeconds * 1000;
       const reason = change.reason === undefined ? null : [...change.reason].slice(0, 255).join("");
-      return { ...CLOSED, state, failureCount, openUntil, openedBy: owner, reason, updatedAt };
+      return { ...CLOSED, state, failureCount, openUntil, openedBy: opening, reason, updatedAt };
     }
     const probeSuccesses = change.successes ?? before.probeSuccesses;
     const lease = { probeOwner: owner, probeUntil: updatedAt + this.#probeLeaseMs };

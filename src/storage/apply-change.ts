@@ -49,10 +49,10 @@ function after(
   const closed = { ...closedRecord(version, now), openedBy };
   if (change.to === "CLOSED") return closed;
   if (change.to === "OPEN") {
-    const { failureCount, owner } = change;
+    const { failureCount, owner, opening = owner } = change;
     const reason = change.reason === undefined ? null : [...change.reason].slice(0, 255).join("");
     const openUntil = later(now, change.openSeconds * 1000);
-    return { ...closed, state: "OPEN", failureCount, openUntil, openedBy: owner, reason };
+    return { ...closed, state: "OPEN", failureCount, openUntil, openedBy: opening, reason };
   }
   const lease = change.early ? {} : { probeOwner: change.owner, probeUntil: later(now, leaseMs) };
   const successes = change.successes ?? probeSuccesses;
