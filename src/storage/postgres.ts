@@ -159,6 +159,7 @@ export class PostgresStorage implements CircuitStorage {
       this.#leaseSeconds,
       (change.to === "HALF_OPEN" ? change.successes : undefined) ?? null,
       (isOpening ? change.reason : undefined) ?? null,
+      (isOpening ? change.opening : undefined) ?? change.owner,
     ]);
     if (row === undefined) throw new Error("The circuit was deleted while it changed");
     const record = this.#seen(name, toRecord(JSON.parse(row[1] ?? "")));
