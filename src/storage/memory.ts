@@ -25,7 +25,8 @@ export interface InMemoryStorageOptions {
  * @throws {TypeError | RangeError} from the constructor, for a wrong option
  */
 export class InMemoryStorage implements CircuitStorage {
-  readonly #leaseSeconds: number;
+  /** Seconds of the probe lease. */
+  readonly probeLeaseSeconds: number;
   /** Its clock is right when it is made, and nobody sets it: an isolation is as long as it should be. */
   readonly #epochMs = Date.now() - now();
   readonly #circuits = new Map<string, CircuitRecord>();
@@ -34,7 +35,7 @@ export class InMemoryStorage implements CircuitStorage {
   constructor(options: InMemoryStorageOptions = {}) {
     const rules = { probeLeaseSeconds: POSITIVE_SECONDS };
     const { probeLeaseSeconds = 30 } = readFields("options", options, rules);
-    this.#leaseSeconds = probeLeaseSeconds;
+    this.probeLeaseSeconds = probeLeaseSeconds;
   }
 
   async getState(name: string): Promise<CircuitRecord | null> {
@@ -47,8 +48,7 @@ export class InMemoryStorage implements CircuitStorage {
   }
 
   async change(name: string, change: CircuitChange): Promise<CircuitChangeResult> {
-    const options = { probeLeaseSeconds: this.#leaseSeconds };
-    const result = applyChange(this.#loadNow(name), change, this.#time(), options);
+    const result = applyChange(this.#loadNow(name), change, this.#time(), this);
     if (!result.changed) return result;
     this.#circuits.set(name, { ...result.record });
     for (const subscriber of this.#subscribers.get(name) ?? []) {

@@ -145,6 +145,12 @@ export interface CircuitStorage {
    * throws for another value. @default 1
    */
   readonly queryTimeoutSeconds?: number;
+  /**
+   * Seconds of the probe lease. A bulkhead probes for that long under a lease of its own when the storage does
+   * not answer. > 0, and no more than a timer can hold: up to 2147483. A bulkhead throws for another value.
+   * @default 30
+   */
+  readonly probeLeaseSeconds?: number;
   /** Lets go of what the storage holds open. Bulkheads go on by themselves after it. */
   close(): Promise<void>;
 }
