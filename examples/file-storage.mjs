@@ -16,15 +16,16 @@ const CLOSED = {
 };
 
 export class FileStorage {
+  /** A bulkhead probes for as long by itself when no file can be read. */
+  probeLeaseSeconds;
   #directory;
-  #probeLeaseMs;
   #pollMs;
   #subscriptions = new Set();
   #turn = Promise.resolve();
 
   constructor(directory, { probeLeaseSeconds = 30, pollSeconds = 0.2 } = {}) {
     this.#directory = directory;
-    this.#probeLeaseMs = probeLeaseSeconds * 1000;
+    this.probeLeaseSeconds = probeLeaseSeconds;
     this.#pollMs = pollSeconds * 1000;
   }
 
@@ -138,13 +139,13 @@ export class FileStorage {
     const { failureCount, openedBy } = before;
     if (state === "CLOSED") return { ...CLOSED, openedBy, updatedAt };
     if (state === "OPEN") {
-      const { failureCount, openSeconds } = change;
+      const { failureCount, openSeconds, opening = owner } = change;
       const openUntil = updatedAt + openSeconds * 1000;
       const reason = change.reason === undefined ? null : [...change.reason].slice(0, 255).join("");
-      return { ...CLOSED, state, failureCount, openUntil, openedBy: owner, reason, updatedAt };
+      return { ...CLOSED, state, failureCount, openUntil, openedBy: opening, reason, updatedAt };
     }
     const probeSuccesses = change.successes ?? before.probeSuccesses;
-    const lease = { probeOwner: owner, probeUntil: updatedAt + this.#probeLeaseMs };
+    const lease = { probeOwner: owner, probeUntil: updatedAt + this.probeLeaseSeconds * 1000 };
     const common = { ...CLOSED, state, failureCount, openedBy, probeSuccesses, updatedAt };
     return change.early ? common : { ...common, ...lease };
   }

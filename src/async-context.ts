@@ -9,6 +9,11 @@ const NO_DESTROY = { requireManualDestroy: true };
  */
 export const NO_REQUEST: AsyncResource = /* @__PURE__ */ new AsyncResource("Bulkhead", NO_DESTROY);
 
+/** Runs `work` in the context of no request. */
+export function outsideRequests<T>(work: () => T): T {
+  return NO_REQUEST.runInAsyncScope(work);
+}
+
 /** The context of the caller, for what runs later on its behalf. Costs about as much as one promise. */
 export function captureContext(): AsyncResource {
   return new AsyncResource("BulkheadCall", NO_DESTROY);

@@ -333,7 +333,8 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   #cancel(call: Call, reason: RejectionReason, error: unknown): void {
     if (call.phase === "waiting") this.#rejectQueued(call, reason, error);
     else if (call.phase === "running") {
-      call.inContext(this.#abandon, this, call, error, "canceled");
+      const why = reason === "aborted" && isDeadline(error) ? "deadline" : "canceled";
+      call.inContext(this.#abandon, this, call, error, why);
     }
   }
 
@@ -399,8 +400,11 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     this.#checkIdle();
   }
 
-  /** A running call's caller has its answer; the function runs on and holds the permit. */
-  #abandon(call: Call, error: unknown, why: "timedOut" | "canceled"): void {
+  /**
+   * A running call's caller has its answer; the function runs on and holds the permit.
+   * @param why `deadline`: the caller's own signal was a time limit
+   */
+  #abandon(call: Call, error: unknown, why: "timedOut" | "deadline" | "canceled"): void {
     const time = now();
     const timedOut = why === "timedOut";
     const { reclaimAfterSeconds } = this.config;
@@ -412,8 +416,8 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     if (timedOut) this.#emit("timeout", { executionId: call.id, phase: "running" });
     if (this.listenerCount("failure") > 0) this.#emit("failure", { ...call.times(time), error });
     this.#emit("abandoned", { executionId: call.id });
-    if (timedOut) this.#gate.recordTimeout(call, error, time);
-    else call.circuit.drop(call);
+    if (why === "canceled") call.circuit.drop(call);
+    else this.#gate.recordTimeout(call, error, time);
     call.reject(error);
     call.abort(error);
     if (reclaimAfterSeconds === 0) this.#reclaim(call);
@@ -556,6 +560,15 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
 
   get #isIdle(): boolean {
     return this.#ledger.inUse === 0 && this.#queue.size === 0;
+  }
+}
+
+/** Whether a caller aborted by a time limit, as `AbortSignal.timeout()` does, and not because it left. */
+function isDeadline(reason: unknown): boolean {
+  try {
+    return isObject(reason) && Reflect.get(reason as object, "name") === "TimeoutError";
+  } catch {
+    return false;
   }
 }
 

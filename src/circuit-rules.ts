@@ -12,6 +12,8 @@ export interface CircuitTransition {
   readonly origin: TransitionOrigin;
   /** Failures in a row that led to it. */
   readonly failures: number;
+  /** The failure of this process that led to it, if one did. */
+  readonly cause: unknown;
   /** Whether calls waited for the answer to this process's claim, which this is. */
   readonly endsClaim: boolean;
 }
@@ -29,18 +31,20 @@ export type TransitionOrigin = "verdict" | "hand" | "clock" | "storage";
  */
 type Prober = "ours" | "claiming" | "elsewhere";
 
-type State =
-  | { readonly status: "CLOSED" }
-  | { readonly status: "OPEN"; until: number }
-  | {
-      readonly status: "HALF_OPEN";
-      prober: Prober;
-      /** When the lease runs out, on the monotonic clock. A private circuit's lease never does. */
-      until: number;
-      /** How many more probes may be admitted. */
-      places: number;
-      successes: number;
-    };
+type State = { readonly status: "CLOSED" } | { readonly status: "OPEN"; until: number } | HalfOpen;
+
+interface HalfOpen {
+  readonly status: "HALF_OPEN";
+  prober: Prober;
+  /**
+   * When the lease runs out, on the monotonic clock. The lease of a private circuit begins with its first
+   * probe, and again with each success.
+   */
+  until: number;
+  /** How many more probes may be admitted. */
+  places: number;
+  successes: number;
+}
 
 export interface CircuitRulesHooks {
   /** Whether other processes share the circuit: then a probe needs the storage's lease. */
@@ -54,6 +58,13 @@ export interface CircuitRulesHooks {
 }
 
 /**
+ * The lease of the probes of a private circuit: after it the next calls probe as well, otherwise probes
+ * that never settle would keep the circuit half-open for good. Also what is assumed of a lease while the
+ * storage has not answered.
+ */
+const LEASE_MS = 30_000;
+
+/**
  * The rules of a circuit: what opens it, how it probes, when it closes. Its state is one union, and every
  * change of its status goes through `#become`; what is counted within a status is changed in place. No
  * timer moves it: it moves on when somebody looks.
@@ -65,7 +76,10 @@ export class CircuitRules {
   readonly #hooks: CircuitRulesHooks;
   #state: State = { status: "CLOSED" };
   #generation = 0;
-  /** By the clock on the wall, as opossum tells it. */
+  #lastFailure: unknown = undefined;
+  /** The failure that opened the circuit in this process; `undefined` while it is closed. */
+  #cause: unknown = undefined;
+  /** By the clock on the wall, as opossum has it. */
   #openedAt: number | undefined = undefined;
 
   /** @param openingRules beside the one that counts consecutive failures */
@@ -94,6 +108,11 @@ export class CircuitRules {
     return this.#openedAt;
   }
 
+  /** The failure that opened the circuit in this process, if it is not closed and one did. */
+  get cause(): unknown {
+    return this.#cause;
+  }
+
   /** Whether admitted calls must wait for the storage's answer before they start. */
   get isClaiming(): boolean {
     return this.#state.status === "HALF_OPEN" && this.#state.prober === "claiming";
@@ -105,19 +124,23 @@ export class CircuitRules {
     return state.status === "HALF_OPEN" && state.prober === "ours" ? state.successes : undefined;
   }
 
-  /** Seconds until a probe may be let through, as far as is known; 0 while probes are under way here. */
+  /**
+   * Seconds until a call is admitted at the latest, as far as is known: the rest of the isolation, or of the
+   * lease of the probes that are under way. A client that waits for that long is not rejected once more.
+   */
   get retryAfterSeconds(): number {
     const state = this.#state;
     if (state.status === "CLOSED") return 0;
-    if (state.status === "HALF_OPEN" && state.prober !== "elsewhere") return 0;
-    return Math.max(0, state.until - now()) / 1000;
+    if (state.status === "HALF_OPEN" && state.places > 0) return 0;
+    const left = Number.isFinite(state.until) ? state.until - now() : LEASE_MS;
+    return Math.max(0, left) / 1000;
   }
 
   /** Opens the circuit for `isolationDuration`. Does nothing when it is open. */
-  open(reason: string, origin: TransitionOrigin): void {
+  open(reason: string, origin: TransitionOrigin, cause?: unknown): void {
     if (this.#current().status === "OPEN") return;
     const until = now() + this.#config.isolationDuration * 1000;
-    this.#become({ status: "OPEN", until }, reason, origin);
+    this.#become({ status: "OPEN", until }, reason, origin, cause);
   }
 
   /** Closes the circuit. Does nothing when it is closed. */
@@ -127,8 +150,8 @@ export class CircuitRules {
   }
 
   /** Opens the circuit because a health check failed. Does nothing when it is open. */
-  healthCheckFailed(): void {
-    this.open("the health check failed", "verdict");
+  healthCheckFailed(error: unknown): void {
+    this.open("the health check failed", "verdict", error);
   }
 
   /** Lets probes through before the isolation is over. Does nothing unless the circuit is open. */
@@ -191,6 +214,7 @@ export class CircuitRules {
     const state = this.#current();
     if (state.status === "CLOSED") return true;
     if (state.status === "OPEN") return false;
+    if (!this.#hooks.shared) return this.#tryAcquirePrivateProbe(state);
     if (now() >= state.until) {
       const successes = this.#passable(state.successes);
       const places = this.#config.successThreshold - successes - 1;
@@ -204,17 +228,34 @@ export class CircuitRules {
     return true;
   }
 
+  /**
+   * No other process probes a private circuit. So the verdicts of probes that outlive the lease still
+   * count; otherwise a dependency that takes longer than the lease could never close the circuit.
+   */
+  #tryAcquirePrivateProbe(state: HalfOpen): boolean {
+    const time = now();
+    if (time >= state.until) {
+      state.places = this.#config.successThreshold - state.successes;
+      state.until = Number.POSITIVE_INFINITY;
+    }
+    if (state.places <= 0) return false;
+    state.places--;
+    if (state.until === Number.POSITIVE_INFINITY) state.until = time + LEASE_MS;
+    return true;
+  }
+
   /** An admitted call ends without a verdict: if it was a probe, the next call gets its place. */
   drop(generation: number): void {
     const state = this.#state;
-    if (state.status === "HALF_OPEN" && generation === this.#generation) state.places++;
+    if (state.status !== "HALF_OPEN" || generation !== this.#generation) return;
+    state.places = Math.min(state.places + 1, this.#config.successThreshold - state.successes);
   }
 
   /** Whether a verdict at `time` on a call of that generation moves the circuit. */
   isCurrent(generation: number, time: number): boolean {
     const state = this.#state;
     if (generation !== this.#generation) return false;
-    return state.status !== "HALF_OPEN" || time < state.until;
+    return state.status !== "HALF_OPEN" || !this.#hooks.shared || time < state.until;
   }
 
   /** Records a success that {@link isCurrent}. */
@@ -229,16 +270,18 @@ export class CircuitRules {
         const reason = `${successThreshold} of ${successThreshold} probes succeeded`;
         this.#become({ status: "CLOSED" }, reason, "verdict");
       } else {
+        if (!this.#hooks.shared) state.until = now() + LEASE_MS;
         this.#hooks.onProbeSuccess();
       }
     }
   }
 
   /** Records a failure that {@link isCurrent}. */
-  recordFailure(): void {
+  recordFailure(error: unknown): void {
     const state = this.#state;
+    this.#lastFailure = error;
     if (state.status === "HALF_OPEN") {
-      this.open("a probe failed", "verdict");
+      this.open("a probe failed", "verdict", error);
     } else if (state.status === "CLOSED") {
       this.#openBy((rule) => rule.recordFailure());
     }
@@ -249,7 +292,7 @@ export class CircuitRules {
     for (const rule of this.#openingRules) {
       const reason = reasonOf(rule);
       if (reason !== undefined) {
-        this.open(reason, "verdict");
+        this.open(reason, "verdict", this.#lastFailure);
         break;
       }
     }
@@ -274,15 +317,25 @@ export class CircuitRules {
       : halfOpen("ours", Number.POSITIVE_INFINITY, this.#config.successThreshold, 0);
   }
 
-  #become(state: State, reason: string, origin: TransitionOrigin): void {
+  #become(state: State, reason: string, origin: TransitionOrigin, cause?: unknown): void {
     const { status: from } = this.#state;
     const failures = from === "CLOSED" ? this.#consecutiveFailures.count : 1;
     const endsClaim = this.isClaiming;
     this.#state = state;
     this.#generation++;
     if (state.status === "OPEN") this.#openedAt = Date.now();
+    // A half-open circuit is still the one that this failure opened.
+    if (state.status !== "HALF_OPEN") this.#cause = cause;
     for (const rule of this.#openingRules) rule.reset();
-    this.#hooks.onTransition({ from, to: state.status, reason, origin, failures, endsClaim });
+    this.#hooks.onTransition({
+      from,
+      to: state.status,
+      reason,
+      origin,
+      failures,
+      cause,
+      endsClaim,
+    });
   }
 }
 

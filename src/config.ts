@@ -231,8 +231,10 @@ const SHUTDOWN_RULES: { readonly [Field in keyof ShutdownOptions]-?: Rule } = {
 /** @throws {TypeError | RangeError} for a wrong value or an unknown field */
 export function readOptions(options: BulkheadOptions): BulkheadOptions {
   const read = readFields("options", options, OPTIONS_RULES);
-  const seconds: unknown = read.circuitStorage?.queryTimeoutSeconds;
-  if (seconds !== undefined) check("circuitStorage.queryTimeoutSeconds", seconds, POSITIVE_SECONDS);
+  for (const limit of ["queryTimeoutSeconds", "probeLeaseSeconds"] as const) {
+    const seconds: unknown = read.circuitStorage?.[limit];
+    if (seconds !== undefined) check(`circuitStorage.${limit}`, seconds, POSITIVE_SECONDS);
+  }
   return read;
 }
 

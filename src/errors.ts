@@ -51,12 +51,15 @@ export class BulkheadFullError extends BulkheadError {
   static override readonly code = "ERR_BULKHEAD_FULL";
 }
 
-/** The circuit is open, or half-open with every probe under way. */
+/**
+ * The circuit is open, or half-open with every probe under way. Its `cause` is the failure that opened the
+ * circuit in this process; it has none when another process, a person or the storage opened it.
+ */
 export class BulkheadCircuitOpenError extends BulkheadError {
   static override readonly code = "ERR_BULKHEAD_CIRCUIT_OPEN";
   /**
-   * Seconds until the circuit lets a probe through, at least 0. It is 0 while probes are under way
-   * in this process, because their verdict can come at any moment.
+   * Seconds after which a call may be admitted, at least 0: the rest of the isolation, or of the lease of
+   * the probes that are under way.
    */
   readonly retryAfterSeconds: number;
 
@@ -100,6 +103,27 @@ export function withoutFrames<T>(make: () => T): T {
     return make();
   } finally {
     Error.stackTraceLimit = stackTraceLimit;
+  }
+}
+
+const REJECTIONS: ReadonlySet<unknown> = new Set([
+  BulkheadFullError.code,
+  BulkheadCircuitOpenError.code,
+  BulkheadIsolationError.code,
+  BulkheadShutdownError.code,
+]);
+
+/**
+ * Whether a function threw the rejection of a bulkhead that it called: then the dependency was never asked.
+ * By its code, since a program can have both builds of this library loaded.
+ */
+export function isRejection(thrown: unknown): boolean {
+  if (!isInstance(thrown, Error)) return false;
+  try {
+    const { code, phase } = thrown as { code?: unknown; phase?: unknown };
+    return REJECTIONS.has(code) || (code === BulkheadTimeoutError.code && phase === "waiting");
+  } catch {
+    return false;
   }
 }
 

@@ -11,6 +11,8 @@ export interface StateChangeEvent {
   to: CircuitStatus;
   /** In words, for people. */
   reason: string;
+  /** What the failed call threw that led to the change in this process; absent when none did. */
+  cause?: unknown;
 }
 
 /** A call never started. */

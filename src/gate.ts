@@ -1,5 +1,5 @@
 import type CircuitBreaker from "opossum";
-import { NO_REQUEST } from "./async-context.js";
+import { outsideRequests } from "./async-context.js";
 import { CircuitRules, type CircuitTransition } from "./circuit-rules.js";
 import { CircuitSync } from "./circuit-sync.js";
 import { now } from "./clock.js";
@@ -80,17 +80,12 @@ export class Gate {
       this.#rules = new CircuitRules(config, this.#openingRules(), {
         shared: storage !== undefined,
         onTransition: (transition) => this.#onTransition(transition),
-        onClaim: () => this.#sync?.claim(),
-        onProbeSuccess: () => this.#sync?.renew(),
+        onClaim: () => outsideRequests(() => this.#sync?.claim()),
+        onProbeSuccess: () => outsideRequests(() => this.#sync?.renew()),
       });
-      if (storage !== undefined) {
-        this.#sync = new CircuitSync(new StoredCircuit(storage, config.name), this.#rules, {
-          onError: (error) => hooks.emit("storageError", error),
-          onAnswer: hooks.onAdmitting,
-        });
-      }
+      if (storage !== undefined) this.#sync = this.#connect(storage, this.#rules);
     }
-    this.#healthCheck = this.#startHealthCheck();
+    this.#healthCheck = outsideRequests(() => this.#startHealthCheck());
   }
 
   get breaker(): CircuitBreaker | undefined {
@@ -143,8 +138,8 @@ export class Gate {
 
   /** The error for a call that the circuit rejects; opossum counts it. */
   circuitRejection(call: CircuitCall, status = this.circuitStatus): BulkheadError {
-    const seconds = this.#rules?.retryAfterSeconds ?? 0;
-    const error = circuitOpenError(this.#config.name, status, seconds);
+    const { retryAfterSeconds = 0, cause } = this.#rules ?? {};
+    const error = circuitOpenError(this.#config.name, status, retryAfterSeconds, cause);
     this.#circuit?.recordRejection(call, error);
     return error;
   }
@@ -238,9 +233,9 @@ export class Gate {
     this.#pending.push(change);
     const isFirst = !this.#isNotifying;
     this.#isNotifying = true;
-    this.#sync?.transition(transition);
+    outsideRequests(() => this.#sync?.transition(transition));
     change.notifyRejected = this.#rejectQueued(transition);
-    if (isFirst) NO_REQUEST.runInAsyncScope(this.#notify, this);
+    if (isFirst) outsideRequests(() => this.#notify());
   }
 
   #rejectQueued({ to, origin, endsClaim }: CircuitTransition): NotifyRejected | undefined {
@@ -253,15 +248,29 @@ export class Gate {
   #notify(): void {
     for (let change = this.#pending.shift(); change !== undefined; change = this.#pending.shift()) {
       const { transition, notifyRejected } = change;
-      const { from, to, reason } = transition;
+      const { from, to, reason, cause } = transition;
       if (from !== to) {
-        this.#hooks.emit("stateChange", { from, to, reason });
+        this.#hooks.emit("stateChange", {
+          from,
+          to,
+          reason,
+          ...(cause !== undefined && { cause }),
+        });
         this.#monitored?.knownBreaker?.changed(to);
       }
       notifyRejected?.((call) => this.circuitRejection(call, to));
       if (to === "CLOSED") this.#hooks.onAdmitting();
     }
     this.#isNotifying = false;
+  }
+
+  #connect(storage: CircuitStorage, rules: CircuitRules): CircuitSync {
+    const stored = new StoredCircuit(storage, this.#config.name);
+    const hooks = {
+      onError: (error: unknown) => this.#hooks.emit("storageError", error),
+      onAnswer: this.#hooks.onAdmitting,
+    };
+    return outsideRequests(() => new CircuitSync(stored, rules, hooks));
   }
 
   #startHealthCheck(): HealthCheck | undefined {
@@ -279,7 +288,7 @@ export class Gate {
     this.#hooks.emit("healthCheck", { healthy, error });
     if (!healthy) {
       this.#monitored?.knownBreaker?.emit("healthCheckFailed", error);
-      this.#rules?.healthCheckFailed();
+      this.#rules?.healthCheckFailed(error);
     } else if (this.#sync?.isHeld !== true) {
       this.#rules?.healthCheckPassed();
     }

@@ -1,5 +1,5 @@
 import pLimit, { type LimitFunction } from "p-limit";
-import { NO_REQUEST } from "./async-context.js";
+import { outsideRequests } from "./async-context.js";
 
 export interface LanesHooks<T> {
   /** A lane is idle that was not before: p-limit has opened it. */
@@ -46,6 +46,10 @@ export class Lanes<T> {
   readonly #idle: Lane<T>[] = [];
   #isRequested = false;
   #isClosing = false;
+  readonly #requestLane = () => {
+    this.#limit ??= pLimit(this.#count);
+    void this.#limit(this.#openLane);
+  };
   readonly #openLane = () => new Promise<void>((close) => this.#opened(close));
   readonly #closeIdle = () => {
     this.#isClosing = false;
@@ -81,9 +85,8 @@ export class Lanes<T> {
   request(): void {
     if (this.#isRequested) return;
     this.#isRequested = true;
-    this.#limit ??= pLimit(this.#count);
     // A lane outlives the request that it was opened for.
-    void NO_REQUEST.runInAsyncScope(this.#limit, undefined, this.#openLane);
+    outsideRequests(this.#requestLane);
   }
 
   /** The function in the lane has settled. */

@@ -1,6 +1,7 @@
 import type { CircuitRules } from "./circuit-rules.js";
 import { now } from "./clock.js";
 import type { ResolvedBulkheadConfig } from "./config.js";
+import { isRejection } from "./errors.js";
 import { warnOnce } from "./events.js";
 import type { RollingWindow } from "./opossum.js";
 import { OpossumBreaker, type OpossumBreakerHooks } from "./opossum-breaker.js";
@@ -92,19 +93,24 @@ export class MonitoredCircuit implements CallCircuit {
   }
 
   recordFailure(call: CircuitCall, error: unknown, time: number): void {
+    if (isRejection(error)) this.drop(call);
+    else this.#recordFailure(call, error, time);
+  }
+
+  #recordFailure(call: CircuitCall, error: unknown, time: number): void {
     const isExcused = this.#isExcused(error, call.args);
     if (isExcused) this.#feedSuccess(call, error, time);
     else this.#feedFailure(call, error, time);
     if (!this.#rules.isCurrent(call.generation, time)) return;
     if (isExcused) this.#rules.recordSuccess();
-    else this.#rules.recordFailure();
+    else this.#rules.recordFailure(error);
   }
 
   recordTimeout(call: CircuitCall, error: unknown, time: number): void {
     this.#window.advance(time);
     this.#window.newest.timeouts++;
     if (this.#hears("timeout")) this.#emit("timeout", error, time - call.startedAt, call.args);
-    this.recordFailure(call, error, time);
+    this.#recordFailure(call, error, time);
   }
 
   /** The circuit has rejected the call. */

@@ -23,13 +23,14 @@ export function circuitOpenError(
   bulkheadName: string,
   status: CircuitStatus | undefined,
   retryAfterSeconds: number,
+  cause: unknown,
 ): BulkheadCircuitOpenError {
   const state =
     status === "HALF_OPEN"
       ? "half-open and its probes are under way"
       : `open; it lets a probe through in ${retryAfterSeconds.toFixed(3)} s`;
   const message = `The circuit of bulkhead "${bulkheadName}" is ${state}`;
-  const options = { bulkheadName, retryAfterSeconds };
+  const options = { bulkheadName, retryAfterSeconds, ...(cause !== undefined && { cause }) };
   return withoutFrames(() => new BulkheadCircuitOpenError(message, options));
 }
 

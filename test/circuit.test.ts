@@ -247,7 +247,7 @@ describe("half-open (rule 6)", () => {
     const calls = probes.map(({ promise }) => bulkhead.execute(() => promise));
     await expect(bulkhead.execute(() => 4)).rejects.toMatchObject({
       ...refusal,
-      retryAfterSeconds: 0,
+      retryAfterSeconds: 30,
     });
     for (const [n, probe] of probes.entries()) {
       expect(bulkhead.getStats().circuitStatus).toBe("HALF_OPEN");
@@ -277,6 +277,56 @@ describe("half-open (rule 6)", () => {
     await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
     vi.advanceTimersByTime(1);
     expect(bulkhead.getState()).toBe("degraded");
+  });
+
+  it("admits the next calls as probes when probes have not settled for 30 s", async () => {
+    const { bulkhead } = await halfOpened({ successThreshold: 2 });
+    for (let n = 0; n < 2; n++) bulkhead.execute(() => new Promise(() => {})).catch(() => {});
+    vi.advanceTimersByTime(29_999);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    vi.advanceTimersByTime(1);
+    await passCalls(bulkhead, 2);
+    expect(bulkhead.getState()).toBe("healthy");
+  });
+
+  it("counts 30 s from the first probe, and again from each success", async () => {
+    const { bulkhead } = await halfOpened({ successThreshold: 2 });
+    vi.advanceTimersByTime(100_000);
+    await passCalls(bulkhead, 1);
+    bulkhead.execute(() => new Promise(() => {})).catch(() => {});
+    vi.advanceTimersByTime(29_999);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    vi.advanceTimersByTime(1);
+    await passCalls(bulkhead, 1);
+    expect(bulkhead.getState()).toBe("healthy");
+  });
+
+  it("is closed by probes that take longer than 30 s, also when others have followed them", async () => {
+    const { bulkhead } = await halfOpened({ successThreshold: 2 });
+    const slow = [gate(), gate()];
+    const probing = slow.map(({ promise }) => bulkhead.execute(() => promise));
+    vi.advanceTimersByTime(30_000);
+    bulkhead.execute(() => new Promise(() => {})).catch(() => {});
+    for (const probe of slow) probe.open();
+    await Promise.all(probing);
+    expect(bulkhead.getState()).toBe("healthy");
+  });
+
+  it("gives no more places than are needed when probes end without a verdict after their lease", async () => {
+    const { bulkhead } = await halfOpened({ successThreshold: 2, reclaimAfterSeconds: null });
+    const caller = new AbortController();
+    for (let n = 0; n < 2; n++) {
+      bulkhead.run(() => new Promise(() => {}), { signal: caller.signal }).catch(() => {});
+    }
+    vi.advanceTimersByTime(30_000);
+    for (let n = 0; n < 2; n++) bulkhead.execute(() => new Promise(() => {})).catch(() => {});
+    caller.abort();
+    const running = [1, 2, 3].map((n) => bulkhead.execute(async () => n));
+    expect((await Promise.allSettled(running)).map(({ status }) => status)).toEqual([
+      "fulfilled",
+      "fulfilled",
+      "rejected",
+    ]);
   });
 
   it("refuses waiting probes when another probe fails", async () => {
@@ -584,5 +634,153 @@ describe("the opossum breaker", () => {
     for (const bulkhead of bulkheads) await bulkhead.execute(async () => 1);
     for (const bulkhead of bulkheads.slice(0, 500)) bulkhead.breaker?.open();
     expect(vi.getTimerCount()).toBe(0);
+  });
+});
+
+describe("a deadline that comes as a signal (rule 5d)", () => {
+  const hang = () => new Promise(() => {});
+  const aborted = async (bulkhead: Bulkhead, reason: unknown) => {
+    const controller = new AbortController();
+    const call = bulkhead.run(hang, { signal: controller.signal }).catch((error: unknown) => error);
+    await started();
+    controller.abort(reason);
+    return call;
+  };
+
+  it("counts as a timeout of the dependency, which errorFilter may excuse", async () => {
+    const errorFilter = vi.fn(() => false);
+    const { bulkhead } = bulkheadWith({
+      failureThreshold: 2,
+      reclaimAfterSeconds: 0,
+      errorFilter,
+    });
+    const deadline = new DOMException("too late", "TimeoutError");
+    expect(await aborted(bulkhead, deadline)).toBe(deadline);
+    expect(await aborted(bulkhead, { name: "TimeoutError" })).toEqual({ name: "TimeoutError" });
+    expect(bulkhead.getStats()).toMatchObject({ circuitStatus: "OPEN", failedExecutions: 2 });
+    expect(bulkhead.breaker?.stats).toMatchObject({ timeouts: 2, failures: 2 });
+    expect(errorFilter).toHaveBeenCalledTimes(2);
+  });
+
+  it.each([
+    new DOMException("gone", "AbortError"),
+    new Error("gone"),
+    "TimeoutError",
+    null,
+    new Proxy({}, { get: () => Promise.reject(new Error("hostile")).catch(() => {}) }),
+  ])("another reason says nothing of the dependency: %o", async (reason) => {
+    const { bulkhead } = bulkheadWith({ failureThreshold: 1, reclaimAfterSeconds: 0 });
+    await aborted(bulkhead, reason);
+    expect(bulkhead.getStats()).toMatchObject({ circuitStatus: "CLOSED", failedExecutions: 1 });
+  });
+
+  it("ends a probe as a failure", async () => {
+    const { bulkhead } = await halfOpened({ reclaimAfterSeconds: 0 });
+    await aborted(bulkhead, new DOMException("too late", "TimeoutError"));
+    expect(bulkhead.getStats().circuitStatus).toBe("OPEN");
+  });
+
+  it("is an abort when the call still waits", async () => {
+    const { bulkhead } = bulkheadWith({ failureThreshold: 1, maxConcurrentCalls: 1 });
+    const busy = gate();
+    const running = bulkhead.execute(() => busy.promise);
+    await aborted(bulkhead, new DOMException("too late", "TimeoutError"));
+    expect(bulkhead.getStats()).toMatchObject({
+      circuitStatus: "CLOSED",
+      rejections: { aborted: 1 },
+    });
+    busy.open();
+    await running;
+  });
+});
+
+describe("a rejection one level down (rule 5e)", () => {
+  const REJECTING: ReadonlyArray<[string, (inner: Bulkhead) => unknown]> = [
+    ["full", (inner) => void inner.execute(() => new Promise(() => {}))],
+    ["open", (inner) => inner.breaker?.open()],
+    ["isolated", (inner) => inner.isolate()],
+    ["shut down", (inner) => inner.shutdown()],
+  ];
+
+  it.each(REJECTING)("is neutral: the inner bulkhead is %s", async (_, reject) => {
+    const inner = new Bulkhead({ name: "inner", maxConcurrentCalls: 1, maxQueueSize: 0 });
+    const { bulkhead: outer } = bulkheadWith({ failureThreshold: 2 });
+    await failCalls(outer, 1);
+    await reject(inner);
+    for (let n = 0; n < 3; n++) {
+      expect((await outer.execute(() => inner.execute(() => 1))).success).toBe(false);
+    }
+    expect(outer.getStats()).toMatchObject({ circuitStatus: "CLOSED", failedExecutions: 4 });
+    expect(outer.breaker?.stats).toMatchObject({ fires: 4, failures: 1, successes: 0 });
+    await failCalls(outer, 1);
+    expect(outer.getStats().circuitStatus).toBe("OPEN");
+  });
+
+  it("gives the place of a probe to the next call", async () => {
+    const inner = new Bulkhead({ name: "inner" });
+    inner.isolate();
+    const { bulkhead: outer } = await halfOpened({ successThreshold: 1 });
+    await outer.execute(() => inner.execute(() => 1));
+    expect(outer.getStats().circuitStatus).toBe("HALF_OPEN");
+    await passCalls(outer, 1);
+    expect(outer.getStats().circuitStatus).toBe("CLOSED");
+  });
+
+  it("a time limit of the inner bulkhead that passed while its function ran is a failure", async () => {
+    const inner = new Bulkhead({ name: "inner", timeoutSeconds: 1, reclaimAfterSeconds: 0 });
+    const { bulkhead: outer } = bulkheadWith({ failureThreshold: 1 });
+    const call = outer.execute(() => inner.execute(() => new Promise(() => {})));
+    await vi.advanceTimersByTimeAsync(1000);
+    expect((await call).success).toBe(false);
+    expect(outer.getStats().circuitStatus).toBe("OPEN");
+  });
+});
+
+describe("the cause of an open circuit", () => {
+  const causeOf = (bulkhead: Bulkhead) =>
+    bulkhead
+      .execute(() => 1)
+      .then(
+        () => "admitted",
+        (error: Error) => error.cause,
+      );
+
+  it("is the failure that opened it, in the error and in the event, until it closes", async () => {
+    const { bulkhead } = bulkheadWith({
+      failureThreshold: 1,
+      successThreshold: 1,
+      isolationDuration: 10,
+    });
+    const causes: unknown[] = [];
+    bulkhead.on("stateChange", (event) => causes.push("cause" in event ? event.cause : "none"));
+    const down = new Error("down");
+    await bulkhead.execute(() => Promise.reject(down));
+    expect(await causeOf(bulkhead)).toBe(down);
+    vi.advanceTimersByTime(10_000);
+    const probe = gate();
+    const probing = bulkhead.execute(() => probe.promise);
+    expect(await causeOf(bulkhead)).toBe(down);
+    const stillDown = new Error("still down");
+    probe.fail(stillDown);
+    await probing;
+    expect(await causeOf(bulkhead)).toBe(stillDown);
+    bulkhead.breaker?.close();
+    bulkhead.breaker?.open();
+    expect(await causeOf(bulkhead)).toBeUndefined();
+    expect(causes).toEqual([down, "none", stillDown, "none", "none"]);
+  });
+
+  it("is the newest failure when a rate opened it, and the error of a failed health check", async () => {
+    const { bulkhead } = bulkheadWith({ failureRateThreshold: 50, minimumCalls: 3 });
+    const errors = [new Error("first"), new Error("second")];
+    for (const error of errors) await bulkhead.execute(() => Promise.reject(error));
+    await passCalls(bulkhead, 1);
+    expect(await causeOf(bulkhead)).toBe(errors[1]);
+
+    const noPong = new Error("no pong");
+    const checked = bulkheadWith({ healthCheck: () => Promise.reject(noPong) }).bulkhead;
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(await causeOf(checked)).toBe(noPong);
+    await checked.shutdown();
   });
 });

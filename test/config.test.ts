@@ -458,6 +458,18 @@ describe.each([
     );
   });
 
+  it.each([
+    ["30", TypeError],
+    [0, RangeError],
+    [Number.POSITIVE_INFINITY, RangeError],
+  ])("throw for a storage whose probeLeaseSeconds is %s", (probeLeaseSeconds, kind) => {
+    const circuitStorage = Object.assign(new InMemoryStorage(), { probeLeaseSeconds });
+    expect(() => make(untyped({ circuitStorage }))).toThrow(kind);
+    expect(() => make(untyped({ circuitStorage }))).toThrow(
+      /^circuitStorage.probeLeaseSeconds must be a number of seconds over 0 and up to .*; got /,
+    );
+  });
+
   it.each([undefined, 0.001, 2_147_483])(
     "may have a storage whose queryTimeoutSeconds is %s",
     (queryTimeoutSeconds) => {

@@ -311,7 +311,7 @@ describe("the errors of refusals", () => {
     expect(await refusalOf(bulkhead)).toBe("not refused");
   });
 
-  it("half-open without a probe left: says to try again at any moment", async () => {
+  it("half-open without a probe left: says to try again when the lease of the probes is over", async () => {
     const bulkhead = new Bulkhead({
       name: "api",
       failureThreshold: 1,
@@ -322,11 +322,12 @@ describe("the errors of refusals", () => {
     await vi.advanceTimersByTimeAsync(1000);
     const busy = gate();
     const probe = bulkhead.execute(() => busy.promise);
+    await vi.advanceTimersByTimeAsync(10_000);
     const error = await refusalOf(bulkhead);
     expect(error).toBeInstanceOf(BulkheadCircuitOpenError);
     expect(error).toMatchObject({
       message: 'The circuit of bulkhead "api" is half-open and its probes are under way',
-      retryAfterSeconds: 0,
+      retryAfterSeconds: 20,
     });
     busy.open();
     await probe;

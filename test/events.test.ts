@@ -300,9 +300,9 @@ describe("stateChange", () => {
     await passCalls(bulkhead, 2);
     const changes = told.filter(([event]) => event === "stateChange").map(([, payload]) => payload);
     expect(changes).toEqual([
-      { from: "CLOSED", to: "OPEN", reason: "2 failures in a row" },
+      { from: "CLOSED", to: "OPEN", reason: "2 failures in a row", cause: new Error("down") },
       { from: "OPEN", to: "HALF_OPEN", reason: "the isolation is over" },
-      { from: "HALF_OPEN", to: "OPEN", reason: "a probe failed" },
+      { from: "HALF_OPEN", to: "OPEN", reason: "a probe failed", cause: new Error("down") },
       { from: "OPEN", to: "HALF_OPEN", reason: "the isolation is over" },
       { from: "HALF_OPEN", to: "CLOSED", reason: "2 of 2 probes succeeded" },
     ]);
@@ -320,7 +320,12 @@ describe("stateChange", () => {
     bulkhead.breaker?.open();
     const changes = told.filter(([event]) => event === "stateChange").map(([, payload]) => payload);
     expect(changes).toEqual([
-      { from: "CLOSED", to: "OPEN", reason: "1 of 2 calls failed within 10 s" },
+      {
+        from: "CLOSED",
+        to: "OPEN",
+        reason: "1 of 2 calls failed within 10 s",
+        cause: new Error("down"),
+      },
       { from: "OPEN", to: "CLOSED", reason: "closed by hand" },
       { from: "CLOSED", to: "OPEN", reason: "opened by hand" },
     ]);
@@ -404,7 +409,10 @@ describe("healthCheck", () => {
     await bulkhead.shutdown();
     expect(told).toEqual([
       ["healthCheck", { healthy: false, error: thrown }],
-      ["stateChange", { from: "CLOSED", to: "OPEN", reason: "the health check failed" }],
+      [
+        "stateChange",
+        { from: "CLOSED", to: "OPEN", reason: "the health check failed", cause: thrown },
+      ],
       ["healthCheck", { healthy: true, error: null }],
       ["stateChange", { from: "OPEN", to: "HALF_OPEN", reason: "the health check passed" }],
       ["shutdown", { drained: true }],

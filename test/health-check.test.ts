@@ -255,7 +255,8 @@ describe("a health check", () => {
     const { verdicts, changes, status } = checked(check);
     await vi.advanceTimersByTimeAsync(1000);
     expect(verdicts).toEqual([{ healthy: false, error }]);
-    expect(changes).toEqual([{ from: "CLOSED", to: "OPEN", reason: "the health check failed" }]);
+    const reason = "the health check failed";
+    expect(changes).toEqual([{ from: "CLOSED", to: "OPEN", reason, cause: error }]);
     expect(status()).toBe("OPEN");
   });
 

@@ -299,6 +299,7 @@ describe("events", () => {
           from: CircuitStatus;
           to: CircuitStatus;
           reason: string;
+          cause?: unknown;
         }>();
       });
       bulkhead.on("rejected", ({ reason, error }) => {

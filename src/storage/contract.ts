@@ -106,6 +106,18 @@ const RULES: { readonly [name: string]: (trial: Trial) => Promise<void> } = {
     assert.equal((await storage.getState(name))?.openedBy, "a");
   },
 
+  "keeps which opening it was, and takes the owner of a lease by its owner": async (trial) => {
+    const { storage, name } = trial;
+    const { version } = await leased(storage, name, "a");
+    const reopening = { ...opening(version, "a", 60), opening: "a 2" };
+    const { changed, record } = await storage.change(name, reopening);
+    assert.ok(changed);
+    assert.equal(record.openedBy, "a 2");
+    const closing = { to: "CLOSED", version: record.version, owner: "b", byHand: true } as const;
+    assert.equal((await storage.change(name, closing)).record.openedBy, "a 2");
+    assert.equal((await storage.getState(name))?.openedBy, "a 2");
+  },
+
   "lets one of many opening at once win, and tells the others what it did": async (trial) => {
     const { storage, open, name } = trial;
     const { version } = await storage.load(name);

@@ -1,5 +1,6 @@
 import { now } from "../clock.js";
 import { POSITIVE_SECONDS, readFields } from "../config.js";
+import { applyChange, closedRecord } from "./apply-change.js";
 import type {
   CircuitChange,
   CircuitChangeResult,
@@ -17,8 +18,6 @@ export interface InMemoryStorageOptions {
   probeLeaseSeconds?: number | undefined;
 }
 
-type Kept = Omit<CircuitRecord, "readAt">;
-
 /**
  * Keeps circuits in this process: bulkheads of the same name that are given the same storage share
  * one circuit. Owns no timer and no handle.
@@ -26,16 +25,17 @@ type Kept = Omit<CircuitRecord, "readAt">;
  * @throws {TypeError | RangeError} from the constructor, for a wrong option
  */
 export class InMemoryStorage implements CircuitStorage {
-  readonly #leaseMs: number;
+  /** Seconds of the probe lease. */
+  readonly probeLeaseSeconds: number;
   /** Its clock is right when it is made, and nobody sets it: an isolation is as long as it should be. */
   readonly #epochMs = Date.now() - now();
-  readonly #circuits = new Map<string, Kept>();
+  readonly #circuits = new Map<string, CircuitRecord>();
   readonly #subscribers = new Map<string, Set<CircuitSubscriber>>();
 
   constructor(options: InMemoryStorageOptions = {}) {
     const rules = { probeLeaseSeconds: POSITIVE_SECONDS };
     const { probeLeaseSeconds = 30 } = readFields("options", options, rules);
-    this.#leaseMs = probeLeaseSeconds * 1000;
+    this.probeLeaseSeconds = probeLeaseSeconds;
   }
 
   async getState(name: string): Promise<CircuitRecord | null> {
@@ -48,18 +48,13 @@ export class InMemoryStorage implements CircuitStorage {
   }
 
   async change(name: string, change: CircuitChange): Promise<CircuitChangeResult> {
-    const readAt = this.#time();
-    const before = this.#loadNow(name);
-    if (change.version !== before.version || !isAllowed(before, change, readAt)) {
-      return { changed: false, record: { ...before, readAt } };
-    }
-    const after = this.#apply(before, change, readAt);
-    this.#circuits.set(name, after);
-    const record = { ...after, readAt };
+    const result = applyChange(this.#loadNow(name), change, this.#time(), this);
+    if (!result.changed) return result;
+    this.#circuits.set(name, { ...result.record });
     for (const subscriber of this.#subscribers.get(name) ?? []) {
-      queueMicrotask(() => subscriber.onRecord(record));
+      queueMicrotask(() => subscriber.onRecord(result.record));
     }
-    return { changed: true, record };
+    return result;
   }
 
   subscribe(name: string, subscriber: CircuitSubscriber): () => void {
@@ -84,72 +79,14 @@ export class InMemoryStorage implements CircuitStorage {
     return new Date(Math.round(this.#epochMs + now()));
   }
 
-  #loadNow(name: string): Kept {
+  #loadNow(name: string): CircuitRecord {
     let circuit = this.#circuits.get(name);
     if (circuit === undefined) {
-      const updatedAt = this.#time();
+      const time = this.#time();
       // Versions start at the time of creation, so that they rise even across an emptied storage.
-      circuit = { ...closed(updatedAt), version: updatedAt.getTime() };
+      circuit = closedRecord(time.getTime(), time);
       this.#circuits.set(name, circuit);
     }
     return circuit;
   }
-
-  #apply(before: Kept, change: CircuitChange, updatedAt: Date): Kept {
-    const version = before.version + 1;
-    const { openedBy } = before;
-    if (change.to === "CLOSED") return { ...closed(updatedAt), version, openedBy };
-    if (change.to === "OPEN") {
-      const openUntil = later(updatedAt, change.openSeconds * 1000);
-      const { failureCount, owner } = change;
-      const reason = change.reason === undefined ? null : [...change.reason].slice(0, 255).join("");
-      const common = { ...closed(updatedAt), version, openedBy: owner, reason };
-      return { ...common, state: "OPEN", failureCount, openUntil };
-    }
-    const lease = change.early
-      ? {}
-      : { probeOwner: change.owner, probeUntil: later(updatedAt, this.#leaseMs) };
-    const { failureCount } = before;
-    const probeSuccesses = change.successes ?? before.probeSuccesses;
-    const common = { ...closed(updatedAt), version, failureCount, openedBy };
-    return { ...common, state: "HALF_OPEN", probeSuccesses, ...lease };
-  }
-}
-
-function closed(updatedAt: Date): Omit<Kept, "version"> {
-  return {
-    state: "CLOSED",
-    failureCount: 0,
-    openUntil: null,
-    openedBy: null,
-    reason: null,
-    probeOwner: null,
-    probeUntil: null,
-    probeSuccesses: 0,
-    updatedAt,
-  };
-}
-
-function isAllowed(before: Kept, change: CircuitChange, time: Date): boolean {
-  const ownsLease = isAhead(before.probeUntil, time) && before.probeOwner === change.owner;
-  if (change.to !== "HALF_OPEN" && change.byHand) return true;
-  // A Node timer can fire a millisecond early: who slept for the whole isolation finds it over.
-  const isFree =
-    before.state === "OPEN"
-      ? !isAhead(before.openUntil, later(time, 1))
-      : !isAhead(before.probeUntil, time);
-  if (change.to === "CLOSED") return before.state === "HALF_OPEN" && ownsLease;
-  if (change.to === "OPEN") return before.state === "CLOSED" || ownsLease || isFree;
-  if (before.state === "CLOSED") return false;
-  if (change.early)
-    return ownsLease || isFree || (before.state === "OPEN" && before.reason === null);
-  return ownsLease || isFree;
-}
-
-function isAhead(date: Date | null, time: Date): boolean {
-  return date !== null && date > time;
-}
-
-function later(date: Date, ms: number): Date {
-  return new Date(date.getTime() + ms);
 }

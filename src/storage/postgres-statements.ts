@@ -58,7 +58,7 @@ RETURNING ${recordJson("c")}`;
  *
  * $1 namespace, $2 name, $3 lock timeout, $4 version, $5 new state, $6 owner, $7 by hand, $8 early,
  * $9 seconds to stay open, $10 failures, $11 seconds of the lease, $12 successful probes or null,
- * $13 a person's reason or null
+ * $13 a person's reason or null, $14 which opening it is
  */
 export const CHANGE = `WITH ${limits("$3::text")},
 locked AS MATERIALIZED (
@@ -88,7 +88,7 @@ changed AS (
       ELSE judged.failure_count END,
     open_until = CASE WHEN $5::text = 'OPEN'
       THEN judged.bulkman_time + make_interval(secs => $9::float8) END,
-    opened_by = CASE $5::text WHEN 'OPEN' THEN $6::text ELSE judged.opened_by END,
+    opened_by = CASE $5::text WHEN 'OPEN' THEN $14::text ELSE judged.opened_by END,
     reason = CASE WHEN $5::text = 'OPEN' THEN left($13::text, 255) END,
     probe_owner = CASE WHEN $5::text = 'HALF_OPEN' AND NOT $8::bool THEN $6::text END,
     probe_until = CASE WHEN $5::text = 'HALF_OPEN' AND NOT $8::bool

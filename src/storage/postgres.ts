@@ -35,8 +35,9 @@ import type {
 export class PostgresStorage implements CircuitStorage {
   /** Seconds that a query may take, with the wait for a connection. */
   readonly queryTimeoutSeconds: number;
+  /** Seconds of the probe lease. */
+  readonly probeLeaseSeconds: number;
   readonly #namespace: string;
-  readonly #leaseSeconds: number;
   readonly #database: Database;
   readonly #schema: Schema | undefined;
   readonly #loader: CircuitLoader;
@@ -57,7 +58,7 @@ export class PostgresStorage implements CircuitStorage {
     const queryTimeoutMs = queryTimeoutSeconds * 1000;
     this.queryTimeoutSeconds = queryTimeoutSeconds;
     this.#namespace = namespace;
-    this.#leaseSeconds = probeLeaseSeconds;
+    this.probeLeaseSeconds = probeLeaseSeconds;
     this.#database = new Database(source, queryTimeoutMs);
     this.#schema = ensureSchema ? new Schema(this.#database, queryTimeoutMs) : undefined;
     this.#loader = new CircuitLoader({
@@ -156,9 +157,10 @@ export class PostgresStorage implements CircuitStorage {
       change.to === "HALF_OPEN" && change.early === true,
       isOpening ? change.openSeconds : 0,
       isOpening ? Math.min(change.failureCount, 2 ** 31 - 1) : 0,
-      this.#leaseSeconds,
+      this.probeLeaseSeconds,
       (change.to === "HALF_OPEN" ? change.successes : undefined) ?? null,
       (isOpening ? change.reason : undefined) ?? null,
+      (isOpening ? change.opening : undefined) ?? change.owner,
     ]);
     if (row === undefined) throw new Error("The circuit was deleted while it changed");
     const record = this.#seen(name, toRecord(JSON.parse(row[1] ?? "")));

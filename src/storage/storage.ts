@@ -10,9 +10,9 @@ export interface CircuitRecord {
   /** When the isolation ends; `null` unless the state is `OPEN`. */
   readonly openUntil: Date | null;
   /**
-   * The `owner` of the change that opened the circuit last, also when it has been closed since; `null`
-   * when nobody opened it since it was created, or when it was opened in another way than by `change()`,
-   * as by SQL or Python. From a closed circuit an opener sees whether its opening was ever heard of.
+   * The `opening` of the change that opened the circuit last, or its `owner` when it had no `opening`; kept
+   * when the circuit closes. `null` when no change opened it since it was created, and when it was opened by
+   * SQL or Python. A process sees from it whether a closed record includes the opening that it made.
    */
   readonly openedBy: string | null;
   /**
@@ -61,6 +61,11 @@ export type CircuitChange =
       readonly openSeconds: number;
       /** Failures in a row that led to it. Integer ≥ 0. */
       readonly failureCount: number;
+      /**
+       * Identifies this opening: a text of up to 255 characters that no other opening has, kept as
+       * `openedBy`. Default: `owner`.
+       */
+      readonly opening?: string;
       /** A person asks: no clock and no lease is in the way. Default: `false`. */
       readonly byHand?: boolean;
       /** Why a person asks; its first 255 characters are kept. Default: none. */
@@ -140,6 +145,12 @@ export interface CircuitStorage {
    * throws for another value. @default 1
    */
   readonly queryTimeoutSeconds?: number;
+  /**
+   * Seconds of the probe lease. A bulkhead probes for that long under a lease of its own when the storage does
+   * not answer. > 0, and no more than a timer can hold: up to 2147483. A bulkhead throws for another value.
+   * @default 30
+   */
+  readonly probeLeaseSeconds?: number;
   /** Lets go of what the storage holds open. Bulkheads go on by themselves after it. */
   close(): Promise<void>;
 }
