@@ -7,7 +7,7 @@ const NO_DESTROY = { requireManualDestroy: true };
  * runs in it, or else a timer, a lane or a listener would see the context of whichever request came first,
  * and keep that request's store alive.
  */
-export const NO_REQUEST: AsyncResource = /* @__PURE__ */ new AsyncResource("Bulkhead", NO_DESTROY);
+const NO_REQUEST: AsyncResource = /* @__PURE__ */ new AsyncResource("Bulkhead", NO_DESTROY);
 
 /** Runs `work` in the context of no request. */
 export function outsideRequests<T>(work: () => T): T {
