@@ -16,7 +16,7 @@ export default defineConfig({
           name: "unit",
           include: ["test/**/*.test.ts"],
           exclude: ["test/package/**"],
-          globalSetup: ["test/integration/services.setup.ts"],
+          globalSetup: ["test/temporary.setup.ts", "test/integration/services.setup.ts"],
           // Many wait for processes and servers: there is something to do meanwhile.
           maxWorkers: 2,
           // Generous: a busy machine is no failure. What has a limit of its own asserts it.
@@ -28,7 +28,11 @@ export default defineConfig({
         test: {
           name: "package",
           include: ["test/package/**/*.test.ts"],
-          globalSetup: ["test/package/pack.setup.mjs", "test/integration/services.setup.ts"],
+          globalSetup: [
+            "test/temporary.setup.ts",
+            "test/package/pack.setup.mjs",
+            "test/integration/services.setup.ts",
+          ],
           testTimeout: 120_000,
           hookTimeout: 120_000,
           // One after the other, and after the unit tests: they keep the processor busy.

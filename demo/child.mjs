@@ -5,16 +5,6 @@ import { createServer } from "node:http";
 /** What the parent started this process with. */
 export const settings = JSON.parse(process.env.DEMO_SETTINGS ?? "{}");
 
-let cleanUp = () => {};
-
-/**
- * Says what this process must do before it ends.
- * @param {() => void | Promise<void>} work
- */
-export function beforeEnd(work) {
-  cleanUp = work;
-}
-
 /**
  * Tells the parent something. It may just have ended: there is nobody left to tell then, and nothing to do
  * but to end, too.
@@ -25,10 +15,7 @@ export function tellParent(message) {
 }
 
 // However the parent ends, even by SIGKILL, the channel to it closes. It closes it also to end this process.
-process.on("disconnect", async () => {
-  await cleanUp();
-  process.exit();
-});
+process.on("disconnect", () => process.exit());
 // A terminal sends Ctrl-C to every process in it. The parent decides, and ends its children.
 process.on("SIGINT", () => {});
 

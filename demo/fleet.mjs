@@ -1,6 +1,7 @@
 // Act: three processes of one service share a circuit. One of them sees the dependency fail.
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
+import { POSTGRES_GUARD } from "../scripts/postgres-server.mjs";
 import { FleetRecording } from "./fleet-recording.mjs";
 import { summarize } from "./fleet-report.mjs";
 import * as view from "./fleet-view.mjs";
@@ -9,7 +10,6 @@ import { Traffic } from "./traffic.mjs";
 
 /** @typedef {import("./main.mjs").Stage} Stage */
 
-const DATABASE = new URL("./database.mjs", import.meta.url);
 const UPSTREAM = new URL("./upstream.mjs", import.meta.url);
 const MEMBER = new URL("./member.mjs", import.meta.url);
 
@@ -48,8 +48,8 @@ export const fleet = {
 async function startProcesses({ plan, children, signal }) {
   const { seed, upstreamLatency: latency } = plan;
   const [database, upstream] = await Promise.all([
-    // A server that the same Ctrl-C ends while it is to be ended in order would only be in the way.
-    children.start("the database", DATABASE, {}, signal, { detached: true }),
+    // The same Ctrl-C must not end the server before the processes that use it.
+    children.start("the database", POSTGRES_GUARD, {}, signal, { detached: true }),
     children.start(SICK, UPSTREAM, { name: SICK, seed, latency }, signal),
   ]);
   const common = {

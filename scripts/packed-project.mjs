@@ -1,27 +1,14 @@
 import { execFile } from "node:child_process";
-import { copyFile, cp, mkdir, mkdtemp, readdir, realpath, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { copyFile, cp, mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { createTemporaryFolder } from "./temporary-folder.mjs";
 
 const repository = join(import.meta.dirname, "..");
 
-/** Calls `body` with the path of a new directory, outside the repository, that is gone afterwards. */
-export async function withTemporaryDirectory(body) {
-  const directory = await createTemporaryDirectory();
-  try {
-    return await body(directory);
-  } finally {
-    await removeDirectory(directory);
-  }
-}
-
-export async function createTemporaryDirectory() {
-  return realpath(await mkdtemp(join(tmpdir(), "bulkman-package-")));
-}
-
-export function removeDirectory(directory) {
-  return rm(directory, { recursive: true, force: true });
+/** Creates a folder outside the repository; when this process is killed, the next one removes it. */
+export function createProjectFolder() {
+  return createTemporaryFolder("bulkman-package-");
 }
 
 /** Builds and packs the library into a new directory; resolves to the path of the tarball. */

@@ -1,18 +1,21 @@
 import { cp, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { createProject, packLibrary, run, withTemporaryDirectory } from "./packed-project.mjs";
+import { createProject, createProjectFolder, packLibrary, run } from "./packed-project.mjs";
 
 const versions = ["20", "22", "24", "26"];
 const programs = { ESM: "smoke.mjs", CommonJS: "smoke.cjs" };
 const fixtures = join(import.meta.dirname, "../test/package/fixtures");
 
 const rows = [];
-await withTemporaryDirectory(async (directory) => {
+const { path: directory, remove } = await createProjectFolder();
+try {
   const tarball = await packLibrary(join(directory, "packed"));
   for (const version of versions) {
     rows.push(await tryVersion(version, join(directory, version), tarball));
   }
-});
+} finally {
+  await remove();
+}
 console.table(rows);
 if (rows.some((row) => Object.values(row).includes("FAILS"))) process.exitCode = 1;
 

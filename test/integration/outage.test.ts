@@ -1,10 +1,10 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { startPostgres } from "../../scripts/postgres-server.mjs";
 import type { PostgresStorageOptions } from "../../src/index.js";
 import { failCalls, passCalls } from "../helpers/failing.js";
 import { createDatabase, type TestDatabase } from "./database.js";
 import { eventually } from "./eventually.js";
 import { join } from "./member.js";
-import { startPostgres } from "./services.setup.js";
 import { TcpProxy } from "./tcp-proxy.js";
 
 const refusal = { code: "ERR_BULKHEAD_CIRCUIT_OPEN" };
@@ -141,8 +141,8 @@ describe.each(OUTAGES)("a database that $what", ({ begin, end }) => {
 describe("a database that is restarted under load", () => {
   it("is caught up with, without a call that fails for it", async () => {
     const own = await startPostgres();
-    open.push({ close: own.stop });
-    const there = await createDatabase(own.server);
+    open.push({ close: own.remove });
+    const there = await createDatabase(own);
     const [a, b] = [
       await member({ connectionString: there.url }),
       await member({ connectionString: there.url }),
@@ -158,11 +158,11 @@ describe("a database that is restarted under load", () => {
       }
     };
     const loading = load();
-    await own.postgres.stop();
+    await own.stop();
     await eventually(() => a.troubles.length > 0 && b.troubles.length > 0);
     const before = calls;
     await eventually(() => calls > before + 100);
-    await own.postgres.start();
+    await own.start();
     isLoaded = false;
     await loading;
     expect(failed).toBe(0);

