@@ -1,4 +1,5 @@
-import { MAX_TIMER_MS, now } from "./clock.js";
+import { hasNativeTimers, MAX_TIMER_MS, now } from "./clock.js";
+import { FakedDeadlines } from "./faked-deadlines.js";
 import { LinkedList, ListNode } from "./linked-list.js";
 
 /** A deadline that was set and can be taken back with {@link Deadlines.clear}. */
@@ -37,22 +38,29 @@ const SOON = Promise.resolve();
  *
  * A timer costs as much as the rest of a short call. So after one that was taken back at once, the next
  * is set only when its deadline has outlived the promises that are ready by now.
+ *
+ * All this relies on timers that fire. While a test fakes timers, {@link FakedDeadlines} are used instead.
  */
 export class Deadlines<T> {
   readonly #onDue: (owner: T) => void;
   readonly #onTimer = () => this.#fire(this.#firesAt);
   readonly #onSoon = () => {
     this.#isArming = false;
-    if (this.#size === 0) return;
     const earliest = this.#earliest;
-    // Faked clocks can go on before promises have their turn.
-    if (earliest <= now()) this.#fire(earliest);
-    else if (earliest < this.#timerAt) this.#arm(earliest);
+    if (earliest === undefined || earliest.at >= this.#timerAt) return;
+    // When timers were faked since the deadline was set, `now()` may be another clock's.
+    const time = hasNativeTimers() ? now() : earliest.at - earliest.delayMs;
+    this.#arm(earliest.at, time);
   };
   readonly #lists = new Map<number, LinkedList<Deadline<T>>>();
   #recent: LinkedList<Deadline<T>> | undefined = undefined;
   #recentDelayMs = 0;
   #timer: NodeJS.Timeout | undefined = undefined;
+  /** What makes and clears that timer; a test may fake the global functions while it is pending. */
+  #setTimer: typeof setTimeout | undefined = undefined;
+  #clearTimer: typeof clearTimeout = clearTimeout;
+  /** Made for the first deadline that is set while timers are faked. */
+  #faked: FakedDeadlines<T> | undefined = undefined;
   /** The deadline that the timer is for. */
   #timerAt = Number.POSITIVE_INFINITY;
   #armedAt = 0;
@@ -75,12 +83,17 @@ export class Deadlines<T> {
   set(owner: T, from: number, delayMs: number): Deadline<T> {
     const at = from + delayMs;
     const deadline = new Deadline(at, delayMs, owner);
+    if (setTimeout !== this.#setTimer && !this.#adoptTimers()) {
+      this.#faked ??= new FakedDeadlines(this.#onDue);
+      this.#faked.set(deadline, this.#holdsProcess);
+      return deadline;
+    }
     this.#listOf(delayMs).push(deadline);
     this.#size++;
     // A timer has whole milliseconds: it is not set again for less.
     if (at < this.#timerAt - 0.5) {
       if (this.#wasBrief) this.#armSoon();
-      else this.#arm(at);
+      else this.#arm(at, now());
     }
     return deadline;
   }
@@ -88,7 +101,10 @@ export class Deadlines<T> {
   /** Takes a deadline back. Does nothing when it has passed or was taken back already. */
   clear(deadline: Deadline<T>): void {
     const { list } = deadline;
-    if (list === undefined) return;
+    if (list === undefined) {
+      this.#faked?.clear(deadline);
+      return;
+    }
     list.remove(deadline);
     this.#size--;
     if (list.size === 0) this.#dropEmpty(deadline.delayMs);
@@ -114,19 +130,31 @@ export class Deadlines<T> {
     void SOON.then(this.#onSoon);
   }
 
-  #arm(at: number): void {
-    clearTimeout(this.#timer);
+  /** Uses the timer functions of this moment from now on, unless they are faked. */
+  #adoptTimers(): boolean {
+    if (!hasNativeTimers()) return false;
+    this.#setTimer = setTimeout;
+    this.#clearTimer = clearTimeout;
+    return true;
+  }
+
+  /** @param time the time now */
+  #arm(at: number, time: number): void {
+    const setTimer = this.#setTimer ?? setTimeout;
+    this.#disarm();
     this.#timerAt = at;
-    this.#armedAt = now();
+    this.#armedAt = time;
     this.#wasBrief = false;
-    const delay = Math.min(Math.max(Math.ceil(at - this.#armedAt), 1), MAX_TIMER_MS);
-    this.#firesAt = this.#armedAt + delay;
-    this.#timer = setTimeout(this.#onTimer, delay);
+    const delay = Math.min(Math.max(Math.ceil(at - time), 1), MAX_TIMER_MS);
+    this.#firesAt = time + delay;
+    this.#timer = setTimer(this.#onTimer, delay);
     if (!this.#holdsProcess) this.#timer.unref();
   }
 
   #disarm(): void {
-    clearTimeout(this.#timer);
+    if (this.#timer === undefined) return;
+    const clearTimer = this.#clearTimer;
+    clearTimer(this.#timer);
     this.#timer = undefined;
     this.#timerAt = Number.POSITIVE_INFINITY;
   }
@@ -150,21 +178,24 @@ export class Deadlines<T> {
     this.#recent = undefined;
   }
 
-  get #earliest(): number {
-    let earliest = Number.POSITIVE_INFINITY;
+  get #earliest(): Deadline<T> | undefined {
+    let earliest: Deadline<T> | undefined;
     for (const { first } of this.#lists.values()) {
-      if (first !== undefined && first.at < earliest) earliest = first.at;
+      if (first !== undefined && (earliest === undefined || first.at < earliest.at)) {
+        earliest = first;
+      }
     }
     return earliest;
   }
 
   /**
    * @param due when this was to happen: Node's timers can fire up to a millisecond early by the monotonic
-   *   clock, and a faked timer may not move that clock at all
+   *   clock
    */
   #fire(due: number): void {
     this.#disarm();
-    const begun = now();
+    // A test may have faked timers, and the clock with them, while this one was pending.
+    const begun = hasNativeTimers() ? now() : due;
     const time = Math.max(begun, due);
     let untilLook = LOOK_EVERY;
     for (const [delay, list] of this.#lists) {
@@ -180,7 +211,9 @@ export class Deadlines<T> {
       if (list.first === undefined) this.#dropEmpty(delay);
     }
     const earliest = this.#earliest;
-    if (this.#size === 0) this.#disarm();
-    else if (earliest < this.#timerAt) this.#arm(earliest);
+    if (earliest === undefined) this.#disarm();
+    else if (earliest.at < this.#timerAt) {
+      this.#arm(earliest.at, hasNativeTimers() ? Math.max(now(), due) : due);
+    }
   }
 }
