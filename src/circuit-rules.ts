@@ -150,7 +150,8 @@ export class CircuitRules {
   // What the storage says
 
   /**
-   * The storage gave the lease that `onClaim` asked for; `Infinity` when it could not be reached.
+   * The storage gave the lease that `onClaim` asked for; or it did not answer, and this process probes under
+   * a lease of its own.
    * @param successes of probes, as far as the storage knows of them
    */
   claimed(leaseMs: number, successes?: number): void {

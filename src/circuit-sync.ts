@@ -28,6 +28,7 @@ export interface CircuitSyncHooks {
 
 /** One circuit of a storage. Every promise settles within the storage's time limit. */
 export interface CircuitSource {
+  readonly probeLeaseSeconds: number;
   load(): PromiseLike<CircuitRecord>;
   change(change: CircuitChange): PromiseLike<CircuitChangeResult>;
   subscribe(subscriber: CircuitSubscriber, onLie: (error: unknown) => void): () => void;
@@ -279,12 +280,20 @@ export class CircuitSync {
   #failed(error: unknown): void {
     this.#state.io = DECIDING;
     this.#reconciler.failed();
-    if (this.#circuit.isClaiming) this.#circuit.claimed(Number.POSITIVE_INFINITY);
+    this.#probeWithoutStorage();
     this.#loaded();
     this.#catchUp();
     this.#rest();
     this.#readLater();
     this.#trouble("asking", error);
+  }
+
+  /**
+   * The calls that claimed the lease probe under a lease of this process's own. It is finite: otherwise probes
+   * that never settle would keep the circuit half-open after the storage is back.
+   */
+  #probeWithoutStorage(): void {
+    if (this.#circuit.isClaiming) this.#circuit.claimed(this.#source.probeLeaseSeconds * 1000);
   }
 
   #loaded(): void {

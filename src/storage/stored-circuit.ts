@@ -20,6 +20,11 @@ export class StoredCircuit {
     this.#name = name;
   }
 
+  /** Seconds of the lease that a process probes under by itself when the storage does not answer. */
+  get probeLeaseSeconds(): number {
+    return this.#storage.probeLeaseSeconds ?? 30;
+  }
+
   async load(): Promise<CircuitRecord> {
     return checkRecord(await this.#limited(() => this.#storage.load(this.#name)));
   }
