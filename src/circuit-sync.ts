@@ -13,6 +13,7 @@ import type {
   CircuitRecord,
   CircuitSubscriber,
 } from "./storage/storage.js";
+import { noAnswerError } from "./storage/stored-circuit.js";
 
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 30_000;
@@ -28,6 +29,7 @@ export interface CircuitSyncHooks {
 
 /** One circuit of a storage. Every promise settles within the storage's time limit. */
 export interface CircuitSource {
+  readonly queryTimeoutSeconds: number;
   readonly probeLeaseSeconds: number;
   load(): PromiseLike<CircuitRecord>;
   change(change: CircuitChange): PromiseLike<CircuitChangeResult>;
@@ -62,6 +64,8 @@ interface CircuitSyncState {
     /** Has the record read. */
     read: NodeJS.Timeout | undefined;
     renew: NodeJS.Timeout | undefined;
+    /** Ends the wait of the calls that claimed the lease. */
+    claim: NodeJS.Timeout | undefined;
   };
 }
 
@@ -76,7 +80,7 @@ function newCircuitSyncState(owner: string): CircuitSyncState {
     isLoaded: false,
     isClosed: false,
     troubles: { asking: false, hearing: false },
-    timers: { read: undefined, renew: undefined },
+    timers: { read: undefined, renew: undefined, claim: undefined },
   };
 }
 
@@ -135,13 +139,32 @@ export class CircuitSync {
 
   /** The circuit has changed. What this process decided is offered to the storage. */
   transition(transition: CircuitTransition): void {
+    if (transition.endsClaim) this.#clear("claim");
     this.#reconciler.transition(transition);
     this.#start();
   }
 
-  /** Asks for the probe lease. The circuit gets an answer. */
+  /**
+   * Asks for the probe lease. The circuit gets an answer within the storage's time limit, also when other
+   * questions come first.
+   */
   claim(): void {
+    const { timers, isClosed } = this.#state;
+    if (isClosed) return;
+    this.#clear("claim");
+    timers.claim = setTimeout(() => {
+      timers.claim = undefined;
+      this.#claimTimedOut();
+    }, this.#source.queryTimeoutSeconds * 1000);
     this.#start();
+  }
+
+  #claimTimedOut(): void {
+    this.#probeWithoutStorage();
+    // The storage may still answer: then the process asks for the lease that it probes without.
+    this.#reconciler.renew();
+    this.#trouble("asking", noAnswerError(this.#source.queryTimeoutSeconds));
+    this.#hooks.onAnswer();
   }
 
   /**
@@ -165,6 +188,7 @@ export class CircuitSync {
     state.isClosed = true;
     this.#clear("read");
     this.#clear("renew");
+    this.#clear("claim");
     try {
       this.#unsubscribe();
     } catch {
@@ -262,6 +286,7 @@ export class CircuitSync {
     const state = this.#state;
     state.io = DECIDING;
     apply();
+    if (!this.#circuit.isClaiming) this.#clear("claim");
     this.#loaded();
     const question = this.#decide();
     if (question === undefined) {
@@ -293,6 +318,7 @@ export class CircuitSync {
    * that never settle would keep the circuit half-open after the storage is back.
    */
   #probeWithoutStorage(): void {
+    this.#clear("claim");
     if (this.#circuit.isClaiming) this.#circuit.claimed(this.#source.probeLeaseSeconds * 1000);
   }
 

@@ -24,6 +24,59 @@ function hang(bulkhead: Bulkhead, count: number): void {
   for (let n = 0; n < count; n++) bulkhead.execute(() => new Promise(() => {})).catch(() => {});
 }
 
+describe("a call that claims the lease", () => {
+  it("waits no longer than the storage's time limit, also behind other questions", async () => {
+    const storage = new InMemoryStorage();
+    const change = storage.change.bind(storage);
+    storage.change = async (...asked) => {
+      await new Promise((resolve) => setTimeout(resolve, 900));
+      return change(...asked);
+    };
+    const bulkhead = new Bulkhead(
+      { ...config, successThreshold: 1, isolationDuration: 0.1 },
+      { circuitStorage: storage },
+    );
+    const errors: unknown[] = [];
+    bulkhead.on("storageError", (error) => errors.push(String(error)));
+    await bulkhead.ready();
+    await failCalls(bulkhead, 1);
+    await vi.advanceTimersByTimeAsync(100);
+    const started = vi.fn();
+    const probe = bulkhead.execute(started);
+    await vi.advanceTimersByTimeAsync(999);
+    expect(started).not.toHaveBeenCalled();
+    await vi.advanceTimersByTimeAsync(1);
+    expect(started).toHaveBeenCalled();
+    await probe;
+    expect(errors).toEqual(["Error: The circuit storage did not answer within 1 s"]);
+    await vi.advanceTimersByTimeAsync(5000);
+    expect([bulkhead.getState(), (await storage.getState("api"))?.state]).toEqual([
+      "healthy",
+      "CLOSED",
+    ]);
+    await bulkhead.shutdown();
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it("leaves no timer behind when it has its answer, or when the bulkhead is shut down", async () => {
+    const storage = new UnreliableStorage();
+    const bulkhead = await loaded(storage);
+    await failCalls(bulkhead, 1);
+    await vi.advanceTimersByTimeAsync(10_000);
+    await passCalls(bulkhead, 2);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(vi.getTimerCount()).toBe(0);
+    await failCalls(bulkhead, 1);
+    await vi.advanceTimersByTimeAsync(10_000);
+    storage.mood = "hanging";
+    bulkhead.execute(() => 1).catch(() => {});
+    const down = bulkhead.shutdown();
+    await vi.advanceTimersByTimeAsync(1000);
+    await down;
+    expect(vi.getTimerCount()).toBe(0);
+  });
+});
+
 describe("probes that hang while the storage is out", () => {
   it("do not keep a fleet half-open when the storage is back", async () => {
     const storage = new UnreliableStorage();
