@@ -109,6 +109,12 @@ export class CircuitRules {
     return this.#state.status === "HALF_OPEN" && this.#state.prober === "claiming";
   }
 
+  /** Whether this process probes under a lease that has not run out. */
+  get isProbing(): boolean {
+    const state = this.#state;
+    return state.status === "HALF_OPEN" && state.prober === "ours" && now() < state.until;
+  }
+
   /** How many probes have succeeded, when this process has the lease. */
   get successesUnderLease(): number | undefined {
     const state = this.#state;

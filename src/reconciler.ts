@@ -6,6 +6,8 @@ interface PendingChange {
   readonly transition: CircuitTransition;
   /** The storage could not be asked when the change was made. */
   readonly isLate: boolean;
+  /** The circuit is closed, but the record waits for a prober: the lease has to be asked for first. */
+  readonly needsLease: boolean;
 }
 
 /** How this process opened its closed circuit, as long as the circuit is open because of it. */
@@ -72,7 +74,7 @@ export class Reconciler {
     if (origin === "storage") state.pending = undefined;
     if (origin === "storage" || origin === "clock") return;
     if (from === "CLOSED" && to === "OPEN") state.opening = { transition, takenAt: Number.NaN };
-    state.pending = { transition, isLate: false };
+    state.pending = { transition, isLate: false, needsLease: false };
   }
 
   renew(): void {
@@ -131,6 +133,7 @@ export class Reconciler {
       const successes = this.#circuit.successesUnderLease;
       return successes === undefined ? undefined : { to: "HALF_OPEN", successes, ...common };
     }
+    if (pending.needsLease) return { to: "HALF_OPEN", ...common };
     const { to, origin, failures } = pending.transition;
     const byHand = origin === "hand";
     if (to === "HALF_OPEN") return { to, early: true, ...common };
@@ -167,7 +170,7 @@ export class Reconciler {
     const isNewest = state.pending?.transition === offered;
     if (changed) {
       state.known = record;
-      if (isNewest) state.pending = undefined;
+      if (isNewest) state.pending = this.#stillPending();
       if (record.state === "HALF_OPEN") this.#hasLease(record);
       else if (record.state === "OPEN" && isNewest) this.#isOpened(record);
     } else if (offered?.origin === "hand" && isNewest) {
@@ -180,17 +183,22 @@ export class Reconciler {
 
   /** Whether what this process does is what the record says. */
   #agrees(record: CircuitRecord): boolean {
-    const { status, successesUnderLease } = this.#circuit;
-    const isProber = successesUnderLease !== undefined;
-    if (record.state === "HALF_OPEN" && isProber) return this.#ownsLease(record);
+    const { status, isProbing } = this.#circuit;
+    if (record.state === "HALF_OPEN" && isProbing) return this.#ownsLease(record);
     if (record.state === status) return true;
     // Nothing has happened since the isolation ended.
-    return status === "HALF_OPEN" && !isProber && isFree(record);
+    return status === "HALF_OPEN" && !isProbing && isFree(record);
   }
 
   #ownsLease(record: CircuitRecord): boolean {
     const isProbed = record.state === "HALF_OPEN" && !isFree(record);
     return isProbed && record.probeOwner === this.#state.owner;
+  }
+
+  /** What is left of the pending change now that the storage has made what was asked for. */
+  #stillPending(): PendingChange | undefined {
+    const { pending } = this.#state;
+    return pending?.needsLease ? { ...pending, needsLease: false } : undefined;
   }
 
   #isOpened(record: CircuitRecord): void {
@@ -213,16 +221,37 @@ export class Reconciler {
     if (this.#ownsLease(record)) {
       // What this process did under its lease is still to be written, whatever delayed that.
       this.#hasLease(record);
-      if (state.pending !== undefined || this.#circuit.status !== "CLOSED") return;
+      if (state.pending !== undefined || this.#circuit.isProbing) return;
     }
     const { opening } = state;
     if (opening !== undefined && record.state === "CLOSED" && this.#isUnaware(record, opening)) {
       // No process has closed what this one opened: the storage never got the opening, or has lost it.
-      state.pending = { transition: opening.transition, isLate: true };
+      state.pending = { transition: opening.transition, isLate: true, needsLease: false };
       return;
     }
+    if (isFree(record) && this.#goesOn()) return;
     state.pending = undefined;
     this.#follow(record);
+  }
+
+  /**
+   * The isolation or the lease of the record is over, so it says less than what this process has found out
+   * meanwhile, or is finding out. Whether there is such a thing: then the record is changed, not followed.
+   */
+  #goesOn(): boolean {
+    const state = this.#state;
+    const { pending } = state;
+    const to = pending?.transition.to;
+    if (pending !== undefined && to !== "HALF_OPEN") {
+      const isVerdict = pending.transition.origin === "verdict";
+      state.pending = { ...pending, needsLease: isVerdict && to === "CLOSED" };
+      return true;
+    }
+    const { isClaiming, isProbing } = this.#circuit;
+    if (!isClaiming && !isProbing) return false;
+    state.pending = undefined;
+    state.renews = isProbing;
+    return true;
   }
 
   #follow(record: CircuitRecord): void {
@@ -233,7 +262,8 @@ export class Reconciler {
       const why = record.reason ? `isolated: ${record.reason}` : "opened by another process";
       circuit.openedElsewhere(remainingMs(record.openUntil, record), why);
     } else {
-      const leaseMs = remainingMs(record.probeUntil, record);
+      // A lease of this process's own, under which it does not probe, is its own to take.
+      const leaseMs = this.#ownsLease(record) ? 0 : remainingMs(record.probeUntil, record);
       circuit.probedElsewhere(leaseMs, record.probeSuccesses, "another process probes");
     }
   }
