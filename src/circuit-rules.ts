@@ -118,6 +118,12 @@ export class CircuitRules {
     return this.#state.status === "HALF_OPEN" && this.#state.prober === "claiming";
   }
 
+  /** Whether this process probes under a lease that has not run out. */
+  get isProbing(): boolean {
+    const state = this.#state;
+    return state.status === "HALF_OPEN" && state.prober === "ours" && now() < state.until;
+  }
+
   /** How many probes have succeeded, when this process has the lease. */
   get successesUnderLease(): number | undefined {
     const state = this.#state;
@@ -163,7 +169,8 @@ export class CircuitRules {
   // What the storage says
 
   /**
-   * The storage gave the lease that `onClaim` asked for; `Infinity` when it could not be reached.
+   * The storage gave the lease that `onClaim` asked for; or it did not answer, and this process probes under
+   * a lease of its own.
    * @param successes of probes, as far as the storage knows of them
    */
   claimed(leaseMs: number, successes?: number): void {

@@ -20,6 +20,16 @@ export class StoredCircuit {
     this.#name = name;
   }
 
+  /** Seconds that an answer may take. */
+  get queryTimeoutSeconds(): number {
+    return this.#storage.queryTimeoutSeconds ?? 1;
+  }
+
+  /** Seconds of the lease that a process probes under by itself when the storage does not answer. */
+  get probeLeaseSeconds(): number {
+    return this.#storage.probeLeaseSeconds ?? 30;
+  }
+
   async load(): Promise<CircuitRecord> {
     return checkRecord(await this.#limited(() => this.#storage.load(this.#name)));
   }
@@ -48,11 +58,10 @@ export class StoredCircuit {
 
   /** The answer, or a rejection when it takes longer than the storage's limit. */
   async #limited<T>(ask: () => Promise<T>): Promise<T> {
-    const seconds = this.#storage.queryTimeoutSeconds ?? 1;
+    const seconds = this.queryTimeoutSeconds;
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
-      const error = new Error(`The circuit storage did not answer within ${seconds} s`);
-      timer = setTimeout(() => reject(error), seconds * 1000);
+      timer = setTimeout(() => reject(noAnswerError(seconds)), seconds * 1000);
     });
     try {
       return await Promise.race([ask(), late]);
@@ -60,4 +69,8 @@ export class StoredCircuit {
       clearTimeout(timer);
     }
   }
+}
+
+export function noAnswerError(seconds: number): Error {
+  return new Error(`The circuit storage did not answer within ${seconds} s`);
 }

@@ -1,0 +1,301 @@
+import type { CircuitRules, CircuitTransition } from "./circuit-rules.js";
+import type { CircuitChange, CircuitChangeResult, CircuitRecord } from "./storage/storage.js";
+
+/** A change that this process made and the storage has neither made nor refused yet. */
+interface PendingChange {
+  readonly transition: CircuitTransition;
+  /** The storage could not be asked when the change was made. */
+  readonly isLate: boolean;
+  /** The circuit is closed, but the record waits for a prober: the lease has to be asked for first. */
+  readonly needsLease: boolean;
+}
+
+/** How this process opened its closed circuit, as long as the circuit is open because of it. */
+interface Opening {
+  readonly transition: CircuitTransition;
+  /** When the storage made the change, by its clock. */
+  readonly takenAt: number;
+}
+
+/** What one process knows of the record, and what it has decided. Every value is replaced, not changed. */
+export interface ReconcilerState {
+  /** Identifies this process to operators and to the guards of the storage. */
+  readonly owner: string;
+  /** The record as the storage has sent it last. */
+  known: CircuitRecord | undefined;
+  pending: PendingChange | undefined;
+  opening: Opening | undefined;
+  /** A probe has succeeded: the lease is to be renewed, and the success to be kept. */
+  renews: boolean;
+}
+
+export function newReconcilerState(owner: string): ReconcilerState {
+  return { owner, known: undefined, pending: undefined, opening: undefined, renews: false };
+}
+
+/** What to ask the storage: for the record, or for a change. */
+export type Question =
+  | { readonly kind: "load" }
+  | {
+      readonly kind: "change";
+      readonly change: CircuitChange;
+      /** What this process had decided when it asked; `undefined` for the lease alone. */
+      readonly offered: CircuitTransition | undefined;
+    };
+
+const LOAD: Question = { kind: "load" };
+
+/**
+ * Decides what a process makes of each record, and what it asks the storage for. Does no I/O and owns no
+ * timer: every method is one synchronous step.
+ */
+export class Reconciler {
+  readonly #circuit: CircuitRules;
+  readonly #state: ReconcilerState;
+
+  constructor(circuit: CircuitRules, state: ReconcilerState) {
+    this.#circuit = circuit;
+    this.#state = state;
+  }
+
+  /** Whether a person has isolated the circuit for the whole fleet, which no health check ends. */
+  get isHeld(): boolean {
+    const { known } = this.#state;
+    return known?.state === "OPEN" && Boolean(known.reason);
+  }
+
+  // What this process does
+
+  /** The circuit has changed. What this process decided is to be offered to the storage. */
+  transition(transition: CircuitTransition): void {
+    const { from, to, origin } = transition;
+    const state = this.#state;
+    state.opening = undefined;
+    if (origin === "storage") state.pending = undefined;
+    if (origin === "storage" || origin === "clock") return;
+    if (from === "CLOSED" && to === "OPEN") state.opening = { transition, takenAt: Number.NaN };
+    state.pending = { transition, isLate: false, needsLease: false };
+  }
+
+  renew(): void {
+    this.#state.renews = true;
+  }
+
+  /** The storage did not answer. */
+  failed(): void {
+    const state = this.#state;
+    if (state.pending !== undefined) state.pending = { ...state.pending, isLate: true };
+  }
+
+  // What to ask
+
+  /** The next question, or `undefined` when everything is said and known. */
+  next(options: {
+    readonly needsRead: boolean;
+    readonly isClosing: boolean;
+  }): Question | undefined {
+    const state = this.#state;
+    const isOpen = this.#circuit.status === "OPEN";
+    const needsRead = options.needsRead && !options.isClosing;
+    if (!needsRead && !this.#hasChange(options.isClosing)) return undefined;
+    const { known } = state;
+    if (needsRead || known === undefined) return LOAD;
+    if (state.pending?.isLate && state.pending.transition.to === "OPEN" && !isOpen) {
+      // The isolation is over by now: no other process is to begin another one because of it.
+      state.pending = undefined;
+      return LOAD;
+    }
+    const change = this.#change(known);
+    state.renews = false;
+    if (change === undefined) return undefined;
+    return { kind: "change", change, offered: state.pending?.transition };
+  }
+
+  /** What to tell the storage when the process leaves: the verdict of its probes, or its lease back. */
+  farewell(): CircuitChange | undefined {
+    const { known, pending, owner } = this.#state;
+    if (known?.state !== "HALF_OPEN" || known.probeOwner !== owner) return undefined;
+    if (pending !== undefined) return this.#change(known);
+    const successes = this.#circuit.successesUnderLease ?? known.probeSuccesses;
+    return { to: "HALF_OPEN", version: known.version, owner, early: true, successes };
+  }
+
+  #hasChange(isClosing: boolean): boolean {
+    if (this.#state.pending !== undefined) return true;
+    return !isClosing && (this.#circuit.isClaiming || this.#state.renews);
+  }
+
+  #change({ version }: CircuitRecord): CircuitChange | undefined {
+    const { owner, pending } = this.#state;
+    const common = { version, owner };
+    if (pending === undefined) {
+      if (this.#circuit.isClaiming) return { to: "HALF_OPEN", ...common };
+      const successes = this.#circuit.successesUnderLease;
+      return successes === undefined ? undefined : { to: "HALF_OPEN", successes, ...common };
+    }
+    if (pending.needsLease) return { to: "HALF_OPEN", ...common };
+    const { to, origin, failures } = pending.transition;
+    const byHand = origin === "hand";
+    if (to === "HALF_OPEN") return { to, early: true, ...common };
+    if (to === "CLOSED") return { to, byHand, ...common };
+    const openSeconds = this.#circuit.retryAfterSeconds;
+    return { to, byHand, openSeconds, failureCount: failures, ...common };
+  }
+
+  // What the storage says. The circuit is moved on first: its listeners may decide something, too.
+
+  /** The storage has sent the record. What was read wins over what was only heard, whatever its version. */
+  read(record: CircuitRecord): void {
+    this.#circuit.moveOn();
+    const state = this.#state;
+    const { known, pending } = state;
+    if (known === undefined && record.state === "CLOSED") state.known = record;
+    else if (known === undefined || !isSame(record, known)) this.#adopt(record);
+    else if (pending === undefined && !this.#agrees(record)) this.#adopt(record);
+  }
+
+  /** A notice has come. */
+  heard(record: CircuitRecord): void {
+    this.#circuit.moveOn();
+    const { known } = this.#state;
+    if (known !== undefined && record.version <= known.version) return;
+    if (known === undefined && record.state === "CLOSED") this.#state.known = record;
+    else this.#adopt(record);
+  }
+
+  /** The storage has made or refused a change. */
+  answered(offered: CircuitTransition | undefined, { changed, record }: CircuitChangeResult): void {
+    this.#circuit.moveOn();
+    const state = this.#state;
+    const isNewest = state.pending?.transition === offered;
+    if (changed) {
+      state.known = record;
+      if (isNewest) state.pending = this.#stillPending();
+      if (record.state === "HALF_OPEN") this.#hasLease(record);
+      else if (record.state === "OPEN" && isNewest) this.#isOpened(record);
+    } else if (offered?.origin === "hand" && isNewest) {
+      // Another process was a moment faster. A hand is obeyed: the change is asked for again, on top of that.
+      state.known = record;
+    } else {
+      this.#adopt(record);
+    }
+  }
+
+  /** Whether what this process does is what the record says. */
+  #agrees(record: CircuitRecord): boolean {
+    const { status, isProbing } = this.#circuit;
+    if (record.state === "HALF_OPEN" && isProbing) return this.#ownsLease(record);
+    if (record.state === status) return true;
+    // Nothing has happened since the isolation ended.
+    return status === "HALF_OPEN" && !isProbing && isFree(record);
+  }
+
+  #ownsLease(record: CircuitRecord): boolean {
+    const isProbed = record.state === "HALF_OPEN" && !isFree(record);
+    return isProbed && record.probeOwner === this.#state.owner;
+  }
+
+  /** What is left of the pending change now that the storage has made what was asked for. */
+  #stillPending(): PendingChange | undefined {
+    const { pending } = this.#state;
+    return pending?.needsLease ? { ...pending, needsLease: false } : undefined;
+  }
+
+  #isOpened(record: CircuitRecord): void {
+    const { opening } = this.#state;
+    if (opening) this.#state.opening = { ...opening, takenAt: record.updatedAt.getTime() };
+    this.#circuit.isolatedFor(remainingMs(record.openUntil, record));
+  }
+
+  /** Does nothing when the lease is another process's, or no process has it. */
+  #hasLease(record: CircuitRecord): void {
+    if (record.probeOwner !== this.#state.owner) return;
+    const leaseMs = remainingMs(record.probeUntil, record);
+    if (this.#circuit.isClaiming) this.#circuit.claimed(leaseMs, record.probeSuccesses);
+    else this.#circuit.renewed(leaseMs);
+  }
+
+  #adopt(record: CircuitRecord): void {
+    const state = this.#state;
+    state.known = record;
+    if (this.#ownsLease(record)) {
+      // What this process did under its lease is still to be written, whatever delayed that.
+      this.#hasLease(record);
+      if (state.pending !== undefined || this.#circuit.isProbing) return;
+    }
+    const { opening } = state;
+    if (opening !== undefined && record.state === "CLOSED" && this.#isUnaware(record, opening)) {
+      // No process has closed what this one opened: the storage never got the opening, or has lost it.
+      state.pending = { transition: opening.transition, isLate: true, needsLease: false };
+      return;
+    }
+    if (isFree(record) && this.#goesOn()) return;
+    state.pending = undefined;
+    this.#follow(record);
+  }
+
+  /**
+   * The isolation or the lease of the record is over, so it says less than what this process has found out
+   * meanwhile, or is finding out. Whether there is such a thing: then the record is changed, not followed.
+   */
+  #goesOn(): boolean {
+    const state = this.#state;
+    const { pending } = state;
+    const to = pending?.transition.to;
+    if (pending !== undefined && to !== "HALF_OPEN") {
+      const isVerdict = pending.transition.origin === "verdict";
+      state.pending = { ...pending, needsLease: isVerdict && to === "CLOSED" };
+      return true;
+    }
+    const { isClaiming, isProbing } = this.#circuit;
+    if (!isClaiming && !isProbing) return false;
+    state.pending = undefined;
+    state.renews = isProbing;
+    return true;
+  }
+
+  #follow(record: CircuitRecord): void {
+    const circuit = this.#circuit;
+    if (record.state === "CLOSED") {
+      circuit.closedElsewhere("closed by another process");
+    } else if (record.state === "OPEN") {
+      const why = record.reason ? `isolated: ${record.reason}` : "opened by another process";
+      circuit.openedElsewhere(remainingMs(record.openUntil, record), why);
+    } else {
+      // A lease of this process's own, under which it does not probe, is its own to take.
+      const leaseMs = this.#ownsLease(record) ? 0 : remainingMs(record.probeUntil, record);
+      circuit.probedElsewhere(leaseMs, record.probeSuccesses, "another process probes");
+    }
+  }
+
+  /** Whether the record of a closed circuit does not include the opening of this process. */
+  #isUnaware(record: Partial<CircuitRecord>, opening: Opening): boolean {
+    if (this.#circuit.status !== "OPEN" || record.openedBy === undefined) return false;
+    return record.openedBy !== this.#state.owner || Number(record.updatedAt) < opening.takenAt;
+  }
+}
+
+/** Whether the isolation or the lease is over, so that the storage gives the lease to the next to ask. */
+function isFree(record: CircuitRecord): boolean {
+  if (record.state === "CLOSED") return false;
+  return remainingMs(record.state === "OPEN" ? record.openUntil : record.probeUntil, record) === 0;
+}
+
+/** Whether both say the same to a process, whenever they were read. */
+function isSame(one: CircuitRecord, other: CircuitRecord): boolean {
+  return (
+    one.version === other.version &&
+    one.state === other.state &&
+    one.openUntil?.getTime() === other.openUntil?.getTime() &&
+    one.openedBy === other.openedBy &&
+    one.reason === other.reason &&
+    one.probeOwner === other.probeOwner &&
+    one.probeUntil?.getTime() === other.probeUntil?.getTime() &&
+    one.probeSuccesses === other.probeSuccesses
+  );
+}
+
+/** How long after the record was read a time in it comes, by the storage's clock alone. */
+function remainingMs(date: Date | null, record: CircuitRecord): number {
+  return date === null ? 0 : Math.max(0, date.getTime() - record.readAt.getTime());
+}
