@@ -163,11 +163,13 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
       call.reject = reject;
     });
     call.enter(now());
-    if (timeoutSeconds !== null) call.timeoutMs = timeoutSeconds * 1000;
     call.watch(this.#onAbort);
     const lane = this.#canStart ? this.#lanes.take(call) : undefined;
     if (lane === undefined) this.#enqueue(call);
     else this.#start(call, lane, call.enteredAt);
+    if (timeoutSeconds !== null && (call.phase === "waiting" || call.phase === "running")) {
+      call.deadline = this.#deadlines.set(call, call.enteredAt, timeoutSeconds * 1000);
+    }
     return outcome;
   }
 
@@ -202,13 +204,6 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     // A queued call may depend on a permit that is to be reclaimed.
     this.#reclaims.holdProcess(true);
     if (!isAwaitingStorage) this.#lanes.request();
-    // A call that finds a permit free starts in this turn, however short its time limit is.
-    if (call.hasWaited) this.#setDeadline(call);
-  }
-
-  #setDeadline(call: Call): void {
-    if (call.timeoutMs === null) return;
-    call.deadline = this.#deadlines.set(call, call.enteredAt, call.timeoutMs);
   }
 
   /** Whether a call that has just come may start before the queued ones, as there are none. */
@@ -229,7 +224,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
       if (this.#gate.isAwaitingStorage) break;
       time ??= now();
       // A blocked event loop can free a permit before the timer has its turn.
-      if (call.deadline !== undefined && call.deadline.at <= time) {
+      if (call.hasWaited && call.deadline !== undefined && call.deadline.at <= time) {
         this.#expire(call);
         continue;
       }
@@ -270,8 +265,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     } catch (error) {
       this.#settle(call, false, error);
     }
-    // After its promise is waited for: a function that has settled already is over before a timer is set.
-    if (!call.hasWaited && call.phase === "running") this.#setDeadline(call);
+    if (call.isOverdue) this.#expire(call);
   }
 
   /** The function has really settled: only now is its permit free, unless it was reclaimed before. */
@@ -320,7 +314,10 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   // When a call ends before its function has settled
 
   #expire(call: Call): void {
-    if (call.phase === "waiting") {
+    if (call.phase === "waiting" && !call.hasWaited) {
+      // A faked clock goes on before p-limit has opened the lane. A call that found a permit free starts.
+      call.isOverdue = true;
+    } else if (call.phase === "waiting") {
       const error = timeoutError(this.name, call.enteredAt, "waiting");
       this.#rejectQueued(call, "timeout", error);
     } else if (call.phase === "running") {

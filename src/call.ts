@@ -90,8 +90,8 @@ export class Call extends ListNode<Call> implements GatedCall {
   phase: Phase = "waiting";
   /** No permit was free when it came. */
   hasWaited = false;
-  /** Milliseconds that waiting and running together may take; `null` for no limit. */
-  timeoutMs: number | null = null;
+  /** Its time was over before its lane was open. */
+  isOverdue = false;
   circuit: CallCircuit = NO_CIRCUIT;
   generation = 0;
   enteredAt = 0;

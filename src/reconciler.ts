@@ -146,7 +146,7 @@ export class Reconciler {
 
   /** The storage has sent the record. What was read wins over what was only heard, whatever its version. */
   read(record: CircuitRecord): void {
-    this.#circuit.moveOn();
+    this.#circuit.refresh();
     const state = this.#state;
     const { known, pending } = state;
     if (known === undefined && record.state === "CLOSED") state.known = record;
@@ -156,7 +156,7 @@ export class Reconciler {
 
   /** A notice has come. */
   heard(record: CircuitRecord): void {
-    this.#circuit.moveOn();
+    this.#circuit.refresh();
     const { known } = this.#state;
     if (known !== undefined && record.version <= known.version) return;
     if (known === undefined && record.state === "CLOSED") this.#state.known = record;
@@ -165,7 +165,7 @@ export class Reconciler {
 
   /** The storage has made or refused a change. */
   answered(offered: CircuitTransition | undefined, { changed, record }: CircuitChangeResult): void {
-    this.#circuit.moveOn();
+    this.#circuit.refresh();
     const state = this.#state;
     const isNewest = state.pending?.transition === offered;
     if (changed) {

@@ -2,7 +2,7 @@ import { mock } from "node:test";
 import { type Clock, install } from "@sinonjs/fake-timers";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Bulkhead } from "../src/index.js";
-import { gate, turn } from "./helpers/gate.js";
+import { gate, started, turn } from "./helpers/gate.js";
 
 /** A tool that replaces timers for a test. */
 interface Faker {
@@ -198,6 +198,7 @@ describe.each(FAKERS)("timers faked by $name", (faker) => {
     faker.enable();
     const calls = ["a", "b", "c"].map((name, n) => call(name, 10 + n, () => busy.promise));
     void call("timed out", 5);
+    await started();
     faker.advance(5_000);
     busy.open();
     await Promise.all(calls);
@@ -213,6 +214,7 @@ describe.each(FAKERS)("timers faked by $name", (faker) => {
     const { call } = calling(bulkhead);
     faker.enable();
     void call("left", 1);
+    await started();
     faker.advance(1_000);
     expect(bulkhead.getStats().abandonedTasks).toBe(1);
     faker.advance(29_999);

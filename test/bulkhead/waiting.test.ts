@@ -62,6 +62,16 @@ describe("waiting (rule 2)", () => {
     expect(late).not.toHaveBeenCalled();
   });
 
+  it("is no wait when a permit is free: the call starts, also when a faked clock has gone on already", async () => {
+    const bulkhead = new Bulkhead({ name: "api", timeoutSeconds: 1, reclaimAfterSeconds: 0 });
+    const work = vi.fn(() => new Promise(() => {}));
+    const call = bulkhead.execute(work).catch((error: unknown) => error);
+    vi.advanceTimersByTime(1000);
+    expect(await call).toMatchObject({ message: expect.stringContaining("still running") });
+    expect(work).toHaveBeenCalledOnce();
+    expect(bulkhead.getStats()).toMatchObject({ timedOutExecutions: 1, rejectedExecutions: 0 });
+  });
+
   it("ends when the caller aborts, with the caller's reason", async () => {
     const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1 });
     const busy = gate();
