@@ -174,16 +174,25 @@ export class Reconciler {
     const { known, pending } = state;
     if (known === undefined && record.state === "CLOSED") state.known = record;
     else if (known === undefined || !isSame(record, known)) this.#adopt(record);
-    else if (pending === undefined && !this.#agrees(record)) this.#adopt(record);
+    else if (pending === undefined) this.#confirm(record);
   }
 
-  /** A notice has come. */
-  heard(record: CircuitRecord): void {
+  /** The record is the known one. Since then the circuit can have moved on by its clock, or probed by itself. */
+  #confirm(record: CircuitRecord): void {
+    const { status, isProbing } = this.#circuit;
+    const isolationEnded = record.state === "OPEN" && status === "HALF_OPEN";
+    if (record.state !== status && !isolationEnded) this.#adopt(record);
+    else if (isProbing && !this.#ownsLease(record)) this.#state.renews = true;
+  }
+
+  /** A notice has come. Returns whether it said something new, which is to be confirmed by reading. */
+  heard(record: CircuitRecord): boolean {
     this.#circuit.moveOn();
     const { known } = this.#state;
-    if (known !== undefined && record.version <= known.version) return;
+    if (known !== undefined && record.version <= known.version) return false;
     if (known === undefined && record.state === "CLOSED") this.#state.known = record;
     else this.#adopt(record);
+    return true;
   }
 
   /** The storage has made or refused a change. */
@@ -204,15 +213,6 @@ export class Reconciler {
     } else {
       this.#adopt(record);
     }
-  }
-
-  /** Whether what this process does is what the record says. */
-  #agrees(record: CircuitRecord): boolean {
-    const { status, isProbing } = this.#circuit;
-    if (record.state === "HALF_OPEN" && isProbing) return this.#ownsLease(record);
-    if (record.state === status) return true;
-    // Nothing has happened since the isolation ended.
-    return status === "HALF_OPEN" && !isProbing && isFree(record);
   }
 
   #ownsLease(record: CircuitRecord): boolean {
