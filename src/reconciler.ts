@@ -208,7 +208,7 @@ export class Reconciler {
         this.#circuit.isolatedFor(remainingMs(record.openUntil, record));
       }
     } else if (offered?.origin === "hand" && isNewest) {
-      // Another process was a moment faster. A hand is obeyed: the change is asked for again, on top of that.
+      // Asked for again, on top of what another process did, also when it is late.
       state.known = record;
     } else {
       this.#adopt(record);
@@ -248,6 +248,8 @@ export class Reconciler {
       state.pending = { transition: opening.transition, isLate: true, needsLease: false };
       return;
     }
+    // A hand is obeyed, also when another process was a moment faster.
+    if (state.pending?.transition.origin === "hand" && !state.pending.isLate) return;
     if (isFree(record) && this.#goesOn()) return;
     state.pending = undefined;
     this.#follow(record);
