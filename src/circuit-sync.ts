@@ -17,6 +17,11 @@ import { noAnswerError } from "./storage/stored-circuit.js";
 
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 30_000;
+/**
+ * A notice is confirmed by one read, this long after it at most, and a fifth of that at least: a fleet of
+ * 1000 processes reads about 1250 times a second for 0.8 s, and more notices in that time cost nothing more.
+ */
+const CONFIRM_MS = 1000;
 /** Each change can be refused because of another process; a storage that goes on refusing is at fault. */
 const MAX_QUESTIONS = 10;
 
@@ -89,6 +94,9 @@ function newCircuitSyncState(owner: string): CircuitSyncState {
  * did is offered to the storage as a guarded change, and the process that was first is followed. The
  * storage is asked one thing at a time, never waited for longer than its time limit, and left alone
  * while nothing changes.
+ *
+ * A notice is a hint, for every role that may connect to a database can send one: it is followed at once, and
+ * confirmed by reading the record, which wins.
  *
  * Nothing here waits in the middle of a step: an answer is applied, and the next question is sent or
  * found to be unnecessary, before anything else can run. Otherwise what comes up between the two is never
@@ -253,14 +261,17 @@ export class CircuitSync {
   #catchUp(): void {
     const { heard } = this.#state;
     this.#state.heard = undefined;
-    if (heard !== undefined) this.#reconciler.heard(heard);
+    if (heard === undefined || !this.#reconciler.heard(heard)) return;
+    if (this.#state.timers.read === undefined && !this.#state.isClosed) {
+      this.#readAfter(CONFIRM_MS * (0.2 + Math.random() * 0.8));
+    }
   }
 
   #ask(question: Question): void {
     const state = this.#state;
     state.io = question;
     state.questions++;
-    // Every answer has the record in it.
+    // Every answer has the record in it, and confirms a notice as well as a read does.
     state.needsRead = false;
     this.#clear("read");
     const onFailure = (error: unknown) => {

@@ -13,8 +13,10 @@ interface PendingChange {
 /** How this process opened its closed circuit, as long as the circuit is open because of it. */
 interface Opening {
   readonly transition: CircuitTransition;
-  /** When the storage made the change, by its clock. */
-  readonly takenAt: number;
+  /** What the record has as `openedBy` when it includes this opening. */
+  readonly tag: string;
+  /** The storage was asked to make it, whatever became of that. */
+  readonly isSent: boolean;
 }
 
 /** What one process knows of the record, and what it has decided. Every value is replaced, not changed. */
@@ -25,12 +27,21 @@ export interface ReconcilerState {
   known: CircuitRecord | undefined;
   pending: PendingChange | undefined;
   opening: Opening | undefined;
+  /** How many times this process has opened the circuit: no two openings have the same tag. */
+  openings: number;
   /** A probe has succeeded: the lease is to be renewed, and the success to be kept. */
   renews: boolean;
 }
 
 export function newReconcilerState(owner: string): ReconcilerState {
-  return { owner, known: undefined, pending: undefined, opening: undefined, renews: false };
+  return {
+    owner,
+    known: undefined,
+    pending: undefined,
+    opening: undefined,
+    openings: 0,
+    renews: false,
+  };
 }
 
 /** What to ask the storage: for the record, or for a change. */
@@ -73,7 +84,10 @@ export class Reconciler {
     state.opening = undefined;
     if (origin === "storage") state.pending = undefined;
     if (origin === "storage" || origin === "clock") return;
-    if (from === "CLOSED" && to === "OPEN") state.opening = { transition, takenAt: Number.NaN };
+    if (to === "OPEN") state.openings++;
+    if (from === "CLOSED" && to === "OPEN") {
+      state.opening = { transition, tag: this.#tag, isSent: false };
+    }
     state.pending = { transition, isLate: false, needsLease: false };
   }
 
@@ -108,7 +122,11 @@ export class Reconciler {
     const change = this.#change(known);
     state.renews = false;
     if (change === undefined) return undefined;
-    return { kind: "change", change, offered: state.pending?.transition };
+    const offered = state.pending?.transition;
+    if (state.opening && state.opening.transition === offered) {
+      state.opening = { ...state.opening, isSent: true };
+    }
+    return { kind: "change", change, offered };
   }
 
   /** What to tell the storage when the process leaves: the verdict of its probes, or its lease back. */
@@ -139,7 +157,12 @@ export class Reconciler {
     if (to === "HALF_OPEN") return { to, early: true, ...common };
     if (to === "CLOSED") return { to, byHand, ...common };
     const openSeconds = this.#circuit.retryAfterSeconds;
-    return { to, byHand, openSeconds, failureCount: failures, ...common };
+    return { to, byHand, openSeconds, failureCount: failures, opening: this.#tag, ...common };
+  }
+
+  /** Of the newest opening. */
+  get #tag(): string {
+    return `${this.#state.owner} ${this.#state.openings}`;
   }
 
   // What the storage says. The circuit is moved on first: its listeners may decide something, too.
@@ -151,16 +174,25 @@ export class Reconciler {
     const { known, pending } = state;
     if (known === undefined && record.state === "CLOSED") state.known = record;
     else if (known === undefined || !isSame(record, known)) this.#adopt(record);
-    else if (pending === undefined && !this.#agrees(record)) this.#adopt(record);
+    else if (pending === undefined) this.#confirm(record);
   }
 
-  /** A notice has come. */
-  heard(record: CircuitRecord): void {
+  /** The record is the known one. Since then the circuit can have moved on by its clock, or probed by itself. */
+  #confirm(record: CircuitRecord): void {
+    const { status, isProbing } = this.#circuit;
+    const isolationEnded = record.state === "OPEN" && status === "HALF_OPEN";
+    if (record.state !== status && !isolationEnded) this.#adopt(record);
+    else if (isProbing && !this.#ownsLease(record)) this.#state.renews = true;
+  }
+
+  /** A notice has come. Returns whether it said something new, which is to be confirmed by reading. */
+  heard(record: CircuitRecord): boolean {
     this.#circuit.refresh();
     const { known } = this.#state;
-    if (known !== undefined && record.version <= known.version) return;
+    if (known !== undefined && record.version <= known.version) return false;
     if (known === undefined && record.state === "CLOSED") this.#state.known = record;
     else this.#adopt(record);
+    return true;
   }
 
   /** The storage has made or refused a change. */
@@ -172,22 +204,15 @@ export class Reconciler {
       state.known = record;
       if (isNewest) state.pending = this.#stillPending();
       if (record.state === "HALF_OPEN") this.#hasLease(record);
-      else if (record.state === "OPEN" && isNewest) this.#isOpened(record);
+      else if (record.state === "OPEN" && isNewest) {
+        this.#circuit.isolatedFor(remainingMs(record.openUntil, record));
+      }
     } else if (offered?.origin === "hand" && isNewest) {
-      // Another process was a moment faster. A hand is obeyed: the change is asked for again, on top of that.
+      // Asked for again, on top of what another process did, also when it is late.
       state.known = record;
     } else {
       this.#adopt(record);
     }
-  }
-
-  /** Whether what this process does is what the record says. */
-  #agrees(record: CircuitRecord): boolean {
-    const { status, isProbing } = this.#circuit;
-    if (record.state === "HALF_OPEN" && isProbing) return this.#ownsLease(record);
-    if (record.state === status) return true;
-    // Nothing has happened since the isolation ended.
-    return status === "HALF_OPEN" && !isProbing && isFree(record);
   }
 
   #ownsLease(record: CircuitRecord): boolean {
@@ -199,12 +224,6 @@ export class Reconciler {
   #stillPending(): PendingChange | undefined {
     const { pending } = this.#state;
     return pending?.needsLease ? { ...pending, needsLease: false } : undefined;
-  }
-
-  #isOpened(record: CircuitRecord): void {
-    const { opening } = this.#state;
-    if (opening) this.#state.opening = { ...opening, takenAt: record.updatedAt.getTime() };
-    this.#circuit.isolatedFor(remainingMs(record.openUntil, record));
   }
 
   /** Does nothing when the lease is another process's, or no process has it. */
@@ -229,6 +248,8 @@ export class Reconciler {
       state.pending = { transition: opening.transition, isLate: true, needsLease: false };
       return;
     }
+    // A hand is obeyed, also when another process was a moment faster.
+    if (state.pending?.transition.origin === "hand" && !state.pending.isLate) return;
     if (isFree(record) && this.#goesOn()) return;
     state.pending = undefined;
     this.#follow(record);
@@ -259,19 +280,29 @@ export class Reconciler {
     if (record.state === "CLOSED") {
       circuit.closedElsewhere("closed by another process");
     } else if (record.state === "OPEN") {
-      const why = record.reason ? `isolated: ${record.reason}` : "opened by another process";
-      circuit.openedElsewhere(remainingMs(record.openUntil, record), why);
+      circuit.openedElsewhere(remainingMs(record.openUntil, record), this.#whyOpen(record));
     } else {
       // A lease of this process's own, under which it does not probe, is its own to take.
       const leaseMs = this.#ownsLease(record) ? 0 : remainingMs(record.probeUntil, record);
-      circuit.probedElsewhere(leaseMs, record.probeSuccesses, "another process probes");
+      const why = leaseMs > 0 ? "another process probes" : "the probe lease is free";
+      circuit.probedElsewhere(leaseMs, record.probeSuccesses, why);
     }
   }
 
-  /** Whether the record of a closed circuit does not include the opening of this process. */
-  #isUnaware(record: Partial<CircuitRecord>, opening: Opening): boolean {
-    if (this.#circuit.status !== "OPEN" || record.openedBy === undefined) return false;
-    return record.openedBy !== this.#state.owner || Number(record.updatedAt) < opening.takenAt;
+  #whyOpen({ reason, openedBy }: CircuitRecord): string {
+    if (reason) return `isolated: ${reason}`;
+    const isOwn = openedBy?.startsWith(this.#state.owner);
+    return isOwn ? "opened by this process before" : "opened by another process";
+  }
+
+  /**
+   * Whether the record of a closed circuit does not include the opening of this process. The owner alone
+   * does not say: it may have made an earlier opening, whose closing the record is.
+   */
+  #isUnaware({ openedBy }: Partial<CircuitRecord>, { tag, isSent }: Opening): boolean {
+    if (this.#circuit.status !== "OPEN" || openedBy === undefined || openedBy === tag) return false;
+    // A custom storage that knows no tags keeps the owner instead.
+    return openedBy !== this.#state.owner || !isSent;
   }
 }
 

@@ -332,6 +332,37 @@ describe("a circuit that bulkheads of one name share", () => {
     expect([a.getState(), b.getState()]).toEqual(["healthy", "healthy"]);
   });
 
+  it("obeys a hand also when what another did is read before the hand's change is sent", async () => {
+    const storage = new InMemoryStorage();
+    const a = await loaded(storage);
+    const { load } = storage;
+    storage.load = async (name) => {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      return load.call(storage, name);
+    };
+    const { version } = await load.call(storage, "api");
+    const opening = {
+      to: "OPEN",
+      version,
+      owner: "another",
+      openSeconds: 0,
+      failureCount: 1,
+    } as const;
+    const random = vi.spyOn(Math, "random").mockReturnValue(1);
+    const opened = await storage.change("api", opening);
+    // The notice of that is being confirmed.
+    await vi.advanceTimersByTimeAsync(1000);
+    random.mockRestore();
+    const claim = { to: "HALF_OPEN", version: opened.record.version, owner: "another" } as const;
+    await storage.change("api", claim);
+    a.breaker?.close();
+    a.breaker?.open();
+    await vi.advanceTimersByTimeAsync(100);
+    expect(a.getState()).toBe("isolated");
+    expect(await storage.getState("api")).toMatchObject({ state: "OPEN", probeOwner: null });
+    await a.shutdown();
+  });
+
   it("keeps counting failures when a record says again that it is closed", async () => {
     const storage = new InMemoryStorage();
     const a = await loaded(storage);
@@ -649,6 +680,12 @@ describe("the storage is never a dependency of the calls", () => {
     ],
     ["half a success", { probeSuccesses: 0.5 }, /probeSuccesses .* must be an integer from 0/],
     ["no successes", { probeSuccesses: undefined }, /probeSuccesses .* must be an integer from 0/],
+    ["an opener that is no text", { openedBy: 7 }, /openedBy .* must be a text, or null; got 7/],
+    [
+      "a reason without words",
+      { reason: Object.create(null) },
+      /reason .* must be a text, or null/,
+    ],
     ["no lease", { probeUntil: undefined }, /probeUntil .* must be a valid Date, or null/],
   ])("a storage that tells %s", (_, lie, message) => {
     const lieOf = (record: CircuitRecord) =>

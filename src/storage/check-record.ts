@@ -9,6 +9,9 @@ const isStatus = (value: unknown) =>
 
 const RECORD = rule("an object", isObject);
 const DATE = rule("a valid Date", isTime);
+/** A storage that is older than the field has `undefined`. */
+const isTextOrNull = (value: unknown) => (value ?? null) === null || typeof value === "string";
+const TEXT_OR_NULL = rule("a text, or null", isTextOrNull);
 const DATE_OR_NULL = rule("a valid Date, or null", (value) => value === null || isTime(value));
 
 /** What the circuit goes by. The rest of a record is for people. */
@@ -17,6 +20,8 @@ const RULES = {
   version: rule("a safe integer", Number.isSafeInteger),
   readAt: DATE,
   openUntil: DATE_OR_NULL,
+  openedBy: TEXT_OR_NULL,
+  reason: TEXT_OR_NULL,
   probeUntil: DATE_OR_NULL,
   probeSuccesses: rule(
     "an integer from 0",
