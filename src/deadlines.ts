@@ -26,6 +26,9 @@ const KEPT_LISTS = 4;
 const TURN_MS = 1;
 const LOOK_EVERY = 32;
 
+/** A timer that fires later than this has waited for a blocked event loop. Some lateness is usual. */
+const LATE_MS = 2;
+
 /** A timer that was taken back sooner was needless, most likely. */
 const BRIEF_MS = 1;
 
@@ -65,6 +68,8 @@ export class Deadlines<T> {
   #timerAt = Number.POSITIVE_INFINITY;
   #armedAt = 0;
   #firesAt = 0;
+  /** When due deadlines were last looked at: the event loop has had a turn since. */
+  #lookedAt = Number.NEGATIVE_INFINITY;
   #wasBrief = false;
   #isArming = false;
   #size = 0;
@@ -188,6 +193,9 @@ export class Deadlines<T> {
   }
 
   /**
+   * Expires what is due. After a blocked event loop, timers have their turn before the answers that have
+   * arrived meanwhile, and an answered call must not time out: then what has become due since the last look
+   * waits for the next one, and the poll phase lies between them.
    * @param due when this was to happen: Node's timers can fire up to a millisecond early by the monotonic
    *   clock
    */
@@ -196,9 +204,11 @@ export class Deadlines<T> {
     // A test may have faked timers, and the clock with them, while this one was pending.
     const begun = hasNativeTimers() ? now() : due;
     const time = Math.max(begun, due);
+    const until = time - due > LATE_MS ? this.#lookedAt : time;
+    this.#lookedAt = time;
     let untilLook = LOOK_EVERY;
     for (const [delay, list] of this.#lists) {
-      for (let first = list.first; first !== undefined && first.at <= time; first = list.first) {
+      for (let first = list.first; first !== undefined && first.at <= until; first = list.first) {
         if (untilLook-- === 0) {
           if (now() - begun >= TURN_MS) break;
           untilLook = LOOK_EVERY;
