@@ -1,6 +1,6 @@
 import { hasNativeTimers, MAX_TIMER_MS, now } from "./clock.js";
-import { FakedDeadlines } from "./faked-deadlines.js";
 import { LinkedList, ListNode } from "./linked-list.js";
+import { UnsharedDeadlines } from "./unshared-deadlines.js";
 
 /** A deadline that was set and can be taken back with {@link Deadlines.clear}. */
 export class Deadline<T> extends ListNode<Deadline<T>> {
@@ -42,7 +42,7 @@ const SOON = Promise.resolve();
  * A timer costs as much as the rest of a short call. So after one that was taken back at once, the next
  * is set only when its deadline has outlived the promises that are ready by now.
  *
- * All this relies on timers that fire. While a test fakes timers, {@link FakedDeadlines} are used instead.
+ * All this relies on timers that fire. Where timers are faked, {@link UnsharedDeadlines} are used instead.
  */
 export class Deadlines<T> {
   readonly #onDue: (owner: T) => void;
@@ -62,8 +62,8 @@ export class Deadlines<T> {
   /** What makes and clears that timer; a test may fake the global functions while it is pending. */
   #setTimer: typeof setTimeout | undefined = undefined;
   #clearTimer: typeof clearTimeout = clearTimeout;
-  /** Made for the first deadline that is set while timers are faked. */
-  #faked: FakedDeadlines<T> | undefined = undefined;
+  /** Made for the first deadline whose timer may be faked. */
+  #unshared: UnsharedDeadlines<T> | undefined = undefined;
   /** The deadline that the timer is for. */
   #timerAt = Number.POSITIVE_INFINITY;
   #armedAt = 0;
@@ -88,11 +88,7 @@ export class Deadlines<T> {
   set(owner: T, from: number, delayMs: number): Deadline<T> {
     const at = from + delayMs;
     const deadline = new Deadline(at, delayMs, owner);
-    if (setTimeout !== this.#setTimer && !this.#adoptTimers()) {
-      this.#faked ??= new FakedDeadlines(this.#onDue);
-      this.#faked.set(deadline, this.#holdsProcess);
-      return deadline;
-    }
+    if (setTimeout !== this.#setTimer && !this.#canShare(deadline)) return deadline;
     this.#listOf(delayMs).push(deadline);
     this.#size++;
     if (at < this.#timerAt) {
@@ -106,7 +102,7 @@ export class Deadlines<T> {
   clear(deadline: Deadline<T>): void {
     const { list } = deadline;
     if (list === undefined) {
-      this.#faked?.clear(deadline);
+      this.#unshared?.clear(deadline);
       return;
     }
     list.remove(deadline);
@@ -134,9 +130,15 @@ export class Deadlines<T> {
     void SOON.then(this.#onSoon);
   }
 
-  /** Uses the timer functions of this moment from now on, unless they are faked. */
-  #adoptTimers(): boolean {
-    if (!hasNativeTimers()) return false;
+  /** Whether the timers of this moment can be shared. The deadline gets one of its own if not. */
+  #canShare(deadline: Deadline<T>): boolean {
+    if (!hasNativeTimers()) {
+      this.#unshared ??= new UnsharedDeadlines(this.#onDue);
+      this.#unshared.set(deadline, this.#holdsProcess);
+      // That was a look at what `setTimeout` makes.
+      if (!hasNativeTimers()) return false;
+      this.#unshared.clear(deadline);
+    }
     this.#setTimer = setTimeout;
     this.#clearTimer = clearTimeout;
     return true;

@@ -26,6 +26,8 @@ afterEach(() => {
 /** Notes the timers that are set from now on. */
 function spyOnTimers() {
   const setTimer = vi.spyOn(globalThis, "setTimeout");
+  const { deadlines, set } = noting();
+  deadlines.clear(set("first", 1000));
   expect(hasNativeTimers()).toBe(true);
   setTimer.mockClear();
   return setTimer;
