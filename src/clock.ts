@@ -6,21 +6,20 @@ export function now(): number {
   return performance.now();
 }
 
-const nativeness = new WeakMap<typeof setTimeout, boolean>();
+const makersOfNativeTimers = new WeakSet<typeof setTimeout>();
 
 /**
- * Whether `setTimeout` makes Node's own timers at the moment, wrapped or not.
+ * Whether `setTimeout` is known to make Node's own timers: it is Node's, or wraps it.
  *
- * The tools that fake timers in tests replace it. A timer of theirs cannot be relied on later: it never fires
- * once they were reset or the real `setTimeout` is back, and their clock is another one.
+ * Tools that fake timers in tests replace it. A timer of theirs cannot be relied on later: it never fires once
+ * they were reset or Node's `setTimeout` is back, and their clock is another one.
  */
 export function hasNativeTimers(): boolean {
-  let isNative = nativeness.get(setTimeout);
-  if (isNative === undefined) {
-    const sample: unknown = setTimeout(() => {}, 1);
-    clearTimeout(sample as NodeJS.Timeout);
-    isNative = typeof sample === "object" && sample !== null && "_onTimeout" in sample;
-    nativeness.set(setTimeout, isNative);
-  }
-  return isNative;
+  return makersOfNativeTimers.has(setTimeout);
+}
+
+/** Learns from a timer which ones `setTimeout` makes. */
+export function lookAtTimer(timer: NodeJS.Timeout): void {
+  // Timers of an imitated browser are numbers.
+  if (typeof timer === "object" && "_onTimeout" in timer) makersOfNativeTimers.add(setTimeout);
 }

@@ -1,6 +1,6 @@
 import { hasNativeTimers, MAX_TIMER_MS, now } from "./clock.js";
-import { FakedDeadlines } from "./faked-deadlines.js";
 import { LinkedList, ListNode } from "./linked-list.js";
+import { UnsharedDeadlines } from "./unshared-deadlines.js";
 
 /** A deadline that was set and can be taken back with {@link Deadlines.clear}. */
 export class Deadline<T> extends ListNode<Deadline<T>> {
@@ -26,6 +26,9 @@ const KEPT_LISTS = 4;
 const TURN_MS = 1;
 const LOOK_EVERY = 32;
 
+/** A timer that fires later than this has waited for a blocked event loop. Some lateness is usual. */
+const LATE_MS = 2;
+
 /** A timer that was taken back sooner was needless, most likely. */
 const BRIEF_MS = 1;
 
@@ -39,7 +42,7 @@ const SOON = Promise.resolve();
  * A timer costs as much as the rest of a short call. So after one that was taken back at once, the next
  * is set only when its deadline has outlived the promises that are ready by now.
  *
- * All this relies on timers that fire. While a test fakes timers, {@link FakedDeadlines} are used instead.
+ * All this relies on timers that fire. Where timers are faked, {@link UnsharedDeadlines} are used instead.
  */
 export class Deadlines<T> {
   readonly #onDue: (owner: T) => void;
@@ -59,12 +62,14 @@ export class Deadlines<T> {
   /** What makes and clears that timer; a test may fake the global functions while it is pending. */
   #setTimer: typeof setTimeout | undefined = undefined;
   #clearTimer: typeof clearTimeout = clearTimeout;
-  /** Made for the first deadline that is set while timers are faked. */
-  #faked: FakedDeadlines<T> | undefined = undefined;
+  /** Made for the first deadline whose timer may be faked. */
+  #unshared: UnsharedDeadlines<T> | undefined = undefined;
   /** The deadline that the timer is for. */
   #timerAt = Number.POSITIVE_INFINITY;
   #armedAt = 0;
   #firesAt = 0;
+  /** When due deadlines were last looked at: the event loop has had a turn since. */
+  #lookedAt = Number.NEGATIVE_INFINITY;
   #wasBrief = false;
   #isArming = false;
   #size = 0;
@@ -83,11 +88,7 @@ export class Deadlines<T> {
   set(owner: T, from: number, delayMs: number): Deadline<T> {
     const at = from + delayMs;
     const deadline = new Deadline(at, delayMs, owner);
-    if (setTimeout !== this.#setTimer && !this.#adoptTimers()) {
-      this.#faked ??= new FakedDeadlines(this.#onDue);
-      this.#faked.set(deadline, this.#holdsProcess);
-      return deadline;
-    }
+    if (setTimeout !== this.#setTimer && !this.#canShare(deadline)) return deadline;
     this.#listOf(delayMs).push(deadline);
     this.#size++;
     // A timer has whole milliseconds: it is not set again for less.
@@ -102,7 +103,7 @@ export class Deadlines<T> {
   clear(deadline: Deadline<T>): void {
     const { list } = deadline;
     if (list === undefined) {
-      this.#faked?.clear(deadline);
+      this.#unshared?.clear(deadline);
       return;
     }
     list.remove(deadline);
@@ -130,9 +131,15 @@ export class Deadlines<T> {
     void SOON.then(this.#onSoon);
   }
 
-  /** Uses the timer functions of this moment from now on, unless they are faked. */
-  #adoptTimers(): boolean {
-    if (!hasNativeTimers()) return false;
+  /** Whether the timers of this moment can be shared. The deadline gets one of its own if not. */
+  #canShare(deadline: Deadline<T>): boolean {
+    if (!hasNativeTimers()) {
+      this.#unshared ??= new UnsharedDeadlines(this.#onDue);
+      this.#unshared.set(deadline, this.#holdsProcess);
+      // That was a look at what `setTimeout` makes.
+      if (!hasNativeTimers()) return false;
+      this.#unshared.clear(deadline);
+    }
     this.#setTimer = setTimeout;
     this.#clearTimer = clearTimeout;
     return true;
@@ -189,6 +196,9 @@ export class Deadlines<T> {
   }
 
   /**
+   * Expires what is due. After a blocked event loop, timers have their turn before the answers that have
+   * arrived meanwhile, and an answered call must not time out: then what has become due since the last look
+   * waits for the next one, and the poll phase lies between them.
    * @param due when this was to happen: Node's timers can fire up to a millisecond early by the monotonic
    *   clock
    */
@@ -197,9 +207,11 @@ export class Deadlines<T> {
     // A test may have faked timers, and the clock with them, while this one was pending.
     const begun = hasNativeTimers() ? now() : due;
     const time = Math.max(begun, due);
+    const until = time - due > LATE_MS ? this.#lookedAt : time;
+    this.#lookedAt = time;
     let untilLook = LOOK_EVERY;
     for (const [delay, list] of this.#lists) {
-      for (let first = list.first; first !== undefined && first.at <= time; first = list.first) {
+      for (let first = list.first; first !== undefined && first.at <= until; first = list.first) {
         if (untilLook-- === 0) {
           if (now() - begun >= TURN_MS) break;
           untilLook = LOOK_EVERY;

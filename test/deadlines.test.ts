@@ -26,6 +26,8 @@ afterEach(() => {
 /** Notes the timers that are set from now on. */
 function spyOnTimers() {
   const setTimer = vi.spyOn(globalThis, "setTimeout");
+  const { deadlines, set } = noting();
+  deadlines.clear(set("first", 1000));
   expect(hasNativeTimers()).toBe(true);
   setTimer.mockClear();
   return setTimer;
@@ -36,6 +38,17 @@ function runningClock(): void {
   const real = performance.now.bind(performance);
   let looks = 0;
   vi.spyOn(performance, "now").mockImplementation(() => real() + looks++ / 1e6);
+}
+
+let blockedMs = 0;
+/** The monotonic clock goes on, and no timer has its turn meanwhile. */
+function blockLoop(ms: number): void {
+  if (!vi.isMockFunction(performance.now)) {
+    const real = performance.now.bind(performance);
+    blockedMs = 0;
+    vi.spyOn(performance, "now").mockImplementation(() => real() + blockedMs);
+  }
+  blockedMs += ms;
 }
 
 /** Deadlines that note who was due. */
@@ -103,12 +116,48 @@ describe("Deadlines", () => {
     expect(due).toEqual(["1 s", "1.5 s", "2 s", "3 s"]);
   });
 
-  it("are all due at once when the event loop was kept busy past them", () => {
+  it("are all due together when the event loop was blocked past them, but not before its next turn", () => {
     const { due, set } = noting();
     for (const ms of [300, 100, 200]) set(`${ms}`, ms);
-    vi.spyOn(performance, "now").mockReturnValue(now() + 1000);
+    blockLoop(1000);
+    vi.advanceTimersToNextTimer();
+    expect(due).toEqual([]);
+    expect(vi.getTimerCount()).toBe(1);
     vi.advanceTimersToNextTimer();
     expect(due.toSorted()).toEqual(["100", "200", "300"]);
+  });
+
+  it("can be taken back in the turn that they get after the event loop was blocked", () => {
+    const { due, deadlines, set } = noting();
+    const [answered] = [set("answered", 100), set("hangs", 200)];
+    blockLoop(1000);
+    vi.advanceTimersToNextTimer();
+    deadlines.clear(answered);
+    vi.advanceTimersToNextTimer();
+    expect(due).toEqual(["hangs"]);
+  });
+
+  it("get one turn, not one after another, when the event loop is blocked again and again", () => {
+    const { due, set } = noting();
+    set("a", 100);
+    set("b", 1500);
+    blockLoop(1000);
+    vi.advanceTimersToNextTimer();
+    blockLoop(1000);
+    vi.advanceTimersToNextTimer();
+    expect(due).toEqual(["a"]);
+    blockLoop(1000);
+    vi.advanceTimersToNextTimer();
+    expect(due).toEqual(["a", "b"]);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it("are due at once when their timer is as late as timers often are", () => {
+    const { due, set } = noting();
+    set("a", 100);
+    blockLoop(1);
+    vi.advanceTimersToNextTimer();
+    expect(due).toEqual(["a"]);
   });
 
   it("are told when their timer fires, whatever the monotonic clock says: a faked timer may not move it", () => {

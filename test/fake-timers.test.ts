@@ -241,7 +241,10 @@ describe("a wrapped setTimeout that makes real timers", () => {
     vi.restoreAllMocks();
     const second = call("unwrapped", 0.01);
     await Promise.all([first, second]);
-    expect(codes).toEqual(["unwrapped ERR_BULKHEAD_TIMEOUT", "wrapped ERR_BULKHEAD_TIMEOUT"]);
+    expect(codes.toSorted()).toEqual([
+      "unwrapped ERR_BULKHEAD_TIMEOUT",
+      "wrapped ERR_BULKHEAD_TIMEOUT",
+    ]);
     await bulkhead.shutdown({ drainSeconds: 0 });
   });
 });

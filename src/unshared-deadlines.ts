@@ -1,4 +1,4 @@
-import { MAX_TIMER_MS, now } from "./clock.js";
+import { lookAtTimer, MAX_TIMER_MS, now } from "./clock.js";
 import type { Deadline } from "./deadlines.js";
 
 /** The deadlines of one instant, on one timer. */
@@ -11,11 +11,11 @@ interface Instant<T> {
 const SOON = Promise.resolve();
 
 /**
- * Deadlines that are set while a test fakes timers. Each has a timer of its own, so that it expires exactly
- * when the test's clock says so, and a timer that will never fire, because the test left it behind, holds
- * no other deadline up. Only deadlines of the same instant that are set within one turn share a timer.
+ * Deadlines that are set while timers are faked, or not known yet. Each has a timer of its own, so that it
+ * expires exactly when a test's clock says so, and a timer that never fires, because its test has ended,
+ * delays no other deadline. Only deadlines of the same instant that are set in one turn have one together.
  */
-export class FakedDeadlines<T> {
+export class UnsharedDeadlines<T> {
   readonly #onDue: (owner: T) => void;
   readonly #instants = new WeakMap<Deadline<T>, Instant<T>>();
   /** Open to more deadlines until promises have their turn: before that, no test can have ended. */
@@ -44,14 +44,14 @@ export class FakedDeadlines<T> {
   #begin(at: number, holdsProcess: boolean): Instant<T> {
     const deadlines = new Set<Deadline<T>>();
     const setTimer = setTimeout;
-    let timer: NodeJS.Timeout;
+    let timer: NodeJS.Timeout | undefined;
     const wait = (ms: number) => {
       const step = Math.min(ms, MAX_TIMER_MS);
       timer = setTimer(() => {
         if (ms > step) wait(ms - step);
         else expire();
       }, step);
-      // Timers of a faked browser are numbers.
+      lookAtTimer(timer);
       if (!holdsProcess && typeof timer === "object") timer.unref();
     };
     const expire = () => {
@@ -62,7 +62,7 @@ export class FakedDeadlines<T> {
         this.#onDue(deadline.owner);
       }
     };
-    // A timer of an ended test is not cleared: `node:test` would clear one of the next test instead.
+    // A timer of an ended test is not cleared: node:test would clear one of the next test instead.
     const cancel = () => {
       if (setTimeout === setTimer) clearTimeout(timer);
     };
