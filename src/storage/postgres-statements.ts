@@ -12,6 +12,9 @@ const limits = (parameter: string) =>
 export const GET_STATE = `SELECT ${recordJson("c")}
 FROM rc_circuit_breakers c WHERE c.resource_key = $2::text AND c.namespace = $1::text`;
 
+/** $1 channel, $2 payload: sends a notice. */
+export const NOTIFY = "SELECT pg_notify($1::text, $2::text)";
+
 /** An expression: where the queries of this session find the table. */
 export const SCHEMA_OF_TABLE = `(SELECT n.nspname FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace
     WHERE t.oid = to_regclass('rc_circuit_breakers'))`;
