@@ -108,6 +108,9 @@ changed AS (
         judged.state = 'CLOSED' OR judged.bulkman_owns_lease OR judged.bulkman_is_free
       WHEN judged.state = 'CLOSED' THEN false
       WHEN judged.bulkman_owns_lease OR judged.bulkman_is_free THEN true
+      -- The clock was set back to before the change, so the row cannot tell what is over. Who asks has
+      -- waited for the whole isolation, or lease, by a clock of its own.
+      WHEN NOT $8::bool AND judged.updated_at > judged.bulkman_time THEN true
       ELSE $8::bool AND judged.state = 'OPEN' AND judged.reason IS NULL
     END
   RETURNING c.*
