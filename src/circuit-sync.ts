@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import type { CircuitRules, CircuitTransition } from "./circuit-rules.js";
+import { isolationMsLeft, leaseMsLeft } from "./storage/remaining.js";
 import type { CircuitChange, CircuitRecord } from "./storage/storage.js";
 import type { StoredCircuit } from "./storage/stored-circuit.js";
 
@@ -259,12 +260,12 @@ export class CircuitSync {
     if (record.state === "HALF_OPEN") this.#hasLease(record);
     else if (record.state === "OPEN") {
       this.#openingTakenAt = Number(record.updatedAt);
-      this.#circuit.isolatedFor(remainingMs(record.openUntil, record));
+      this.#circuit.isolatedFor(isolationMsLeft(record));
     }
   }
 
   #hasLease(record: CircuitRecord): void {
-    const leaseMs = remainingMs(record.probeUntil, record);
+    const leaseMs = leaseMsLeft(record);
     if (this.#circuit.isClaiming) this.#circuit.claimed(leaseMs, record.probeSuccesses);
     else this.#circuit.renewed(leaseMs);
   }
@@ -279,7 +280,7 @@ export class CircuitSync {
 
   #adopt(record: CircuitRecord): void {
     this.#known = record;
-    const leaseMs = remainingMs(record.probeUntil, record);
+    const leaseMs = leaseMsLeft(record);
     if (record.probeOwner === this.#owner && leaseMs > 0) {
       // What this process did under its lease is still to be written, whatever delayed that.
       this.#hasLease(record);
@@ -295,7 +296,7 @@ export class CircuitSync {
     if (record.state === "CLOSED") {
       this.#circuit.closedElsewhere("closed by another process");
     } else if (record.state === "OPEN") {
-      const isolationMs = remainingMs(record.openUntil, record);
+      const isolationMs = isolationMsLeft(record);
       const why = record.reason ? `isolated: ${record.reason}` : "opened by another process";
       this.#circuit.openedElsewhere(isolationMs, why);
     } else {
@@ -336,9 +337,4 @@ export class CircuitSync {
 
 function newer(one: CircuitRecord | undefined, other: CircuitRecord): CircuitRecord {
   return one !== undefined && one.version > other.version ? one : other;
-}
-
-/** How long after the record was read a time in it comes, by the storage's clock alone. */
-function remainingMs(date: Date | null, record: CircuitRecord): number {
-  return date === null ? 0 : Math.max(0, date.getTime() - record.readAt.getTime());
 }

@@ -78,6 +78,18 @@ describe("a database whose clock was set back by an hour", () => {
     expect((await storage.change(name, claim(record.version, "b"))).changed).toBe(false);
   });
 
+  it("holds no process back, neither the one that opened the circuit nor a new one", async () => {
+    const opener = await member();
+    await failCalls(opener.bulkhead, 2);
+    await eventually(async () => (await opener.storage.getState(name))?.state === "OPEN");
+    await setBack("1 hour");
+    const late = await member();
+    expect(late.status()).toBe("OPEN");
+    await eventually(() => late.bulkhead.execute(() => "up").catch(() => undefined));
+    await eventually(() => opener.status() === "CLOSED" && late.status() === "CLOSED");
+    await opener.bulkhead.execute(() => "up");
+  });
+
   it("holds back no process that has opened the circuit itself", async () => {
     const { storage, bulkhead, status } = await member();
     await failCalls(bulkhead, 2);
