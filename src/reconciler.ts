@@ -1,4 +1,5 @@
 import type { CircuitRules, CircuitTransition } from "./circuit-rules.js";
+import { isolationMsLeft, leaseMsLeft } from "./storage/remaining.js";
 import type { CircuitChange, CircuitChangeResult, CircuitRecord } from "./storage/storage.js";
 
 /** A change that this process made and the storage has neither made nor refused yet. */
@@ -205,7 +206,7 @@ export class Reconciler {
       if (isNewest) state.pending = this.#stillPending();
       if (record.state === "HALF_OPEN") this.#hasLease(record);
       else if (record.state === "OPEN" && isNewest) {
-        this.#circuit.isolatedFor(remainingMs(record.openUntil, record));
+        this.#circuit.isolatedFor(isolationMsLeft(record));
       }
     } else if (offered?.origin === "hand" && isNewest) {
       // Asked for again, on top of what another process did, also when it is late.
@@ -229,7 +230,7 @@ export class Reconciler {
   /** Does nothing when the lease is another process's, or no process has it. */
   #hasLease(record: CircuitRecord): void {
     if (record.probeOwner !== this.#state.owner) return;
-    const leaseMs = remainingMs(record.probeUntil, record);
+    const leaseMs = leaseMsLeft(record);
     if (this.#circuit.isClaiming) this.#circuit.claimed(leaseMs, record.probeSuccesses);
     else this.#circuit.renewed(leaseMs);
   }
@@ -280,10 +281,10 @@ export class Reconciler {
     if (record.state === "CLOSED") {
       circuit.closedElsewhere("closed by another process");
     } else if (record.state === "OPEN") {
-      circuit.openedElsewhere(remainingMs(record.openUntil, record), this.#whyOpen(record));
+      circuit.openedElsewhere(isolationMsLeft(record), this.#whyOpen(record));
     } else {
       // A lease of this process's own, under which it does not probe, is its own to take.
-      const leaseMs = this.#ownsLease(record) ? 0 : remainingMs(record.probeUntil, record);
+      const leaseMs = this.#ownsLease(record) ? 0 : leaseMsLeft(record);
       const why = leaseMs > 0 ? "another process probes" : "the probe lease is free";
       circuit.probedElsewhere(leaseMs, record.probeSuccesses, why);
     }
@@ -309,7 +310,7 @@ export class Reconciler {
 /** Whether the isolation or the lease is over, so that the storage gives the lease to the next to ask. */
 function isFree(record: CircuitRecord): boolean {
   if (record.state === "CLOSED") return false;
-  return remainingMs(record.state === "OPEN" ? record.openUntil : record.probeUntil, record) === 0;
+  return (record.state === "OPEN" ? isolationMsLeft(record) : leaseMsLeft(record)) === 0;
 }
 
 /** Whether both say the same to a process, whenever they were read. */
@@ -324,9 +325,4 @@ function isSame(one: CircuitRecord, other: CircuitRecord): boolean {
     one.probeUntil?.getTime() === other.probeUntil?.getTime() &&
     one.probeSuccesses === other.probeSuccesses
   );
-}
-
-/** How long after the record was read a time in it comes, by the storage's clock alone. */
-function remainingMs(date: Date | null, record: CircuitRecord): number {
-  return date === null ? 0 : Math.max(0, date.getTime() - record.readAt.getTime());
 }

@@ -54,6 +54,11 @@ export function isReadOnly(error: unknown): error is PostgresStorageError {
   return error instanceof PostgresStorageError && error.code === "25006";
 }
 
+/** Whether the server answered that it has no `LISTEN`: a standby, or a database that only resembles Postgres. */
+export function isListenRefused(error: unknown): boolean {
+  return /^(25006|0A000)$/.test(codeOf(error) ?? "");
+}
+
 /** The error as it may be told: with advice, and with each secret in it made unreadable. */
 export function tellable(error: unknown, secrets: readonly string[]): PostgresStorageError {
   const raw = messageOf(error);

@@ -28,6 +28,8 @@ export class CircuitLoader {
   readonly #refused = new Set<string>();
   #batch: Batch | undefined = undefined;
   #schema: string | undefined = undefined;
+  /** The server refused to create rows when it was asked last. */
+  #isReadOnly = false;
 
   constructor(options: LoaderOptions) {
     this.#options = options;
@@ -77,14 +79,23 @@ export class CircuitLoader {
     return { names, answers };
   }
 
-  /** From a server that cannot be written, such as a standby, at least what is there; and why not more. */
+  /** From a server that accepts no writes, such as a standby, at least what is there; and why not more. */
   async #ask(names: string[]): Promise<{ rows: Row[]; missing: Error }> {
     const { ask, namespace, lockTimeout } = this.#options;
+    const read = () => ask(READ, [namespace, names]);
+    if (this.#isReadOnly) {
+      // A refused statement costs its connection. Creating is tried again as soon as a row is missing.
+      const rows = await read();
+      if (rows.length >= names.length) return { rows, missing: notCreated() };
+    }
     try {
-      return { rows: await ask(LOAD, [namespace, names, lockTimeout]), missing: notCreated() };
+      const rows = await ask(LOAD, [namespace, names, lockTimeout]);
+      this.#isReadOnly = false;
+      return { rows, missing: notCreated() };
     } catch (error) {
       if (!isReadOnly(error)) throw error;
-      return { rows: await ask(READ, [namespace, names]), missing: error };
+      this.#isReadOnly = true;
+      return { rows: await read(), missing: error };
     }
   }
 

@@ -25,6 +25,13 @@ export interface PostgresStorageOptions {
    * @default null
    */
   pollSeconds?: number | null | undefined;
+  /**
+   * Seconds between two signs of life: each asks the listening connection whether it is there, and reads
+   * the circuits in use again by one query, so that no change stays unnoticed for longer. > 0, or `null` for
+   * none, as for a database that sleeps while nothing asks it. Without effect beside `pollSeconds`.
+   * @default 30
+   */
+  heartbeatSeconds?: number | null | undefined;
 }
 
 const anything = { words: "", hasType: () => true, inRange: () => true };
@@ -37,6 +44,7 @@ const RULES = {
   queryTimeoutSeconds: POSITIVE_SECONDS,
   probeLeaseSeconds: POSITIVE_SECONDS,
   pollSeconds: orNull(POSITIVE_SECONDS),
+  heartbeatSeconds: orNull(POSITIVE_SECONDS),
 };
 
 /**
@@ -62,6 +70,7 @@ export function readPostgresOptions(given: PostgresStorageOptions) {
     queryTimeoutSeconds: options.queryTimeoutSeconds ?? 1,
     probeLeaseSeconds: options.probeLeaseSeconds ?? 30,
     pollSeconds: options.pollSeconds ?? null,
+    heartbeatSeconds: options.heartbeatSeconds === undefined ? 30 : options.heartbeatSeconds,
   };
 }
 

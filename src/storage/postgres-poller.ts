@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ChangeHooks, ChangeSource } from "./postgres-listener.js";
+import type { ChangeHooks, ChangeSource } from "./change-source.js";
 
 type PollerHooks = Pick<ChangeHooks, "reread" | "onTrouble" | "onHearing">;
 

@@ -12,6 +12,9 @@ const limits = (parameter: string) =>
 export const GET_STATE = `SELECT ${recordJson("c")}
 FROM rc_circuit_breakers c WHERE c.resource_key = $2::text AND c.namespace = $1::text`;
 
+/** $1 channel, $2 payload: sends a notice. */
+export const NOTIFY = "SELECT pg_notify($1::text, $2::text)";
+
 /** An expression: where the queries of this session find the table. */
 export const SCHEMA_OF_TABLE = `(SELECT n.nspname FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace
     WHERE t.oid = to_regclass('rc_circuit_breakers'))`;
@@ -105,6 +108,9 @@ changed AS (
         judged.state = 'CLOSED' OR judged.bulkman_owns_lease OR judged.bulkman_is_free
       WHEN judged.state = 'CLOSED' THEN false
       WHEN judged.bulkman_owns_lease OR judged.bulkman_is_free THEN true
+      -- The clock was set back to before the change, so the row cannot tell what is over. Who asks has
+      -- waited for the whole isolation, or lease, by a clock of its own.
+      WHEN NOT $8::bool AND judged.updated_at > judged.bulkman_time THEN true
       ELSE $8::bool AND judged.state = 'OPEN' AND judged.reason IS NULL
     END
   RETURNING c.*

@@ -1,4 +1,6 @@
 import { now } from "../clock.js";
+import { Announcements } from "./announcements.js";
+import type { ChangeSource } from "./change-source.js";
 import { closedError, Database, type Row } from "./postgres-database.js";
 import {
   isNoAnswer,
@@ -6,13 +8,13 @@ import {
   isSchemaTrouble,
   type PostgresStorageError,
 } from "./postgres-errors.js";
-import { type ChangeSource, PostgresListener } from "./postgres-listener.js";
+import { PostgresListener } from "./postgres-listener.js";
 import { CircuitLoader } from "./postgres-loader.js";
 import { type PostgresStorageOptions, readPostgresOptions } from "./postgres-options.js";
 import { PostgresPoller } from "./postgres-poller.js";
 import { toRecord } from "./postgres-record.js";
 import { Schema } from "./postgres-schema.js";
-import { CHANGE, GET_STATE, RENEW } from "./postgres-statements.js";
+import { CHANGE, GET_STATE, NOTIFY, RENEW } from "./postgres-statements.js";
 import type {
   CircuitChange,
   CircuitChangeResult,
@@ -23,9 +25,10 @@ import type {
 
 /**
  * Keeps circuits in Postgres: bulkheads of one name and namespace share one circuit, in every process
- * and with Python's resilient-circuit. It is asked when a bulkhead loads its circuit and when a circuit
- * changes; it hears of the changes of others by `LISTEN`. Every promise rejects within
- * `queryTimeoutSeconds` when the database does not answer.
+ * and with Python's resilient-circuit. It queries when a bulkhead loads its circuit, when a circuit
+ * changes, and once every `heartbeatSeconds`; it learns of the changes of other processes by `LISTEN`, and by
+ * polling where no notices arrive. Every promise rejects within `queryTimeoutSeconds` when the database does
+ * not answer.
  *
  * Owns up to two connections for queries, closed after 10 s without one, and one that listens while
  * there are subscribers. None of them keeps the process alive.
@@ -42,6 +45,7 @@ export class PostgresStorage implements CircuitStorage {
   readonly #schema: Schema | undefined;
   readonly #loader: CircuitLoader;
   readonly #changeSource: ChangeSource;
+  readonly #announcements = new Announcements();
   readonly #subscribers = new Map<string, Set<CircuitSubscriber>>();
   /** The newest version that was seen of each circuit with subscribers. */
   readonly #newest = new Map<string, number>();
@@ -49,12 +53,15 @@ export class PostgresStorage implements CircuitStorage {
   readonly #unreadable = new Set<string>();
   /** Why changes cannot be heard at the moment; every subscriber has been told. */
   #interruption: PostgresStorageError | undefined = undefined;
+  /** Why no notices arrive and the circuits are read instead; reported to every subscriber. */
+  #undelivered: PostgresStorageError | undefined = undefined;
   /** The changes under way, by name: what is read after them waits for them. */
   readonly #changing = new Map<string, Promise<unknown>>();
 
   constructor(options: PostgresStorageOptions = {}) {
-    const { source, namespace, ensureSchema, queryTimeoutSeconds, probeLeaseSeconds, pollSeconds } =
+    const { source, namespace, ensureSchema, queryTimeoutSeconds, probeLeaseSeconds, ...rest } =
       readPostgresOptions(options);
+    const { pollSeconds, heartbeatSeconds } = rest;
     const queryTimeoutMs = queryTimeoutSeconds * 1000;
     this.queryTimeoutSeconds = queryTimeoutSeconds;
     this.#namespace = namespace;
@@ -71,7 +78,11 @@ export class PostgresStorage implements CircuitStorage {
         this.#database.reached();
         await this.#schema?.ready(queryTimeoutMs);
       },
-      onChange: (name: string, row: unknown) => this.#tell(name, toRecord(row)),
+      onChange: (name: string, row: unknown) => {
+        const record = toRecord(row);
+        if (this.#subscribers.has(name)) this.#announcements.announce(name, record.version);
+        this.#tell(name, record);
+      },
       schema: () => this.#loader.schema,
       reread: () => this.#reread(),
       onTrouble: (error: unknown) => this.#tellInterruption(error),
@@ -79,11 +90,24 @@ export class PostgresStorage implements CircuitStorage {
       onHearing: () => {
         this.#interruption = undefined;
       },
+      notify: async (channel: string, payload: string) => {
+        await this.#ask(NOTIFY, [channel, payload]);
+      },
+      announcements: this.#announcements,
+      onUndelivered: (error: PostgresStorageError) => {
+        if (this.#undelivered !== undefined) return;
+        this.#undelivered = error;
+        for (const name of this.#subscribers.keys()) this.#tellError(name, error);
+      },
+      onDelivered: () => {
+        this.#undelivered = undefined;
+      },
     };
+    const heartbeatMs = heartbeatSeconds === null ? null : heartbeatSeconds * 1000;
     const connect = () => this.#database.client();
     this.#changeSource =
       pollSeconds === null
-        ? new PostgresListener({ connect, namespace, queryTimeoutMs }, hooks)
+        ? new PostgresListener({ connect, namespace, queryTimeoutMs, heartbeatMs }, hooks)
         : new PostgresPoller(pollSeconds * 1000, hooks);
   }
 
@@ -119,7 +143,7 @@ export class PostgresStorage implements CircuitStorage {
     const subscribers = this.#subscribers.get(name) ?? new Set();
     this.#subscribers.set(name, subscribers.add(subscriber));
     this.#changeSource.start();
-    const interruption = this.#interruption;
+    const interruption = this.#interruption ?? this.#undelivered;
     if (interruption !== undefined) queueMicrotask(() => subscriber.onError(interruption));
     return () => {
       if (!subscribers.delete(subscriber) || subscribers.size > 0) return;
@@ -131,6 +155,7 @@ export class PostgresStorage implements CircuitStorage {
       if (this.#subscribers.size > 0) return;
       this.#changeSource.stop();
       this.#interruption = undefined;
+      this.#undelivered = undefined;
     };
   }
 
@@ -168,12 +193,15 @@ export class PostgresStorage implements CircuitStorage {
   }
 
   /** Reads what subscribers may have missed. Resolves to whether it could read all of it. */
-  async #reread(names = [...this.#subscribers.keys()]): Promise<boolean> {
+  async #reread(only?: string): Promise<boolean> {
+    const names = only === undefined ? [...this.#subscribers.keys()] : [only];
     if (names.length === 0) return true;
     let isComplete = true;
     const newest = new Map(this.#newest);
     const lost: Array<Promise<boolean>> = [];
+    const versions = new Map<string, number>();
     for (const [name, answer] of await this.#loader.loadAll(names)) {
+      if (!(answer instanceof Error)) versions.set(name, answer.version);
       const known = newest.get(name) ?? 0;
       if (answer instanceof Error) {
         isComplete = false;
@@ -184,6 +212,7 @@ export class PostgresStorage implements CircuitStorage {
         this.#tell(name, answer);
       }
     }
+    if (only === undefined) this.#announcements.read(versions);
     const renewed = await Promise.all(lost);
     return isComplete && renewed.every(Boolean);
   }
@@ -197,7 +226,7 @@ export class PostgresStorage implements CircuitStorage {
       const values = [this.#namespace, name, lost.version, known, this.#lockTimeout];
       const [row] = await this.#ask(RENEW, values);
       // Without a row another process was faster.
-      if (row === undefined) return this.#reread([name]);
+      if (row === undefined) return this.#reread(name);
       this.#tell(name, toRecord(JSON.parse(row[0] ?? "")));
       return true;
     } catch (error) {

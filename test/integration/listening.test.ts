@@ -115,12 +115,13 @@ describe("listening", () => {
       },
     );
     listener.start();
-    await eventually(() => rereads === 1);
+    await eventually(() => rereads > 0);
     proxy.stalled = true;
     await eventually(() => troubles.length > 0);
     expect(String(troubles[0])).toContain("did not answer within 0.5 s");
+    const before = rereads;
     proxy.stalled = false;
-    await eventually(() => rereads === 2);
+    await eventually(() => rereads > before);
     listener.stop();
     await eventually(() => proxy.connections === 0);
     await proxy.close();

@@ -9,6 +9,8 @@ export class TcpProxy {
   stalled = false;
   /** Closes every new connection at once. */
   refusing = false;
+  /** Drops the notices of the server, as a transaction pooler does: everything else passes. */
+  muted = false;
   /** How long each chunk takes, each way. */
   delayMs = 0;
   /** What becomes of what the server says. */
@@ -61,6 +63,7 @@ export class TcpProxy {
       return;
     }
     const server = connect(this.#target, "127.0.0.1");
+    const withoutNotices = noticeFilter();
     for (const [from, to] of [
       [client, server],
       [server, client],
@@ -71,7 +74,10 @@ export class TcpProxy {
         this.#sockets.delete(from);
         to.destroy();
       });
-      from.on("data", (chunk) => this.#pass(from === server, chunk, to));
+      from.on("data", (chunk) => {
+        if (from === client) this.#pass(false, chunk, to);
+        else this.#pass(true, this.muted ? withoutNotices(chunk) : chunk, to);
+      });
     }
     client.resume();
   }
@@ -82,4 +88,21 @@ export class TcpProxy {
     if (this.delayMs === 0) to.write(passed);
     else setTimeout(() => to.write(passed), this.delayMs);
   }
+}
+
+const NOTIFICATION_RESPONSE = "A".charCodeAt(0);
+
+/** What a server says, without its notices. It says one message after another: type, length, content. */
+function noticeFilter(): Corruption {
+  let rest = Buffer.alloc(0);
+  return (chunk) => {
+    rest = Buffer.concat([rest, chunk]);
+    const passed: Buffer[] = [];
+    while (rest.length >= 5 && rest.length > rest.readUInt32BE(1)) {
+      const end = 1 + rest.readUInt32BE(1);
+      if (rest[0] !== NOTIFICATION_RESPONSE) passed.push(rest.subarray(0, end));
+      rest = rest.subarray(end);
+    }
+    return Buffer.concat(passed);
+  };
 }

@@ -6,7 +6,7 @@ import {
   PostgresStorage,
   type PostgresStorageOptions,
 } from "../../src/index.js";
-import { clientConfig } from "../../src/storage/postgres-options.js";
+import { clientConfig, readPostgresOptions } from "../../src/storage/postgres-options.js";
 
 const SECRET = "hunter2";
 const url = `postgres://app:${SECRET}@127.0.0.1:1/app`;
@@ -44,6 +44,10 @@ describe("the options of PostgresStorage", () => {
     [{ probeLeaseSeconds: -1 }, RangeError, "probeLeaseSeconds must be a number of seconds over 0"],
     [{ pollSeconds: "1" }, TypeError, "pollSeconds must be a number of seconds over 0"],
     [{ pollSeconds: 0 }, RangeError, "or null; got 0"],
+    [{ heartbeatSeconds: "30" }, TypeError, "heartbeatSeconds must be a number of seconds over 0"],
+    [{ heartbeatSeconds: 0 }, RangeError, "or null; got 0"],
+    [{ heartbeatSeconds: 2_147_484 }, RangeError, "up to 2147483.647, or null; got 2147484"],
+    [{ heartBeatSecond: 1 }, TypeError, 'did you mean "heartbeatSeconds"?'],
     [{ poolSeconds: 1 }, TypeError, 'did you mean "pollSeconds"?'],
     [{ pool: {} }, TypeError, "pool must be a Pool of pg; got an object"],
     [{ connectionString: 5 }, TypeError, "connectionString must be a URL"],
@@ -112,6 +116,15 @@ describe("the options of PostgresStorage", () => {
     await new PostgresStorage({ pool }).close();
     expect(pool.ended).toBe(false);
     await pool.end();
+  });
+
+  it.each([
+    [undefined, 30],
+    [null, null],
+    [5, 5],
+  ])("have a sign of life every 30 s, unless they say otherwise: %s", (given, seconds) => {
+    const options = { connectionString: url, heartbeatSeconds: given };
+    expect(readPostgresOptions(options).heartbeatSeconds).toBe(seconds);
   });
 
   it("tell the time limit to bulkheads", async () => {

@@ -1,0 +1,34 @@
+import type { ChangeHooks } from "./change-source.js";
+
+/**
+ * Passes on what a notice of the table's trigger says. Any role may send a notice, so nothing in it is
+ * certain.
+ * @returns whether the notice said everything: otherwise the circuits have to be read again
+ */
+export function receive(
+  payload: string | undefined,
+  namespace: string,
+  hooks: Pick<ChangeHooks, "schema" | "onChange">,
+): boolean {
+  const notice = parse(payload);
+  const ownSchema = hooks.schema();
+  if (notice?.["schema"] === undefined || ownSchema === undefined) return false;
+  if (notice["schema"] !== ownSchema) return true;
+  if (typeof notice["namespace"] === "string" && notice["namespace"] !== namespace) return true;
+  if (typeof notice["name"] !== "string" || notice["record"] === undefined) return false;
+  try {
+    hooks.onChange(notice["name"], notice["record"]);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function parse(payload: string | undefined): { readonly [field: string]: unknown } | undefined {
+  try {
+    const notice: unknown = JSON.parse(payload ?? "");
+    return typeof notice === "object" && notice !== null ? { ...notice } : undefined;
+  } catch {
+    return undefined;
+  }
+}
