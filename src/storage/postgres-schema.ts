@@ -52,13 +52,17 @@ async function ensureSchema(ask: Ask): Promise<void> {
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     const code: unknown = error instanceof Error ? Reflect.get(error, "code") : undefined;
+    const advice = code === NEWER_SCHEMA ? "" : '; run "bulkman pg-setup" as a user who may';
     throw new PostgresStorageError(
-      `The table rc_circuit_breakers cannot be created or brought up to date: ${reason}; run "bulkman pg-setup" as a user who may`,
+      `The table rc_circuit_breakers cannot be created or brought up to date: ${reason}${advice}`,
       typeof code === "string" ? code : undefined,
       { cause: error },
     );
   }
 }
+
+/** SQLSTATE `object_not_in_prerequisite_state`, which the statements raise for a schema of a newer version. */
+const NEWER_SCHEMA = "55000";
 
 async function setUp(ask: Ask): Promise<void> {
   try {
