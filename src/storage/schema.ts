@@ -9,8 +9,11 @@ import {
 /** Where changes are announced: one channel for every schema and namespace of a database. */
 export const CHANNEL = "bulkman_circuits";
 
-/** Held while the schema is created, so that processes that start together do not collide. */
-const LOCK_KEY = "hashtextextended('bulkman rc_circuit_breakers', 0)";
+/**
+ * Held while the schema is created, so that processes that start together do not collide: our own lock, and
+ * the one that resilient-circuit >= 0.6 takes for the same.
+ */
+const LOCKS = ["bulkman rc_circuit_breakers", "rc_circuit_breakers"];
 
 /**
  * Begins the transaction of {@link SCHEMA_STATEMENTS}, and waits for others that do the same. Whatever
@@ -18,7 +21,7 @@ const LOCK_KEY = "hashtextextended('bulkman rc_circuit_breakers', 0)";
  */
 export const SCHEMA_BEGIN = `BEGIN ISOLATION LEVEL READ COMMITTED;
 
-SELECT pg_advisory_xact_lock(${LOCK_KEY});`;
+${LOCKS.map((key) => `SELECT pg_advisory_xact_lock(hashtextextended('${key}', 0));`).join("\n")}`;
 
 const FIND_PLACE = `-- Everything goes where the table is, or else where this session creates its tables.
 SELECT set_config('search_path', quote_ident(coalesce(
@@ -38,6 +41,25 @@ const CREATE_TABLE = `CREATE TABLE IF NOT EXISTS rc_circuit_breakers (
   updated_at    timestamptz  DEFAULT CURRENT_TIMESTAMP,
   PRIMARY KEY (resource_key, namespace)
 );`;
+
+/**
+ * Creates the table, in a transaction of its own. resilient-circuit < 0.6 fails, and goes on in memory, when it creates
+ * the table while another does so: it waits for that transaction and then finds the name taken. So this
+ * one is short, does not wait for the disk, and is undone when somebody waits for it: then that one
+ * creates the table, and a second try finds it.
+ */
+export const CREATION_SQL = `${SCHEMA_BEGIN}
+SET LOCAL synchronous_commit = off;
+${FIND_PLACE}
+${CREATE_TABLE}
+DO $$ BEGIN
+  IF EXISTS (SELECT FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted
+    AND transactionid::text::bigint = txid_current() % 4294967296)
+  THEN
+    RAISE EXCEPTION 'another program creates rc_circuit_breakers' USING ERRCODE = 'serialization_failure';
+  END IF;
+END $$;
+COMMIT;`;
 
 /**
  * Creates the table, or brings one of Python's resilient-circuit up to date with its rows kept. Each
