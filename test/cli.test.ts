@@ -71,9 +71,9 @@ async function columns(): Promise<string[]> {
 }
 
 const COLUMNS = [
-  ...["resource_key", "namespace", "state", "failure_count", "open_until", "created_at"],
-  ...["updated_at", "version", "opened_by", "probe_owner", "probe_until", "probe_successes"],
-  "reason",
+  ...["resource_key", "namespace", "state", "failure_count", "open_until", "execution_log"],
+  ...["created_at", "updated_at", "version", "opened_by", "probe_owner", "probe_until"],
+  ...["probe_successes", "reason", "written_blind"],
 ];
 
 describe("bulkman pg-setup", () => {

@@ -1,7 +1,7 @@
 import type { Ask, Database } from "./postgres-database.js";
 import { untilDecided, within } from "./postgres-database.js";
 import { PostgresStorageError } from "./postgres-errors.js";
-import { SCHEMA_BEGIN, SCHEMA_CHECK, SCHEMA_STATEMENTS } from "./schema.js";
+import { CREATION_SQL, SCHEMA_BEGIN, SCHEMA_CHECK, SCHEMA_STATEMENTS } from "./schema.js";
 
 /** Creating and migrating may take longer than a query: others may be at it. */
 const LIMIT_MS = 10_000;
@@ -42,33 +42,66 @@ export class Schema {
 }
 
 /**
- * Creates or migrates the table, unless it is as it should be. Any number of processes may do so at once.
+ * Creates or migrates the table, unless it is as it should be. Any number of processes may do so at once,
+ * also processes of Python's resilient-circuit, which creates and alters it when it starts.
  * @throws {PostgresStorageError} naming `bulkman pg-setup` when this user may not
  */
 async function ensureSchema(ask: Ask): Promise<void> {
   if (await isInPlace(ask)) return;
   try {
-    await untilDecided(() => setUp(ask));
+    await untilAlone(() => untilDecided(() => setUp(ask)));
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    const code: unknown = error instanceof Error ? Reflect.get(error, "code") : undefined;
+    const code = codeOf(error);
+    const advice = code === NEWER_SCHEMA ? "" : '; run "bulkman pg-setup" as a user who may';
     throw new PostgresStorageError(
-      `The table rc_circuit_breakers cannot be created or brought up to date: ${reason}; run "bulkman pg-setup" as a user who may`,
-      typeof code === "string" ? code : undefined,
+      `The table rc_circuit_breakers cannot be created or brought up to date: ${reason}${advice}`,
+      code,
       { cause: error },
     );
   }
 }
 
 async function setUp(ask: Ask): Promise<void> {
-  try {
+  await orUndo(ask, () => ask(CREATION_SQL));
+  await orUndo(ask, async () => {
     await ask(SCHEMA_BEGIN);
     if (!(await isInPlace(ask))) await ask(SCHEMA_STATEMENTS.join("\n"));
     await ask("COMMIT");
+  });
+}
+
+async function orUndo(ask: Ask, transaction: () => Promise<unknown>): Promise<void> {
+  try {
+    await transaction();
   } catch (error) {
     await ask("ROLLBACK").catch(() => {});
     throw error;
   }
+}
+
+/** Each collision ends with what the other made in place, so the next try finds it. */
+const TRIES = 5;
+
+/** SQLSTATEs of a `CREATE` or `ALTER` that another program made at the same time. */
+const COLLISION = /^(23505|42P07|42P16|42701|42710)$/;
+
+async function untilAlone(task: () => Promise<void>): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await task();
+    } catch (error) {
+      if (tries === TRIES || !COLLISION.test(codeOf(error) ?? "")) throw error;
+    }
+  }
+}
+
+/** SQLSTATE `object_not_in_prerequisite_state`, which the statements raise for a schema of a newer version. */
+const NEWER_SCHEMA = "55000";
+
+function codeOf(error: unknown): string | undefined {
+  const code: unknown = error instanceof Error ? Reflect.get(error, "code") : undefined;
+  return typeof code === "string" ? code : undefined;
 }
 
 async function isInPlace(ask: Ask): Promise<boolean> {

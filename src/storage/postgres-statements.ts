@@ -1,5 +1,5 @@
 import { recordJson } from "./postgres-record.js";
-import { versionAt } from "./schema.js";
+import { versionAt } from "./postgres-triggers.js";
 
 /**
  * Ends a wait for another's lock on the server as well, when nobody waits for the answer any more.

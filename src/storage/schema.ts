@@ -1,17 +1,19 @@
-import { recordJson } from "./postgres-record.js";
+import {
+  INSTALLED_VERSION,
+  SCHEMA_VERSION,
+  TRIGGERS,
+  triggerStatements,
+  VERSION_NOW,
+} from "./postgres-triggers.js";
 
 /** Where changes are announced: one channel for every schema and namespace of a database. */
 export const CHANNEL = "bulkman_circuits";
 
-/** Held while the schema is created, so that processes that start together do not collide. */
-const LOCK_KEY = "hashtextextended('bulkman rc_circuit_breakers', 0)";
-
 /**
- * Microseconds by the server's clock, so that a table that is made again has higher versions than it
- * had; they fit a JavaScript number until the year 2255.
+ * Held while the schema is created, so that processes that start together do not collide: our own lock, and
+ * the one that resilient-circuit >= 0.6 takes for the same.
  */
-export const versionAt = (time: string) => `(extract(epoch FROM ${time}) * 1000000)::bigint`;
-const VERSION_NOW = versionAt("clock_timestamp()");
+const LOCKS = ["bulkman rc_circuit_breakers", "rc_circuit_breakers"];
 
 /**
  * Begins the transaction of {@link SCHEMA_STATEMENTS}, and waits for others that do the same. Whatever
@@ -19,34 +21,74 @@ const VERSION_NOW = versionAt("clock_timestamp()");
  */
 export const SCHEMA_BEGIN = `BEGIN ISOLATION LEVEL READ COMMITTED;
 
-SELECT pg_advisory_xact_lock(${LOCK_KEY});`;
+${LOCKS.map((key) => `SELECT pg_advisory_xact_lock(hashtextextended('${key}', 0));`).join("\n")}`;
+
+const FIND_PLACE = `-- Everything goes where the table is, or else where this session creates its tables.
+SELECT set_config('search_path', quote_ident(coalesce(
+  (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid = to_regclass('rc_circuit_breakers')),
+  current_schema())), true);`;
+
+/** The table as resilient-circuit makes it, which the other statements complete. */
+const CREATE_TABLE = `CREATE TABLE IF NOT EXISTS rc_circuit_breakers (
+  resource_key  varchar(255) NOT NULL,
+  namespace     varchar(255) NOT NULL DEFAULT 'default',
+  state         varchar(50)  NOT NULL,
+  failure_count integer      NOT NULL DEFAULT 0,
+  open_until    timestamptz,
+  execution_log jsonb,
+  created_at    timestamptz  DEFAULT CURRENT_TIMESTAMP,
+  updated_at    timestamptz  DEFAULT CURRENT_TIMESTAMP,
+  PRIMARY KEY (resource_key, namespace)
+);`;
+
+/**
+ * Creates the table, in a transaction of its own. resilient-circuit < 0.6 fails, and goes on in memory, when it creates
+ * the table while another does so: it waits for that transaction and then finds the name taken. So this
+ * one is short, does not wait for the disk, and is undone when somebody waits for it: then that one
+ * creates the table, and a second try finds it.
+ */
+export const CREATION_SQL = `${SCHEMA_BEGIN}
+SET LOCAL synchronous_commit = off;
+${FIND_PLACE}
+${CREATE_TABLE}
+DO $$ BEGIN
+  IF EXISTS (SELECT FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted
+    AND transactionid::text::bigint = txid_current() % 4294967296)
+  THEN
+    RAISE EXCEPTION 'another program creates rc_circuit_breakers' USING ERRCODE = 'serialization_failure';
+  END IF;
+END $$;
+COMMIT;`;
 
 /**
  * Creates the table, or brings one of Python's resilient-circuit up to date with its rows kept. Each
  * statement can be repeated. They belong in one transaction.
  */
 export const SCHEMA_STATEMENTS: readonly string[] = [
-  `-- Everything goes where the table is, or else where this session creates its tables.
-SELECT set_config('search_path', quote_ident(coalesce(
-  (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.oid = to_regclass('rc_circuit_breakers')),
-  current_schema())), true);`,
+  `-- What a newer version made is left to it.
+DO $$
+DECLARE
+  installed integer;
+BEGIN
+  SELECT max(${INSTALLED_VERSION}) INTO installed
+  FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+  WHERE t.tgrelid = to_regclass('rc_circuit_breakers') AND starts_with(p.proname, 'rc_circuit_breakers');
+  IF installed > ${SCHEMA_VERSION} THEN
+    RAISE EXCEPTION 'a newer version of bulkman made it (schema %, this one makes ${SCHEMA_VERSION}); run "bulkman pg-setup" of that version',
+      installed USING ERRCODE = 'object_not_in_prerequisite_state';
+  END IF;
+END $$;`,
 
-  `CREATE TABLE IF NOT EXISTS rc_circuit_breakers (
-  resource_key  varchar(255) NOT NULL,
-  namespace     varchar(255) NOT NULL DEFAULT 'default',
-  state         varchar(50)  NOT NULL,
-  failure_count integer      NOT NULL DEFAULT 0,
-  open_until    timestamptz,
-  created_at    timestamptz  DEFAULT CURRENT_TIMESTAMP,
-  updated_at    timestamptz  DEFAULT CURRENT_TIMESTAMP,
-  PRIMARY KEY (resource_key, namespace)
-);`,
+  FIND_PLACE,
+
+  CREATE_TABLE,
 
   `ALTER TABLE rc_circuit_breakers
   ADD COLUMN IF NOT EXISTS namespace varchar(255) NOT NULL DEFAULT 'default',
   ADD COLUMN IF NOT EXISTS failure_count integer NOT NULL DEFAULT 0,
   ADD COLUMN IF NOT EXISTS open_until timestamptz,
+  ADD COLUMN IF NOT EXISTS execution_log jsonb,
   ADD COLUMN IF NOT EXISTS created_at timestamptz DEFAULT CURRENT_TIMESTAMP,
   ADD COLUMN IF NOT EXISTS updated_at timestamptz DEFAULT CURRENT_TIMESTAMP,
   ADD COLUMN IF NOT EXISTS version bigint NOT NULL
@@ -55,7 +97,9 @@ SELECT set_config('search_path', quote_ident(coalesce(
   ADD COLUMN IF NOT EXISTS probe_owner text,
   ADD COLUMN IF NOT EXISTS probe_until timestamptz,
   ADD COLUMN IF NOT EXISTS probe_successes integer NOT NULL DEFAULT 0,
-  ADD COLUMN IF NOT EXISTS reason text;`,
+  ADD COLUMN IF NOT EXISTS reason text,
+  ADD COLUMN IF NOT EXISTS written_blind boolean NOT NULL DEFAULT false,
+  ALTER COLUMN version SET DEFAULT ${VERSION_NOW};`,
 
   `-- A time without zone is taken for one of this session's TimeZone.
 DO $$
@@ -93,113 +137,29 @@ END $$;`,
 UPDATE rc_circuit_breakers SET state = upper(state)
 WHERE state <> upper(state) AND upper(state) IN ('CLOSED', 'OPEN', 'HALF_OPEN');`,
 
-  `-- Keeps a row true to its state, and raises its version when another program changes it.
-CREATE OR REPLACE FUNCTION rc_circuit_breakers_before_write() RETURNS trigger
-LANGUAGE plpgsql AS $$
-DECLARE
-  is_new boolean;
-BEGIN
-  NEW.state := upper(NEW.state);
-  IF NEW.state NOT IN ('CLOSED', 'OPEN', 'HALF_OPEN') THEN
-    RAISE EXCEPTION 'state must be CLOSED, OPEN or HALF_OPEN; got %', NEW.state
-      USING ERRCODE = 'check_violation';
-  END IF;
-  IF NEW.state <> 'OPEN' THEN
-    NEW.open_until := NULL;
-    NEW.reason := NULL;
-  ELSIF NEW.open_until IS NULL THEN
-    -- Somebody who says no more than OPEN means an isolation of the usual length. An insert that is to
-    -- become an update is left to that.
-    IF TG_OP = 'UPDATE' THEN
-      is_new := coalesce(OLD.open_until <= clock_timestamp(), true);
-      NEW.open_until := OLD.open_until;
-    ELSE
-      EXECUTE format('SELECT NOT EXISTS (SELECT FROM %I.%I WHERE resource_key = $1 AND namespace = $2)',
-        TG_TABLE_SCHEMA, TG_TABLE_NAME) INTO is_new USING NEW.resource_key, NEW.namespace;
-    END IF;
-    IF is_new THEN
-      NEW.open_until := clock_timestamp() + interval '30 seconds';
-    END IF;
-  END IF;
-  IF NEW.state <> 'HALF_OPEN' THEN
-    NEW.probe_owner := NULL;
-    NEW.probe_until := NULL;
-    NEW.probe_successes := 0;
-  END IF;
-  IF TG_OP = 'UPDATE' AND NEW.version <= OLD.version THEN
-    NEW.version := OLD.version;
-    IF (NEW.state, NEW.open_until, NEW.reason, NEW.probe_owner, NEW.probe_until, NEW.probe_successes)
-      IS DISTINCT FROM
-        (OLD.state, OLD.open_until, OLD.reason, OLD.probe_owner, OLD.probe_until, OLD.probe_successes)
-    THEN
-      NEW.version := greatest(OLD.version + 1, ${VERSION_NOW});
-      NEW.updated_at := clock_timestamp();
-      IF NEW.state = 'OPEN' THEN
-        NEW.opened_by := NULL;
-      END IF;
-    END IF;
-  END IF;
-  RETURN NEW;
-END $$;`,
-
-  `-- Tells every listening process of a change. Python writes after each call: what changes nothing is not told.
-CREATE OR REPLACE FUNCTION rc_circuit_breakers_after_write() RETURNS trigger
-LANGUAGE plpgsql AS $$
-BEGIN
-  IF TG_OP = 'TRUNCATE' THEN
-    PERFORM pg_notify('${CHANNEL}', json_build_object('schema', TG_TABLE_SCHEMA)::text);
-    RETURN NULL;
-  END IF;
-  IF TG_OP = 'DELETE' OR (TG_OP = 'UPDATE'
-    AND (NEW.resource_key, NEW.namespace) <> (OLD.resource_key, OLD.namespace))
-  THEN
-    PERFORM pg_notify('${CHANNEL}', json_build_object('schema', TG_TABLE_SCHEMA,
-      'namespace', OLD.namespace, 'name', OLD.resource_key)::text);
-    IF TG_OP = 'DELETE' THEN
-      RETURN NULL;
-    END IF;
-  ELSIF TG_OP = 'UPDATE' AND NEW.version = OLD.version THEN
-    RETURN NULL;
-  END IF;
-  PERFORM pg_notify('${CHANNEL}', json_build_object('schema', TG_TABLE_SCHEMA,
-    'namespace', NEW.namespace, 'name', NEW.resource_key, 'record', ${recordJson("NEW", 6)})::text);
-  RETURN NULL;
-END $$;`,
-
-  `DROP TRIGGER IF EXISTS rc_circuit_breakers_before_write ON rc_circuit_breakers;
-CREATE TRIGGER rc_circuit_breakers_before_write
-  BEFORE INSERT OR UPDATE ON rc_circuit_breakers
-  FOR EACH ROW EXECUTE FUNCTION rc_circuit_breakers_before_write();`,
-
-  `DROP TRIGGER IF EXISTS rc_circuit_breakers_after_write ON rc_circuit_breakers;
-CREATE TRIGGER rc_circuit_breakers_after_write
-  AFTER INSERT OR UPDATE OR DELETE ON rc_circuit_breakers
-  FOR EACH ROW EXECUTE FUNCTION rc_circuit_breakers_after_write();`,
-
-  `DROP TRIGGER IF EXISTS rc_circuit_breakers_after_truncate ON rc_circuit_breakers;
-CREATE TRIGGER rc_circuit_breakers_after_truncate
-  AFTER TRUNCATE ON rc_circuit_breakers
-  FOR EACH STATEMENT EXECUTE FUNCTION rc_circuit_breakers_after_write();`,
+  ...triggerStatements(CHANNEL),
 ];
 
 /** The whole of what `bulkman pg-setup` runs, as one text that psql takes too. */
 export const SCHEMA_SQL = `${[SCHEMA_BEGIN, ...SCHEMA_STATEMENTS, "COMMIT;"].join("\n\n")}\n`;
 
+const NAMES = TRIGGERS.map((trigger) => `'${trigger}'`).join(", ");
+
 /**
- * One row with `t` when {@link SCHEMA_STATEMENTS} has nothing to do. Reads the catalogue only: takes
- * no lock on the table and needs no right to it.
+ * One row with `t` when {@link SCHEMA_STATEMENTS} has nothing to do, also because a newer version was here. Reads
+ * the catalogue only: takes no lock on the table and needs no right to it.
  */
 export const SCHEMA_CHECK = `SELECT
   (SELECT count(*) FROM pg_attribute
     WHERE attrelid = to_regclass('rc_circuit_breakers') AND NOT attisdropped AND (
-      attname IN ('resource_key', 'namespace', 'state', 'failure_count', 'version', 'probe_owner',
-        'probe_successes', 'opened_by', 'reason')
+      attname IN ('resource_key', 'namespace', 'state', 'failure_count', 'execution_log', 'version',
+        'probe_owner', 'probe_successes', 'opened_by', 'reason', 'written_blind')
       OR (attname IN ('open_until', 'created_at', 'updated_at', 'probe_until')
-        AND atttypid = 'timestamptz'::regtype))) = 13
+        AND atttypid = 'timestamptz'::regtype))) = 15
   AND (SELECT count(*) FROM pg_constraint
     WHERE conrelid = to_regclass('rc_circuit_breakers') AND contype = 'p'
       AND cardinality(conkey) = 2) = 1
-  AND (SELECT count(*) FROM pg_trigger
-    WHERE tgrelid = to_regclass('rc_circuit_breakers') AND tgenabled <> 'D' AND tgname IN (
-      'rc_circuit_breakers_before_write', 'rc_circuit_breakers_after_write',
-      'rc_circuit_breakers_after_truncate')) = 3`;
+  AND (SELECT count(*) FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+    WHERE t.tgrelid = to_regclass('rc_circuit_breakers') AND t.tgenabled IN ('O', 'A')
+      AND ${INSTALLED_VERSION} >= ${SCHEMA_VERSION} AND t.tgname IN (
+      ${NAMES})) = ${TRIGGERS.length}`;

@@ -17,6 +17,7 @@ const COLUMNS = [
   "state character varying not null",
   "failure_count integer not null",
   "open_until timestamp with time zone",
+  "execution_log jsonb",
   "created_at timestamp with time zone",
   "updated_at timestamp with time zone",
   "version bigint not null",
@@ -25,6 +26,7 @@ const COLUMNS = [
   "probe_until timestamp with time zone",
   "probe_successes integer not null",
   "reason text",
+  "written_blind boolean not null",
 ];
 
 async function columns(): Promise<string[]> {
@@ -152,7 +154,7 @@ describe("the schema", () => {
     });
     expect(await storage.load("closed")).toMatchObject({ state: "CLOSED", openUntil: null });
     expect(await isInPlace()).toBe(true);
-    expect((await columns()).toSorted()).toEqual(expect.arrayContaining(COLUMNS.slice(7)));
+    expect((await columns()).toSorted()).toEqual(expect.arrayContaining(COLUMNS.slice(8)));
     const [{ count } = { count: 0 }] = await database.query<{ count: number }>(
       "SELECT count(*)::int FROM rc_circuit_breakers WHERE namespace = 'default'",
     );
