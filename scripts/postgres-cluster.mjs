@@ -166,7 +166,7 @@ export class PostgresCluster {
       server.once("close", () => resolve(false));
       server.stderr.on("data", (text) => {
         output += text;
-        if (output.includes("ready to accept connections")) resolve(true);
+        if (/ready to accept (read-only )?connections/.test(output)) resolve(true);
       });
     });
     // What it says from now on is read, lest it wait for that, and dropped.
