@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Bulkhead, type BulkheadConfig } from "../../src/index.js";
-import { gate } from "../helpers/gate.js";
+import { gate, started } from "../helpers/gate.js";
 
 /** Three permits, one place in the line. */
 export const SMALL: BulkheadConfig = {
@@ -37,6 +37,7 @@ export async function everyKindOfCall(
   await rejected(timedOut, "ERR_BULKHEAD_TIMEOUT");
   const aborter = new AbortController();
   const aborted = bulkhead.run(() => busy.promise, { signal: aborter.signal });
+  await started();
   aborter.abort(new Error("the client of user Mallory is gone"));
   await rejected(aborted);
   const active = bulkhead.execute(() => busy.promise);
