@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { SCHEMA_SQL } from "../src/storage/schema.js";
-import { createDatabase, type TestDatabase } from "./integration/database.js";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { CommandLine } from "./cli/command.js";
+import type { TestDatabase } from "./integration/database.js";
 import { PythonProcess, type PythonVersion } from "./integration/python.js";
 
 const GUIDE = readFileSync("docs/coming-from-python.md", "utf8");
@@ -11,12 +11,13 @@ const [GRANTS = ""] = Array.from(
 );
 
 describe("the guide for those who come from Python", () => {
+  let commandLine: CommandLine;
   let database: TestDatabase;
-  beforeAll(async () => {
-    database = await createDatabase();
-    await database.query(SCHEMA_SQL);
-  });
-  afterAll(() => database.drop());
+  beforeEach(async () => {
+    commandLine = await CommandLine.create();
+    database = commandLine.database;
+  }, 60_000);
+  afterEach(() => commandLine.close());
 
   it("has SQL by which the users of both languages may use and migrate one table", async () => {
     const roles = ["circuits", "node_service", "python_service"];
@@ -53,5 +54,23 @@ describe("the guide for those who come from Python", () => {
       for (const { role } of made) await database.query(`DROP OWNED BY ${role} CASCADE`);
       for (const { role } of made) await database.query(`DROP ROLE ${role}`);
     }
+  });
+
+  it("has a way to say in which zone Python wrote the times of a table", async () => {
+    const [, zone = ""] = /^PGOPTIONS="(.*)" npx bulkman pg-setup$/m.exec(GUIDE) ?? [];
+    const summer = "2999-07-01 12:00:00";
+    await database.query("DROP TABLE rc_circuit_breakers");
+    const pool = database.pool();
+    await new PythonProcess(pool, "0.4.1").start();
+    await pool.query(
+      `INSERT INTO rc_circuit_breakers (resource_key, state, open_until) VALUES ('api', 'OPEN', '${summer}')`,
+    );
+    await pool.end();
+    const setup = await commandLine.run(["pg-setup", "--yes"], { PGOPTIONS: zone });
+    expect(setup).toMatchObject({ status: 0 });
+    expect(await database.storage().getState("api")).toMatchObject({
+      openUntil: new Date(`${summer}+02:00`),
+    });
+    await database.closeStorages();
   });
 });

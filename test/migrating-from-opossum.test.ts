@@ -159,6 +159,9 @@ const DIFFERENCES: Record<string, () => Promise<void>> = {
     expect(bulkhead.getState()).toBe("healthy");
     await bulkhead.execute(down);
     expect(bulkhead.getState()).toBe("isolated");
+    const touchy = new Bulkhead({ name: "x", failureRateThreshold: 50, minimumCalls: 1 });
+    await touchy.execute(down);
+    expect(touchy.getState()).toBe("isolated");
   },
 
   "A percentage is reached, not exceeded.": async () => {
@@ -267,6 +270,26 @@ const DIFFERENCES: Record<string, () => Promise<void>> = {
       aborted: true,
     });
     expect(signals.map(({ aborted }) => aborted)).toEqual([true, false]);
+  },
+
+  "A caller that aborts moves nothing.": async () => {
+    const untilAborted = (signal: AbortSignal) =>
+      new Promise<never>((_resolve, reject) => {
+        signal.addEventListener("abort", () => reject(signal.reason));
+      });
+    const caller = new AbortController();
+    const { signal } = caller;
+    const circuit = breaker({});
+    const bulkhead = new Bulkhead({ name: "x", failureThreshold: 1 });
+    watch(circuit.fire(() => untilAborted(signal)));
+    const following = watch(bulkhead.run((task) => untilAborted(task.signal), { signal }));
+    const ignoring = watch(bulkhead.run(never, { signal }));
+    caller.abort("no longer needed");
+    await pass(0);
+    expect([circuit.opened, bulkhead.getState()]).toEqual([true, "healthy"]);
+    const rejected = { state: "rejected", value: "no longer needed" };
+    expect([following, ignoring]).toEqual([rejected, rejected]);
+    expect(bulkhead.getStats().abandonedTasks).toBe(1);
   },
 
   "A failure is a result of `execute`.": async () => {
