@@ -1,0 +1,26 @@
+import type { CircuitRecord } from "./storage/storage.js";
+
+/** Whether the isolation or the lease is over, so that the storage gives the lease to the next to ask. */
+export function isFree(record: CircuitRecord): boolean {
+  if (record.state === "CLOSED") return false;
+  return remainingMs(record.state === "OPEN" ? record.openUntil : record.probeUntil, record) === 0;
+}
+
+/** Whether both say the same to a process, whenever they were read. */
+export function isSame(one: CircuitRecord, other: CircuitRecord): boolean {
+  return (
+    one.version === other.version &&
+    one.state === other.state &&
+    one.openUntil?.getTime() === other.openUntil?.getTime() &&
+    one.openedBy === other.openedBy &&
+    one.reason === other.reason &&
+    one.probeOwner === other.probeOwner &&
+    one.probeUntil?.getTime() === other.probeUntil?.getTime() &&
+    one.probeSuccesses === other.probeSuccesses
+  );
+}
+
+/** How long after the record was read a time in it comes, by the storage's clock alone. */
+export function remainingMs(date: Date | null, record: CircuitRecord): number {
+  return date === null ? 0 : Math.max(0, date.getTime() - record.readAt.getTime());
+}
