@@ -1,21 +1,15 @@
-import { randomUUID } from "node:crypto";
-import { hostname } from "node:os";
 import type { CircuitRules, CircuitTransition } from "./circuit-rules.js";
 import {
-  newReconcilerState,
-  type Question,
-  Reconciler,
-  type ReconcilerState,
-} from "./reconciler.js";
-import type {
-  CircuitChange,
-  CircuitChangeResult,
-  CircuitRecord,
-  CircuitSubscriber,
-} from "./storage/storage.js";
-import { noAnswerError } from "./storage/stored-circuit.js";
+  type CircuitSyncState,
+  DECIDING,
+  FIRST_RETRY_MS,
+  newCircuitSyncState,
+  RESTING,
+} from "./circuit-sync-state.js";
+import { type Question, Reconciler } from "./reconciler.js";
+import type { CircuitRecord } from "./storage/storage.js";
+import { type CircuitSource, noAnswerError } from "./storage/stored-circuit.js";
 
-const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 30_000;
 /**
  * A notice is confirmed by one read, this long after it at most, and a fifth of that at least: a fleet of
@@ -30,63 +24,6 @@ export interface CircuitSyncHooks {
   readonly onError: (error: unknown) => void;
   /** Calls that waited for the storage's answer may start now, if the circuit lets them. */
   readonly onAnswer: () => void;
-}
-
-/** One circuit of a storage. Every promise settles within the storage's time limit. */
-export interface CircuitSource {
-  readonly queryTimeoutSeconds: number;
-  readonly probeLeaseSeconds: number;
-  load(): PromiseLike<CircuitRecord>;
-  change(change: CircuitChange): PromiseLike<CircuitChangeResult>;
-  subscribe(subscriber: CircuitSubscriber, onLie: (error: unknown) => void): () => void;
-}
-
-/**
- * What the process does with its storage at the moment. Whatever comes up while it decides or asks is kept,
- * and looked at before it rests.
- */
-type Io = { readonly kind: "resting" | "deciding" } | Question;
-
-const RESTING: Io = { kind: "resting" };
-const DECIDING: Io = { kind: "deciding" };
-
-/** Everything that changes in a {@link CircuitSync}: the model of the fleet saves and restores it. */
-interface CircuitSyncState {
-  readonly reconciler: ReconcilerState;
-  io: Io;
-  /** The newest notice that came while the process was not resting. */
-  heard: CircuitRecord | undefined;
-  /** The record is to be read, whatever is known of it. */
-  needsRead: boolean;
-  /** Questions since it rested last. */
-  questions: number;
-  retryMs: number;
-  isLoaded: boolean;
-  isClosed: boolean;
-  /** Questions fail, or notices do not arrive. Emitted once, however it shows. */
-  readonly troubles: { asking: boolean; hearing: boolean };
-  readonly timers: {
-    /** Has the record read. */
-    read: NodeJS.Timeout | undefined;
-    renew: NodeJS.Timeout | undefined;
-    /** Ends the wait of the calls that claimed the lease. */
-    claim: NodeJS.Timeout | undefined;
-  };
-}
-
-function newCircuitSyncState(owner: string): CircuitSyncState {
-  return {
-    reconciler: newReconcilerState(owner),
-    io: RESTING,
-    heard: undefined,
-    needsRead: false,
-    questions: 0,
-    retryMs: FIRST_RETRY_MS,
-    isLoaded: false,
-    isClosed: false,
-    troubles: { asking: false, hearing: false },
-    timers: { read: undefined, renew: undefined, claim: undefined },
-  };
 }
 
 /**
@@ -123,7 +60,7 @@ export class CircuitSync {
     source: CircuitSource,
     circuit: CircuitRules,
     hooks: CircuitSyncHooks,
-    state = newCircuitSyncState(newOwner()),
+    state = newCircuitSyncState(),
   ) {
     this.#source = source;
     this.#circuit = circuit;
@@ -168,6 +105,7 @@ export class CircuitSync {
   }
 
   #claimTimedOut(): void {
+    if (!this.#circuit.isClaiming) return;
     this.#probeWithoutStorage();
     // The storage may still answer: then the process asks for the lease that it probes without.
     this.#reconciler.renew();
@@ -254,7 +192,11 @@ export class CircuitSync {
   #decide(): Question | undefined {
     const state = this.#state;
     state.io = DECIDING;
-    this.#catchUp();
+    // What listeners do here comes up in this step, too.
+    do {
+      this.#circuit.refresh();
+      this.#catchUp();
+    } while (state.heard !== undefined);
     return this.#reconciler.next({ needsRead: state.needsRead, isClosing: state.isClosed });
   }
 
@@ -383,10 +325,4 @@ export class CircuitSync {
 
 function newer(one: CircuitRecord | undefined, other: CircuitRecord): CircuitRecord {
   return one !== undefined && one.version > other.version ? one : other;
-}
-
-/** Tells an operator which process it is. */
-function newOwner(): string {
-  // A record holds 255 characters, and a host name can have as many.
-  return `${hostname().slice(0, 150)} ${process.pid} ${randomUUID()}`;
 }

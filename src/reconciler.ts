@@ -1,3 +1,4 @@
+import { isFree, isSame } from "./circuit-record.js";
 import type { CircuitRules, CircuitTransition } from "./circuit-rules.js";
 import { isolationMsLeft, leaseMsLeft } from "./storage/remaining.js";
 import type { CircuitChange, CircuitChangeResult, CircuitRecord } from "./storage/storage.js";
@@ -246,7 +247,7 @@ export class Reconciler {
     const { opening } = state;
     if (opening !== undefined && record.state === "CLOSED" && this.#isUnaware(record, opening)) {
       // No process has closed what this one opened: the storage never got the opening, or has lost it.
-      state.pending = { transition: opening.transition, isLate: true, needsLease: false };
+      state.pending ??= { transition: opening.transition, isLate: true, needsLease: false };
       return;
     }
     // A hand is obeyed, also when another process was a moment faster.
@@ -305,24 +306,4 @@ export class Reconciler {
     // A custom storage that knows no tags keeps the owner instead.
     return openedBy !== this.#state.owner || !isSent;
   }
-}
-
-/** Whether the isolation or the lease is over, so that the storage gives the lease to the next to ask. */
-function isFree(record: CircuitRecord): boolean {
-  if (record.state === "CLOSED") return false;
-  return (record.state === "OPEN" ? isolationMsLeft(record) : leaseMsLeft(record)) === 0;
-}
-
-/** Whether both say the same to a process, whenever they were read. */
-function isSame(one: CircuitRecord, other: CircuitRecord): boolean {
-  return (
-    one.version === other.version &&
-    one.state === other.state &&
-    one.openUntil?.getTime() === other.openUntil?.getTime() &&
-    one.openedBy === other.openedBy &&
-    one.reason === other.reason &&
-    one.probeOwner === other.probeOwner &&
-    one.probeUntil?.getTime() === other.probeUntil?.getTime() &&
-    one.probeSuccesses === other.probeSuccesses
-  );
 }

@@ -7,11 +7,20 @@ import type {
   CircuitSubscriber,
 } from "./storage.js";
 
+/** One circuit of a storage. Every promise settles within the storage's time limit. */
+export interface CircuitSource {
+  readonly queryTimeoutSeconds: number;
+  readonly probeLeaseSeconds: number;
+  load(): PromiseLike<CircuitRecord>;
+  change(change: CircuitChange): PromiseLike<CircuitChangeResult>;
+  subscribe(subscriber: CircuitSubscriber, onLie: (error: unknown) => void): () => void;
+}
+
 /**
  * One circuit of a storage, which may be one of somebody's own: never waited for longer than its time
  * limit, and not believed when it tells what is no record.
  */
-export class StoredCircuit {
+export class StoredCircuit implements CircuitSource {
   readonly #storage: CircuitStorage;
   readonly #name: string;
 

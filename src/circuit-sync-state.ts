@@ -1,0 +1,61 @@
+import { randomUUID } from "node:crypto";
+import { hostname } from "node:os";
+import { newReconcilerState, type Question, type ReconcilerState } from "./reconciler.js";
+import type { CircuitRecord } from "./storage/storage.js";
+
+/** The first pause after a question that failed. */
+export const FIRST_RETRY_MS = 500;
+
+/**
+ * What the process does with its storage at the moment. Whatever comes up while it decides or asks is kept,
+ * and looked at before it rests.
+ */
+type Io = { readonly kind: "resting" | "deciding" } | Question;
+
+export const RESTING: Io = { kind: "resting" };
+export const DECIDING: Io = { kind: "deciding" };
+
+/** Everything that changes in a {@link CircuitSync}: the model of the fleet saves and restores it. */
+export interface CircuitSyncState {
+  readonly reconciler: ReconcilerState;
+  io: Io;
+  /** The newest notice that came while the process was not resting. */
+  heard: CircuitRecord | undefined;
+  /** The record is to be read, whatever is known of it. */
+  needsRead: boolean;
+  /** Questions since it rested last. */
+  questions: number;
+  retryMs: number;
+  isLoaded: boolean;
+  isClosed: boolean;
+  /** Questions fail, or notices do not arrive. Emitted once, however it shows. */
+  readonly troubles: { asking: boolean; hearing: boolean };
+  readonly timers: {
+    /** Has the record read. */
+    read: NodeJS.Timeout | undefined;
+    renew: NodeJS.Timeout | undefined;
+    /** Ends the wait of the calls that claimed the lease. */
+    claim: NodeJS.Timeout | undefined;
+  };
+}
+
+export function newCircuitSyncState(owner = newOwner()): CircuitSyncState {
+  return {
+    reconciler: newReconcilerState(owner),
+    io: RESTING,
+    heard: undefined,
+    needsRead: false,
+    questions: 0,
+    retryMs: FIRST_RETRY_MS,
+    isLoaded: false,
+    isClosed: false,
+    troubles: { asking: false, hearing: false },
+    timers: { read: undefined, renew: undefined, claim: undefined },
+  };
+}
+
+/** Tells an operator which process it is. */
+function newOwner(): string {
+  // A record holds 255 characters, and a host name can have as many.
+  return `${hostname().slice(0, 150)} ${process.pid} ${randomUUID()}`;
+}
