@@ -34,7 +34,7 @@ export interface CircuitRecord {
    * was before, so that of two records the one with the higher version is always the newer.
    */
   readonly version: number;
-  /** When the state changed last. */
+  /** When the state changed last. No isolation or lease is taken to be longer than from here to its end. */
   readonly updatedAt: Date;
   /** When this record was read: with it a reader can tell how long `openUntil` is away. */
   readonly readAt: Date;

@@ -160,6 +160,35 @@ describe("a listening connection", () => {
     expect(seen.rereads).toBe(1);
   });
 
+  it("is relied on when this process was held up while the notice of its test arrived", async () => {
+    proxy.delayMs = 100;
+    const holdUp = () => {
+      const end = performance.now() + 2500;
+      while (performance.now() < end);
+    };
+    const seen = listen({ onHearing: () => void setImmediate(holdUp) });
+    await eventually(() => seen.delivered === 1);
+    expect(seen.undelivered).toEqual([]);
+  });
+
+  it("is relied on while the application's pool has no connection left", async () => {
+    await open().load(name);
+    const pool = database.pool({ max: 1 });
+    const storage = open({ pool, queryTimeoutSeconds: 1, heartbeatSeconds: 0.02 });
+    const { heard, troubles } = await subscribed(storage, name);
+    const taken = await pool.connect();
+    // Some signs of life whose read gets no answer.
+    for (let query = 0; query < 2; query++) {
+      await expect(storage.getState(name)).rejects.toThrow("did not answer");
+    }
+    await isolate();
+    await eventually(() => heard.at(-1)?.state === "OPEN");
+    expect(troubles).toEqual([]);
+    taken.release();
+    await storage.close();
+    await pool.end();
+  });
+
   it("is tested without a notice to other processes", async () => {
     const other = new Client({ connectionString: database.url });
     await other.connect();
