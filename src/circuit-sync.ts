@@ -1,6 +1,6 @@
-import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import type { CircuitRules, CircuitTransition } from "./circuit-rules.js";
+import { randomUUID } from "./random-uuid.js";
 import type { CircuitChange, CircuitRecord } from "./storage/storage.js";
 import type { StoredCircuit } from "./storage/stored-circuit.js";
 
