@@ -21,6 +21,8 @@ const library: Options = {
   noExternal: ["p-limit"],
   esbuildOptions(options, { format }) {
     if (format === "esm") options.external = [...(options.external ?? []), "p-limit"];
+    // CommonJS loads pg by require(), late as well: Jest and bundlers know no import() there.
+    else options.supported = { ...options.supported, "dynamic-import": false };
   },
   banner: ({ format }) =>
     format === "cjs"

@@ -1,5 +1,5 @@
-import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
+import { randomUUID } from "./random-uuid.js";
 import { newReconcilerState, type Question, type ReconcilerState } from "./reconciler.js";
 import type { CircuitRecord } from "./storage/storage.js";
 

@@ -1,6 +1,7 @@
+import { loadDriver } from "../storage/postgres-driver.js";
 import { tellable } from "../storage/postgres-errors.js";
 import { clientConfig, secretsOf } from "../storage/postgres-options.js";
-import { GuardedClient } from "../storage/postgres-wire.js";
+import { guardedClient } from "../storage/postgres-wire.js";
 import { SCHEMA_SQL } from "../storage/schema.js";
 import { DATABASE_HELP, DATABASE_OPTIONS, readArguments, readEnvironment } from "./arguments.js";
 import { ask } from "./ask.js";
@@ -30,7 +31,9 @@ ${DATABASE_HELP}`,
     if (options["dry-run"]) return 0;
     readEnvironment(options.env);
     const config = clientConfig(options.dsn);
-    const client = new GuardedClient({ ...config, connectionTimeoutMillis: CONNECT_LIMIT_MS });
+    const { Client } = await loadDriver();
+    const SetupClient = guardedClient(Client);
+    const client = new SetupClient({ ...config, connectionTimeoutMillis: CONNECT_LIMIT_MS });
     // pg takes the name of who is logged in from USER, which a container may not have.
     if (client.user === undefined)
       throw new UsageError("no user is named; say --dsn or set PGUSER");

@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Client, type ClientBase, type ClientConfig, Pool, type PoolClient } from "pg";
+import type { Client, ClientBase, ClientConfig, Pool, PoolClient } from "pg";
 import { cancel } from "./postgres-cancel.js";
 import { Checkout } from "./postgres-checkout.js";
+import { loadDriver } from "./postgres-driver.js";
 import { isConflict, PostgresStorageError, tellable } from "./postgres-errors.js";
 import { secretsOf } from "./postgres-options.js";
-import { destroy, GuardedClient, guard } from "./postgres-wire.js";
+import { destroy, guard, guardedClient } from "./postgres-wire.js";
 
 /** One row: the text of each column. */
 export type Row = ReadonlyArray<string | null>;
@@ -17,43 +18,73 @@ interface Job {
   readonly cut: (error: Error) => void;
 }
 
+/** What connections are taken from, once pg is loaded. */
+interface Connector {
+  readonly pool: Pool;
+  readonly checkout: Checkout;
+  readonly makeClient: () => ClientBase & Client;
+}
+
 /**
  * The way to the database: every question has a time limit, which includes the wait for a connection.
  * A connection that is in doubt is destroyed; so nothing that hangs is met again.
  */
 export class Database {
-  readonly #pool: Pool;
-  readonly #ownsPool: boolean;
-  readonly #makeClient: () => ClientBase & Client;
-  readonly #checkout: Checkout;
+  readonly #source: Pool | ClientConfig;
   readonly #secrets: readonly string[];
   readonly #queryTimeoutMs: number;
   readonly #jobs = new Set<Job>();
+  #connector: Connector | undefined = undefined;
+  #loading: Promise<Connector> | undefined = undefined;
   #isClosed = false;
 
   /** @param source a pool of the application's, or how to connect with a pool of our own */
   constructor(source: Pool | ClientConfig, queryTimeoutMs: number) {
-    if (isPool(source)) {
-      this.#pool = source;
-      this.#ownsPool = false;
-      const { Client: PoolsClient } = source as unknown as { Client: typeof Client };
-      this.#makeClient = () => guard(new PoolsClient(source.options));
-    } else {
-      this.#pool = new Pool({
-        ...source,
-        Client: GuardedClient,
-        max: 2,
-        allowExitOnIdle: true,
-        connectionTimeoutMillis: Math.ceil(queryTimeoutMs),
-      });
-      this.#ownsPool = true;
-      // An idle connection was lost. Whoever asks next gets another one.
-      this.#pool.on("error", ignore);
-      this.#makeClient = () => new GuardedClient(source);
-    }
-    this.#checkout = new Checkout(this.#pool);
+    this.#source = source;
     this.#queryTimeoutMs = queryTimeoutMs;
     this.#secrets = secretsOf(isPool(source) ? source.options : source);
+    if (isPool(source)) this.#connector = connectorOf(source);
+  }
+
+  /** Whether {@link client} can be called. */
+  get isLoaded(): boolean {
+    return this.#connector !== undefined;
+  }
+
+  /** Loads pg, unless an application's pool has brought it. */
+  async load(): Promise<void> {
+    await this.#load();
+  }
+
+  #load(): Promise<Connector> {
+    this.#loading ??= this.#connect().catch((error) => {
+      this.#loading = undefined;
+      throw error;
+    });
+    return this.#loading;
+  }
+
+  async #connect(): Promise<Connector> {
+    const source = this.#source;
+    if (isPool(source)) return connectorOf(source);
+    const driver = await loadDriver();
+    if (this.#isClosed) throw closedError();
+    const OwnClient = guardedClient(driver.Client);
+    const pool = new driver.Pool({
+      ...source,
+      Client: OwnClient,
+      max: 2,
+      allowExitOnIdle: true,
+      connectionTimeoutMillis: Math.ceil(this.#queryTimeoutMs),
+    });
+    // An idle connection was lost. Whoever asks next gets another one.
+    pool.on("error", ignore);
+    this.#connector = {
+      pool,
+      checkout: new Checkout(pool),
+      makeClient: () => new OwnClient(source),
+    };
+    return this.#connector;
   }
 
   get isClosed(): boolean {
@@ -71,14 +102,14 @@ export class Database {
     let client: PoolClient | undefined;
     let isCut = false;
     let job: Job | undefined;
-    const { connection, giveUp } = this.#checkout.take();
+    let giveUp = () => {};
     const cut = new Promise<never>((_, reject) => {
       job = {
         cut: (error) => {
           isCut = true;
           giveUp();
           if (client !== undefined) {
-            cancel(client, this.#makeClient, this.#queryTimeoutMs);
+            cancel(client, () => this.client(), this.#queryTimeoutMs);
             discard(client, error);
           }
           reject(error);
@@ -88,9 +119,13 @@ export class Database {
     });
     const timer = setTimeout(() => job?.cut(lateError(this.#queryTimeoutMs)), limitMs);
     const work = async () => {
-      const connected = await connection;
+      const { checkout } = this.#connector ?? (await this.#load());
+      if (isCut) throw closedError();
+      const taken = checkout.take();
+      giveUp = taken.giveUp;
+      const connected = await taken.connection;
       if (isCut) {
-        this.#checkout.giveBack(connected);
+        checkout.giveBack(connected);
         throw closedError();
       }
       client = connected;
@@ -100,7 +135,7 @@ export class Database {
         const result = await task(asker(connected));
         if (!isCut) {
           connected.off("error", ignore);
-          this.#checkout.giveBack(connected);
+          checkout.giveBack(connected);
         }
         return result;
       } catch (error) {
@@ -120,12 +155,13 @@ export class Database {
 
   /** A connection outside the pool was made: what hangs in the pool is not to be waited for. */
   reached(): void {
-    this.#checkout.reached();
+    this.#connector?.checkout.reached();
   }
 
-  /** A connection outside the pool, not connected yet. */
+  /** A connection outside the pool, not connected yet. Only after {@link load}. */
   client(): Client {
-    return this.#makeClient();
+    if (this.#connector === undefined) throw new Error("pg is not loaded");
+    return this.#connector.makeClient();
   }
 
   tellable(error: unknown): PostgresStorageError {
@@ -137,8 +173,17 @@ export class Database {
     if (this.#isClosed) return;
     this.#isClosed = true;
     for (const job of this.#jobs) job.cut(closedError());
-    if (this.#ownsPool) await this.#pool.end();
+    if (!isPool(this.#source)) await this.#connector?.pool.end();
   }
+}
+
+function connectorOf(pool: Pool): Connector {
+  const { Client: PoolsClient } = pool as unknown as { Client: typeof Client };
+  return {
+    pool,
+    checkout: new Checkout(pool),
+    makeClient: () => guard(new PoolsClient(pool.options)),
+  };
 }
 
 /** Asks on this connection. Values come as text, whatever parsers the application has given to pg. */

@@ -1,6 +1,6 @@
-import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { now } from "../clock.js";
+import { randomUUID } from "../random-uuid.js";
 import type { ChangeHooks, ChangeSource } from "./change-source.js";
 import { type ListenerOptions, ListeningConnection, Silence } from "./postgres-listening.js";
 

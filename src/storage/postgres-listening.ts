@@ -1,7 +1,7 @@
-import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Client } from "pg";
 import { MAX_TIMER_MS, now } from "../clock.js";
+import { randomUUID } from "../random-uuid.js";
 import type { ChangeHooks } from "./change-source.js";
 import { coalesced } from "./coalesced.js";
 import { refusedError, unannouncedError, undeliveredError } from "./delivery-errors.js";

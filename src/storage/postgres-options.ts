@@ -1,5 +1,6 @@
-import { Client, type ClientConfig, type Pool } from "pg";
+import type { ClientConfig, Pool } from "pg";
 import { BOOLEAN, NAME, orNull, POSITIVE_SECONDS, readFields } from "../config.js";
+import { readConnectionUrl } from "./connection-url.js";
 import { redact } from "./postgres-errors.js";
 
 /** Options of a {@link PostgresStorage}. Without `pool` and `connectionString`, the environment tells. */
@@ -97,15 +98,13 @@ export function clientConfig(
       'connectionString can be read in two ways: percent-encode user and password, "/" as %2F, "?" as %3F, "#" as %23 and "@" as %40',
     );
   }
-  const config = { connectionString, ...common };
   try {
-    // Reads the string, and the files that it names, without connecting.
-    new Client(config);
+    readConnectionUrl(connectionString);
   } catch (error) {
     const reason = redact(error instanceof Error ? error.message : "", [connectionString]);
     throw new TypeError(`connectionString cannot be read: ${reason}`);
   }
-  return config;
+  return { connectionString, ...common };
 }
 
 /** A host's URL, or the path of a Unix socket. */
@@ -154,12 +153,21 @@ export function secretsOf(config: ClientConfig): string[] {
   const secrets = new Set<string>();
   if (connectionString !== undefined) {
     secrets.add(connectionString);
-    const { password: inside } = new Client({ connectionString });
-    if (typeof inside === "string") secrets.add(inside).add(encodeURIComponent(inside));
+    const inside = passwordIn(connectionString);
+    if (inside !== undefined) secrets.add(inside).add(encodeURIComponent(inside));
   }
   if (typeof password === "string") secrets.add(password);
   secrets.delete("");
   return [...secrets];
+}
+
+function passwordIn(connectionString: string): string | undefined {
+  try {
+    return readConnectionUrl(connectionString).password;
+  } catch {
+    // An application's pool may have one that cannot be read. It connects nowhere.
+    return undefined;
+  }
 }
 
 /** By its shape: an application can have a pg of its own. */

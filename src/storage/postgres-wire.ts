@@ -1,4 +1,4 @@
-import { Client, type ClientBase, type ClientConfig } from "pg";
+import type { Client, ClientBase, ClientConfig } from "pg";
 
 /** What pg's types leave out of a client. */
 interface Wire {
@@ -30,24 +30,26 @@ interface Stream {
   emit(event: string | symbol, ...args: unknown[]): boolean;
 }
 
-/** A client of our own pools, whose connection ends at the first trouble with it. */
-export class GuardedClient extends Client {
-  constructor(config?: string | ClientConfig) {
-    super(config);
-    guard(this);
-  }
+/** The class of the clients of a storage's own pool: their connection ends at the first trouble with it. */
+export function guardedClient(PgClient: typeof Client): typeof Client {
+  return class GuardedClient extends PgClient {
+    constructor(config?: string | ClientConfig) {
+      super(config);
+      guard(this);
+    }
 
-  /** pg leaves the socket open when it cannot agree with the server on how to begin. */
-  override connect(): Promise<Client>;
-  override connect(callback: OnConnect): void;
-  override connect(callback?: OnConnect): Promise<Client> | undefined {
-    if (callback === undefined) return super.connect();
-    super.connect((error: Error) => {
-      if (error) destroy(this);
-      (callback as (error: Error) => void)(error);
-    });
-    return undefined;
-  }
+    /** pg leaves the socket open when it cannot agree with the server on how to begin. */
+    override connect(): Promise<Client>;
+    override connect(callback: OnConnect): void;
+    override connect(callback?: OnConnect): Promise<Client> | undefined {
+      if (callback === undefined) return super.connect();
+      super.connect((error: Error) => {
+        if (error) destroy(this);
+        (callback as (error: Error) => void)(error);
+      });
+      return undefined;
+    }
+  };
 }
 
 type OnConnect = ((error: Error) => void) | ((error: null, client: Client) => void);

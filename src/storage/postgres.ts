@@ -142,7 +142,7 @@ export class PostgresStorage implements CircuitStorage {
     if (this.#database.isClosed) throw closedError();
     const subscribers = this.#subscribers.get(name) ?? new Set();
     this.#subscribers.set(name, subscribers.add(subscriber));
-    this.#changeSource.start();
+    this.#startListening();
     const interruption = this.#interruption ?? this.#undelivered;
     if (interruption !== undefined) queueMicrotask(() => subscriber.onError(interruption));
     return () => {
@@ -238,6 +238,17 @@ export class PostgresStorage implements CircuitStorage {
     }
   }
 
+  /** The listener makes a connection at once, for which pg has to be there. */
+  #startListening(): void {
+    if (this.#subscribers.size === 0) return;
+    if (this.#database.isLoaded) this.#changeSource.start();
+    else this.#database.load().then(() => this.#startListening(), this.#onLoadError);
+  }
+
+  readonly #onLoadError = (error: unknown): void => {
+    if (!this.#database.isClosed) this.#tellInterruption(error);
+  };
+
   #seen(name: string, record: CircuitRecord): CircuitRecord {
     const newest = this.#newest.get(name) ?? 0;
     if (this.#subscribers.has(name)) this.#newest.set(name, Math.max(newest, record.version));
@@ -255,7 +266,9 @@ export class PostgresStorage implements CircuitStorage {
   async #ask(statement: string, values: unknown[], deadline = this.#deadline()): Promise<Row[]> {
     if (this.#database.isClosed) throw closedError();
     try {
-      return await this.#askWithSchema(statement, values, deadline);
+      const rows = await this.#askWithSchema(statement, values, deadline);
+      this.#startListening();
+      return rows;
     } catch (error) {
       if (isNoAnswer(error)) this.#changeSource.check();
       throw error;

@@ -1,0 +1,60 @@
+/** What a connection URL says; what it leaves out is `undefined`. */
+export interface ConnectionUrl {
+  readonly host: string | undefined;
+  readonly port: string | undefined;
+  readonly database: string | undefined;
+  readonly user: string | undefined;
+  readonly password: string | undefined;
+  readonly parameters: ReadonlyMap<string, string>;
+}
+
+/**
+ * Reads a connection URL as pg will: pg itself is not loaded before the first query.
+ * @throws {Error} when pg could not read it, or could not read a file that it names
+ */
+export function readConnectionUrl(text: string): ConnectionUrl {
+  if (text.startsWith("/")) {
+    const [host, database] = text.split(" ");
+    return { ...NOTHING, host, database };
+  }
+  const { url, hasHost } = parse(text);
+  const parameters = new Map(url.searchParams);
+  for (const name of ["sslcert", "sslkey", "sslrootcert"]) {
+    const file = parameters.get(name);
+    if (file) process.getBuiltinModule("node:fs").readFileSync(file);
+  }
+  const user = parameters.get("user") || decodeURIComponent(url.username) || undefined;
+  const password = parameters.get("password") || decodeURIComponent(url.password) || undefined;
+  if (url.protocol === "socket:") {
+    const database = parameters.get("db");
+    return { ...NOTHING, host: decodeURI(url.pathname), database, user, password, parameters };
+  }
+  const hostname = hasHost ? url.hostname.replace(/^\[(.+)\]$/, "$1") : "";
+  const path = url.pathname.slice(1);
+  return {
+    host: parameters.get("host") || decodeURIComponent(hostname) || undefined,
+    port: parameters.get("port") || url.port || undefined,
+    database: decodeURI(path) || undefined,
+    user,
+    password,
+    parameters,
+  };
+}
+
+const NOTHING = {
+  host: undefined,
+  port: undefined,
+  database: undefined,
+  user: undefined,
+  password: undefined,
+  parameters: new Map<string, string>(),
+};
+
+/** As pg does: with spaces encoded, and also without a host after the user. */
+function parse(text: string): { url: URL; hasHost: boolean } {
+  const encoded = / |%[^a-f0-9]|%[a-f0-9][^a-f0-9]/i.test(text)
+    ? encodeURI(text).replace(/%25(\d\d)/g, "%$1")
+    : text;
+  if (URL.canParse(encoded)) return { url: new URL(encoded), hasHost: true };
+  return { url: new URL(encoded.replace("@/", "@host/")), hasHost: false };
+}
