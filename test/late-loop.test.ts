@@ -48,6 +48,23 @@ function block(limitMs: number, answered: boolean): void {
 
 const LIMIT_MS = 100;
 
+it("a health check whose answer arrived while the event loop was blocked passes", async () => {
+  signals.fill(0);
+  const bulkhead = new Bulkhead({
+    name: "api",
+    healthCheck: ask,
+    healthCheckInterval: 0.01,
+    timeoutSeconds: LIMIT_MS / 1000,
+  });
+  const told = once(bulkhead, "healthCheck");
+  const asked = questions;
+  while (questions === asked) await turn();
+  await turn();
+  block(LIMIT_MS, true);
+  expect(await told).toEqual([{ healthy: true, error: null }]);
+  await bulkhead.shutdown();
+});
+
 describe("when the event loop was blocked past the time limit of calls", () => {
   const phases: Record<string, (act: () => void) => void> = {
     "in the check phase": setImmediate,
