@@ -65,6 +65,19 @@ it("a health check whose answer arrived while the event loop was blocked passes"
   await bulkhead.shutdown();
 });
 
+it("a drain that is over while the event loop is blocked does not cut calls whose answers arrived", async () => {
+  signals.fill(0);
+  const bulkhead = new Bulkhead({ name: "api" });
+  const call = bulkhead.execute(ask);
+  const drained = once(bulkhead, "shutdown");
+  const down = bulkhead.shutdown({ drainSeconds: LIMIT_MS / 1000 });
+  await turn();
+  block(LIMIT_MS, true);
+  expect((await call).success).toBe(true);
+  expect(await drained).toEqual([{ drained: true }]);
+  await down;
+});
+
 describe("when the event loop was blocked past the time limit of calls", () => {
   const phases: Record<string, (act: () => void) => void> = {
     "in the check phase": setImmediate,
