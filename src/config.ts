@@ -1,6 +1,6 @@
 import type { RunOptions } from "./call.js";
 import { MAX_TIMER_MS } from "./clock.js";
-import { inspectSafely } from "./errors.js";
+import { describeValue } from "./describe.js";
 import type { CircuitStorage } from "./storage/storage.js";
 
 /** What a health check is given. */
@@ -333,7 +333,7 @@ export function orNull(rule: Rule): Rule {
 
 /** A given value for an error message, cut to a readable length. */
 export function show(value: unknown): string {
-  const text = inspectSafely(value);
+  const text = describeValue(value);
   return text.length <= 120 ? text : `${text.slice(0, 120)}…`;
 }
 

@@ -1,8 +1,15 @@
+import { now } from "./clock.js";
+import { type Deadline, Deadlines } from "./deadlines.js";
+
+type CutShort = () => void;
+
 /** Those who wait for a closed bulkhead to become idle, each for a time of its own. */
 export class Drains {
   #ended: Promise<void> | undefined = undefined;
   #resolve: (() => void) | undefined = undefined;
-  readonly #timers = new Set<NodeJS.Timeout>();
+  /** Made for the first drain: most bulkheads have none. */
+  #deadlines: Deadlines<CutShort> | undefined = undefined;
+  readonly #pending: Array<Deadline<CutShort>> = [];
 
   /** Settles when the drains that are under way have ended; `undefined` when none is. */
   get ended(): Promise<void> | undefined {
@@ -18,14 +25,17 @@ export class Drains {
       cut();
       this.end();
     };
-    if (limitMs === 0) cutShort();
-    else this.#timers.add(setTimeout(cutShort, limitMs));
+    if (limitMs === 0) {
+      cutShort();
+      return;
+    }
+    this.#deadlines ??= new Deadlines((cutShort) => cutShort(), { holdsProcess: true });
+    this.#pending.push(this.#deadlines.set(cutShort, now(), limitMs));
   }
 
   /** The bulkhead is idle, or its calls were cut. */
   end(): void {
-    for (const timer of this.#timers) clearTimeout(timer);
-    this.#timers.clear();
+    for (const deadline of this.#pending.splice(0)) this.#deadlines?.clear(deadline);
     this.#resolve?.();
     this.#resolve = undefined;
     this.#ended = undefined;

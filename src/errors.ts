@@ -1,4 +1,4 @@
-import { inspect } from "node:util";
+import { describeThrown } from "./describe.js";
 
 /** What every error of this library accepts besides its message. */
 export interface BulkheadErrorOptions {
@@ -132,30 +132,6 @@ export function toBulkheadError(thrown: unknown, bulkheadName: string): Bulkhead
   if (isInstance(thrown, BulkheadError)) return thrown;
   const message = `Execution failed: ${describeThrown(thrown)}`;
   return withoutFrames(() => new BulkheadError(message, { bulkheadName, cause: thrown }));
-}
-
-/** A thrown value in words. Whatever was thrown, this does not throw. */
-export function describeThrown(thrown: unknown): string {
-  if (typeof thrown === "string") return thrown;
-  try {
-    if (thrown instanceof Error && thrown.message !== "") return String(thrown.message);
-  } catch {
-    // A getter or a Proxy stands in the way.
-  }
-  return inspectSafely(thrown);
-}
-
-/** A value in words, also when it resists. */
-export function inspectSafely(value: unknown): string {
-  try {
-    return inspect(value, {
-      depth: 0,
-      maxStringLength: 1000,
-      breakLength: Number.POSITIVE_INFINITY,
-    });
-  } catch {
-    return `a value of type ${typeof value} that cannot be printed`;
-  }
 }
 
 /** `instanceof`, also for a Proxy that does not tell its prototype. */

@@ -1,5 +1,6 @@
 import type { EventEmitter } from "node:events";
-import { type BulkheadError, describeThrown } from "./errors.js";
+import { describeThrown } from "./describe.js";
+import type { BulkheadError } from "./errors.js";
 import type { RejectionReason } from "./stats.js";
 import type { CircuitStatus } from "./storage/storage.js";
 

@@ -383,6 +383,16 @@ describe("a configuration", () => {
     expect(error.message).toMatch(/^maxQueueSize must be an integer of at least 0; got /);
   });
 
+  it.each([
+    ["an error", new TypeError("down"), "[TypeError: down]"],
+    ["an error without a message", new TypeError(""), "[TypeError]"],
+    ["an array", Array.from("abcdefg"), "[ 'a', 'b', 'c', 'd', 'e', 'f', 'g' ]"],
+  ])("is shown on one line, without a stack: %s", async (_, value, shown) => {
+    const error = await errorOf(() => resolveConfig(configWith("maxQueueSize", value)));
+    expect(error.message.replaceAll(/ +/g, " ")).toMatch(`; got ${shown}`);
+    expect(error.message).not.toMatch(/[\n\r]/);
+  });
+
   it("cuts a long value short in the message", async () => {
     const value = "x".repeat(1e6);
     const error = await errorOf(() => new Bulkhead(configWith("maxQueueSize", value)));

@@ -1,4 +1,5 @@
 import { inspect } from "node:util";
+import { runInNewContext } from "node:vm";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import {
   Bulkhead,
@@ -124,7 +125,41 @@ class NamelessError extends Error {
 const THROWN: ReadonlyArray<[what: string, thrown: unknown, text: string | RegExp]> = [
   ["an Error", new Error("down"), "down"],
   ["an error of another class", new TypeError("x is not a function"), "x is not a function"],
-  ["an Error without a message", new RangeError(), /RangeError/],
+  ["an Error without a message", new RangeError(), "RangeError"],
+  ["one with a code", withCode(new Error(""), "ECONNRESET"), "Error ECONNRESET"],
+  ["one with a numeric code", withCode(new Error(""), 14), "Error 14"],
+  ["one with a code that is no code", withCode(new Error(""), { a: 1 }), "Error"],
+  ["one without a name either", withName(new Error(""), ""), "Error"],
+  ["one of an unnamed class", new (class extends TypeError {})(), "TypeError"],
+  [
+    "one with a cause",
+    new Error("", { cause: new Error("socket hang up") }),
+    "Error: socket hang up",
+  ],
+  ["one with a cause that is no error", new Error("", { cause: { status: 500 } }), "Error"],
+  [
+    "one with a cause without a message",
+    new Error("", { cause: withCode(new TypeError(""), "EPIPE") }),
+    "Error: TypeError EPIPE",
+  ],
+  [
+    "an AggregateError without a message",
+    refused(2),
+    `AggregateError ECONNREFUSED: ${refusedMessages(2)}`,
+  ],
+  [
+    "one of many errors",
+    refused(9),
+    `AggregateError ECONNREFUSED: ${refusedMessages(3)}; and 6 more`,
+  ],
+  ["an AggregateError of nothing", new AggregateError([], ""), "AggregateError"],
+  ["an AggregateError that is within itself", aroundItself(), /^AggregateError: AggregateError/],
+  ["an AggregateError whose errors throw", withErrors(throwing), "AggregateError"],
+  ["an Error of many lines", new Error("a\n    at b\r\nc\u2028d"), "a at b c d"],
+  ["a string of many lines", "a\nb\n", "a b"],
+  ["an array that is printed in many lines", Array.from({ length: 9 }, (_, n) => n), /^\[.*\]$/],
+  ["an object with an error in it", { error: new Error("down") }, "{ error: Error: down }"],
+  ["an error of another realm", runInNewContext("new TypeError('')"), "TypeError"],
   ["an AggregateError", new AggregateError([new Error("a")], "all down"), "all down"],
   ["a DOMException", new DOMException("gone", "AbortError"), "gone"],
   ["a frozen Error", Object.freeze(new Error("frozen")), "frozen"],
@@ -161,6 +196,37 @@ const THROWN: ReadonlyArray<[what: string, thrown: unknown, text: string | RegEx
   ["a Proxy that hides its prototype", new Proxy({}, { getPrototypeOf: throwing }), /./],
   ["a revoked Proxy", revokedProxy(), /./],
 ];
+
+function withCode(error: Error, code: unknown): Error {
+  return Object.assign(error, { code });
+}
+
+function withName(error: Error, name: string): Error {
+  return Object.assign(error, { name });
+}
+
+/** What Node gives when no address of a host takes the connection. */
+function refused(addresses: number): Error {
+  const errors = Array.from(
+    { length: addresses },
+    (_, n) => new Error(`connect ECONNREFUSED ::${n}:1`),
+  );
+  return withCode(new AggregateError(errors, ""), "ECONNREFUSED");
+}
+
+function refusedMessages(addresses: number): string {
+  return Array.from({ length: addresses }, (_, n) => `connect ECONNREFUSED ::${n}:1`).join("; ");
+}
+
+function aroundItself(): Error {
+  const error = new AggregateError([], "");
+  error.errors.push(error, error);
+  return error;
+}
+
+function withErrors(get: () => unknown): Error {
+  return Object.defineProperty(new AggregateError([], ""), "errors", { get });
+}
 
 function withMessage(message: unknown): Error {
   return Object.defineProperty(new Error("x"), "message", { value: message });
@@ -207,6 +273,8 @@ describe("what a protected function throws", () => {
       const prefix = "Execution failed: ";
       expect(error?.message.slice(0, prefix.length)).toBe(prefix);
       const rest = error?.message.slice(prefix.length);
+      expect(rest).not.toMatch(/[\n\r\u2028\u2029]/);
+      expect(rest).not.toContain("errors.test.ts");
       if (typeof text === "string") expect(rest).toBe(text);
       else expect(rest).toMatch(text);
     };

@@ -48,6 +48,36 @@ function block(limitMs: number, answered: boolean): void {
 
 const LIMIT_MS = 100;
 
+it("a health check whose answer arrived while the event loop was blocked passes", async () => {
+  signals.fill(0);
+  const bulkhead = new Bulkhead({
+    name: "api",
+    healthCheck: ask,
+    healthCheckInterval: 0.01,
+    timeoutSeconds: LIMIT_MS / 1000,
+  });
+  const told = once(bulkhead, "healthCheck");
+  const asked = questions;
+  while (questions === asked) await turn();
+  await turn();
+  block(LIMIT_MS, true);
+  expect(await told).toEqual([{ healthy: true, error: null }]);
+  await bulkhead.shutdown();
+});
+
+it("a drain that is over while the event loop is blocked does not cut calls whose answers arrived", async () => {
+  signals.fill(0);
+  const bulkhead = new Bulkhead({ name: "api" });
+  const call = bulkhead.execute(ask);
+  const drained = once(bulkhead, "shutdown");
+  const down = bulkhead.shutdown({ drainSeconds: LIMIT_MS / 1000 });
+  await turn();
+  block(LIMIT_MS, true);
+  expect((await call).success).toBe(true);
+  expect(await drained).toEqual([{ drained: true }]);
+  await down;
+});
+
 describe("when the event loop was blocked past the time limit of calls", () => {
   const phases: Record<string, (act: () => void) => void> = {
     "in the check phase": setImmediate,

@@ -1,0 +1,96 @@
+import { inspect } from "node:util";
+import { isNativeError } from "node:util/types";
+
+/** How many errors within an error are described, and how deep they may lie. */
+const MAX_INNER = 3;
+const MAX_DEPTH = 3;
+
+/** A line of a stack, as of an error within an object. */
+const FRAME = /\n {4,}at [^\n]*/g;
+
+/** A thrown value in words, on one line. Never throws, whatever was thrown. */
+export function describeThrown(thrown: unknown): string {
+  return typeof thrown === "string" ? oneLine(thrown) : describe(thrown, 0);
+}
+
+/** Any value in words, on one line, as in code. Never throws. */
+export function describeValue(value: unknown): string {
+  if (isError(value)) return describeError(value);
+  try {
+    const options = { depth: 0, maxStringLength: 1000, breakLength: Number.POSITIVE_INFINITY };
+    return oneLine(inspect(value, options).replaceAll(FRAME, ""));
+  } catch {
+    return `a value of type ${typeof value} that cannot be printed`;
+  }
+}
+
+function describeError(error: object): string {
+  const name = nameOf(error);
+  const described = describe(error, 0);
+  return described.startsWith(name) ? `[${described}]` : `[${name}: ${described}]`;
+}
+
+/** The text without line breaks, and without the white space around them. */
+function oneLine(text: string): string {
+  const lines = text.split(/[\n\r\u2028\u2029]+/);
+  if (lines.length === 1) return text;
+  return lines
+    .map((line) => line.trim())
+    .filter((line) => line !== "")
+    .join(" ");
+}
+
+/** By its message; without one by its name, its code and the errors within. Never by its stack. */
+function describe(thrown: unknown, depth: number): string {
+  if (!isError(thrown)) return describeValue(thrown);
+  const message = oneLine(textOf(thrown, "message"));
+  if (message !== "") return message;
+  const name = nameOf(thrown);
+  const code = oneLine(textOf(thrown, "code"));
+  const inner = depth < MAX_DEPTH ? describeInner(thrown, depth + 1) : "";
+  return `${name}${code && ` ${code}`}${inner && `: ${inner}`}`;
+}
+
+function nameOf(error: object): string {
+  return oneLine(textOf(error, "name")) || "Error";
+}
+
+function describeInner(error: object, depth: number): string {
+  const errors = read(error, "errors");
+  const cause = read(error, "cause");
+  if (Array.isArray(errors) && errors.length > 0) {
+    const described = errors.slice(0, MAX_INNER).map((each) => describe(each, depth));
+    const more = errors.length - described.length;
+    return [...described, ...(more > 0 ? [`and ${more} more`] : [])].join("; ");
+  }
+  return isError(cause) ? describe(cause, depth) : "";
+}
+
+/** Also for an error of another realm, such as Jest's, and for a Proxy that does not say its prototype. */
+function isError(value: unknown): value is object {
+  try {
+    return isNativeError(value) || value instanceof Error;
+  } catch {
+    return false;
+  }
+}
+
+/** A property as text; `""` when there is none, or one that is no text. */
+function textOf(error: object, key: "message" | "name" | "code"): string {
+  const value = read(error, key);
+  if (key === "code" && typeof value !== "string" && typeof value !== "number") return "";
+  try {
+    return value === undefined || value === null ? "" : String(value);
+  } catch {
+    return "";
+  }
+}
+
+/** A property; `undefined` when its getter throws. */
+function read(error: object, key: string): unknown {
+  try {
+    return Reflect.get(error, key);
+  } catch {
+    return undefined;
+  }
+}
