@@ -1,5 +1,5 @@
-// Several processes, one circuit, in Postgres. Needs RC_DB_HOST, RC_DB_PASSWORD (and RC_DB_PORT,
-// RC_DB_NAME, RC_DB_USER when they are not the usual ones).
+// Several processes, one circuit, in Postgres. Needs RC_DB_HOST (and RC_DB_PORT,
+// RC_DB_NAME, RC_DB_USER, RC_DB_PASSWORD when they are not the usual ones).
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";

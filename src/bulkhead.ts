@@ -25,11 +25,11 @@ import { toBulkheadError } from "./errors.js";
 import { announce, type BulkheadEvents, type Tell } from "./events.js";
 import { Gate, type NotifyRejected } from "./gate.js";
 import { type Lane, Lanes } from "./lanes.js";
+import { LinkedList } from "./linked-list.js";
 import { fullError, notAFunction, shutdownError, timeoutError } from "./refusals.js";
 import { BulkheadState } from "./state.js";
 import { type BulkheadStats, Ledger, type RejectionReason } from "./stats.js";
-import { isTraced, trace } from "./tracing.js";
-import { WaitLine } from "./wait-line.js";
+import { callChannel, trace } from "./tracing.js";
 
 /**
  * Bounds how many calls a dependency can have at once and how many can wait for it, and stops calling
@@ -44,7 +44,8 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   readonly config: ResolvedBulkheadConfig;
   readonly #ledger = new Ledger();
   readonly #lanes: Lanes<Call>;
-  readonly #queue: WaitLine<Call>;
+  /** First in, first out; p-limit's own queue can only be cleared whole. */
+  readonly #queue = new LinkedList<Call>();
   readonly #deadlines = new Deadlines<Call>((call) => this.#expire(call), { holdsProcess: true });
   readonly #reclaims = new Deadlines<Call>((call) => this.#reclaim(call), { holdsProcess: false });
   readonly #emit: Tell = (event, ...payload) => {
@@ -71,7 +72,6 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
       onOpen: () => this.#startQueued(),
       onSettled: (call, succeeded, value) => this.#settle(call, succeeded, value),
     });
-    this.#queue = new WaitLine(this.config.maxQueueSize);
     this.#gate = new Gate(this.config, circuitStorage, {
       emit: this.#emit,
       onRejecting: (reason) => this.#rejectAllQueued(reason),
@@ -119,7 +119,9 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     ...args: A
   ): Promise<ExecutionResult<Awaited<R>>> {
     if (typeof fn !== "function") return Promise.reject(notAFunction("fn", fn));
-    return this.#enter(new Call(fn, args), this.config.timeoutSeconds);
+    const call = new Call(fn, args);
+    if (callChannel.hasSubscribers) return this.#admitTraced(call, this.config.timeoutSeconds);
+    return this.#admit(call, this.config.timeoutSeconds);
   }
 
   /**
@@ -140,11 +142,12 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
       return Promise.reject(error);
     }
     const { signal, timeoutSeconds = this.config.timeoutSeconds } = read;
-    return this.#enter(new TaskCall(task, signal, this.name), timeoutSeconds);
+    const call = new TaskCall(task, signal, this.name);
+    if (callChannel.hasSubscribers) return this.#admitTraced(call, timeoutSeconds);
+    return this.#admit(call, timeoutSeconds);
   }
 
-  #enter<T>(call: Call, timeoutSeconds: number | null): Promise<ExecutionResult<T>> {
-    if (!isTraced()) return this.#admit(call, timeoutSeconds);
+  #admitTraced<T>(call: Call, timeoutSeconds: number | null): Promise<ExecutionResult<T>> {
     const { name: bulkheadName } = this;
     return trace({ bulkheadName, executionId: call.id }, () => this.#admit(call, timeoutSeconds));
   }
@@ -156,15 +159,18 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     const isolation = this.#gate.isolationRejection();
     if (isolation !== undefined) return this.#reject("isolated", isolation);
     if (!this.#gate.tryAcquire(call)) return this.#rejectByCircuit(call);
-    const freePermits = this.config.maxConcurrentCalls - this.#ledger.inUse;
-    if (!this.#queue.hasRoom(freePermits)) return this.#rejectFull(call);
+    const { maxConcurrentCalls, maxQueueSize } = this.config;
+    const freePermits = maxConcurrentCalls - this.#ledger.active - this.#ledger.abandoned;
+    // A call that waits for its lane, or for the storage, needs no place as long as a permit is free.
+    if (this.#queue.size >= maxQueueSize + freePermits) return this.#rejectFull(call);
     const outcome = new Promise<ExecutionResult<T>>((resolve, reject) => {
       call.resolve = resolve as Call["resolve"];
       call.reject = reject;
     });
     call.enter(now());
-    call.watch(this.#onAbort);
-    const lane = this.#canStart ? this.#lanes.take(call) : undefined;
+    if (call.signal !== undefined) call.watch(this.#onAbort);
+    const mustWait = this.#queue.size > 0 || this.#gate.isAwaitingStorage;
+    const lane = mustWait ? undefined : this.#lanes.take(call);
     if (lane === undefined) this.#enqueue(call);
     else this.#start(call, lane, call.enteredAt);
     if (timeoutSeconds !== null && (call.phase === "waiting" || call.phase === "running")) {
@@ -198,17 +204,12 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
 
   #enqueue(call: Call): void {
     const isAwaitingStorage = this.#gate.isAwaitingStorage;
-    call.hasWaited =
-      isAwaitingStorage || this.#queue.size >= this.#lanes.count - this.#ledger.inUse;
+    const free = this.#lanes.count - this.#ledger.active - this.#ledger.abandoned;
+    call.hasWaited = isAwaitingStorage || this.#queue.size >= free;
     this.#queue.push(call);
     // A queued call may depend on a permit that is to be reclaimed.
     this.#reclaims.holdProcess(true);
     if (!isAwaitingStorage) this.#lanes.request();
-  }
-
-  /** Whether a call that has just come may start before the queued ones, as there are none. */
-  get #canStart(): boolean {
-    return this.#queue.size === 0 && !this.#gate.isAwaitingStorage;
   }
 
   /**
@@ -246,7 +247,8 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     call.phase = "running";
     call.startedAt = time;
     call.lane = lane;
-    this.#ledger.started();
+    this.#ledger.active++;
+    if (call.isTask) call.prepare();
     call.circuit.recordStart(call);
     let returned: unknown;
     try {
@@ -277,11 +279,19 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     if (succeeded) this.#succeed(call, value, time);
     else this.#fail(call, value, time);
     if (call.lane !== undefined) this.#lanes.release(call.lane);
-    this.#startQueued(time);
+    if (this.#queue.size > 0) this.#startQueued(time);
+    else this.#rest();
+  }
+
+  /** There is nothing to start. */
+  #rest(): void {
+    this.#lanes.closeIdleSoon();
+    if (this.#isClosed) this.#checkIdle();
   }
 
   #succeed(call: Call, result: unknown, time: number): void {
-    this.#ledger.succeeded();
+    this.#ledger.active--;
+    this.#ledger.successful++;
     if (this.listenerCount("success") > 0) this.#emit("success", call.times(time));
     this.#gate.recordSuccess(call, result, time);
     call.resolve({
@@ -290,7 +300,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
       error: null,
       executionTime: call.executionTime(time),
       queuedTime: call.queuedTime,
-      bulkheadName: this.name,
+      bulkheadName: this.config.name,
       executionId: call.id,
     });
   }
@@ -306,7 +316,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
       error,
       executionTime: call.executionTime(time),
       queuedTime: call.queuedTime,
-      bulkheadName: this.name,
+      bulkheadName: this.config.name,
       executionId: call.id,
     });
   }
@@ -443,7 +453,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   #detachCaller(call: Call, phase: "over" | "abandoned"): void {
     call.list?.remove(call);
     call.phase = phase;
-    call.unwatch();
+    if (call.signal !== undefined) call.unwatch();
     if (call.deadline !== undefined) this.#deadlines.clear(call.deadline);
   }
 
@@ -556,7 +566,8 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   }
 
   get #isIdle(): boolean {
-    return this.#ledger.inUse === 0 && this.#queue.size === 0;
+    const { active, abandoned } = this.#ledger;
+    return active + abandoned + this.#queue.size === 0;
   }
 }
 

@@ -1,5 +1,4 @@
-import type { AsyncResource } from "node:async_hooks";
-import { captureContext } from "./async-context.js";
+import { AsyncResource } from "node:async_hooks";
 import type { Deadline } from "./deadlines.js";
 import type { BulkheadError } from "./errors.js";
 import { newExecutionId } from "./execution-id.js";
@@ -77,6 +76,7 @@ type Phase = "waiting" | "running" | "abandoned" | "over";
 export type AnyFunction = (...args: any[]) => unknown;
 
 const NO_ARGS: readonly unknown[] = [];
+const NO_DESTROY = { requireManualDestroy: true };
 
 /** One call on its way through a bulkhead. */
 export class Call extends ListNode<Call> implements GatedCall {
@@ -105,12 +105,24 @@ export class Call extends ListNode<Call> implements GatedCall {
   #id: string | undefined = undefined;
   #context: AsyncResource | undefined = undefined;
   readonly #fn: AnyFunction;
-  readonly #args: readonly unknown[];
+  /** What the function is called with. */
+  args: readonly unknown[];
+  /** The caller's own. */
+  readonly signal: AbortSignal | undefined;
+  /** Whether {@link prepare} has something to do. */
+  readonly isTask: boolean;
 
-  constructor(fn: AnyFunction, args: readonly unknown[]) {
+  constructor(
+    fn: AnyFunction,
+    args: readonly unknown[],
+    signal: AbortSignal | undefined = undefined,
+    isTask = false,
+  ) {
     super();
     this.#fn = fn;
-    this.#args = args;
+    this.args = args;
+    this.signal = signal;
+    this.isTask = isTask;
   }
 
   /** Of the shape that calls have at their end: times are fractions. */
@@ -126,23 +138,10 @@ export class Call extends ListNode<Call> implements GatedCall {
     return this.#id;
   }
 
-  get args(): readonly unknown[] {
-    return this.#args;
-  }
-
-  get givenArgs(): readonly unknown[] {
-    return this.#args;
-  }
-
-  /** The caller's own. */
-  get signal(): AbortSignal | undefined {
-    return undefined;
-  }
-
   /** The call is admitted at `time`, in its caller's `AsyncLocalStorage` context. */
   enter(time: number): void {
     this.enteredAt = time;
-    this.#context = captureContext();
+    this.#context = new AsyncResource("BulkheadCall", NO_DESTROY);
   }
 
   /**
@@ -153,6 +152,9 @@ export class Call extends ListNode<Call> implements GatedCall {
     if (this.#context === undefined) return Reflect.apply(work, self, args);
     return this.#context.runInAsyncScope(work, self, ...args);
   }
+
+  /** Makes what the task is given, when it starts: a waiting call has no use for it. */
+  prepare(): void {}
 
   /** Runs the function. */
   invoke(): unknown {
@@ -200,33 +202,27 @@ const callsOf = new WeakMap<AbortSignal, SignalCalls>();
 /** A call that was started with `run`: its function is given a signal, its caller may have one too. */
 export class TaskCall extends Call {
   readonly #bulkheadName: string;
-  readonly #signal: AbortSignal | undefined;
   #onAbort: (() => void) | undefined = undefined;
-  /** Made when the task starts: a waiting call has no use for it. */
   #controller: AbortController | undefined = undefined;
-  #contextArgs: readonly [ExecutionContext] | undefined = undefined;
 
   constructor(task: AnyFunction, signal: AbortSignal | undefined, bulkheadName: string) {
-    super(task, NO_ARGS);
-    this.#signal = signal;
+    super(task, NO_ARGS, signal, true);
     this.#bulkheadName = bulkheadName;
   }
 
-  override get signal(): AbortSignal | undefined {
-    return this.#signal;
-  }
-
-  override get args(): readonly unknown[] {
-    if (this.#contextArgs === undefined) {
-      this.#controller = new AbortController();
-      const { signal } = this.#controller;
-      this.#contextArgs = [{ signal, executionId: this.id, bulkheadName: this.#bulkheadName }];
-    }
-    return this.#contextArgs;
+  override prepare(): void {
+    this.#controller = new AbortController();
+    const { signal } = this.#controller;
+    const context: ExecutionContext = {
+      signal,
+      executionId: this.id,
+      bulkheadName: this.#bulkheadName,
+    };
+    this.args = [context];
   }
 
   override watch(onAbort: (call: Call, reason: unknown) => void): void {
-    const signal = this.#signal;
+    const signal = this.signal;
     if (signal === undefined) return;
     this.#onAbort = () => onAbort(this, signal.reason);
     let calls = callsOf.get(signal);
@@ -239,7 +235,7 @@ export class TaskCall extends Call {
   }
 
   override unwatch(): void {
-    const signal = this.#signal;
+    const signal = this.signal;
     const calls = signal === undefined ? undefined : callsOf.get(signal);
     if (signal === undefined || !calls?.delete(this) || calls.size > 0) return;
     callsOf.delete(signal);

@@ -75,6 +75,7 @@ export class CircuitRules {
   readonly #openingRules: readonly OpeningRule[];
   readonly #hooks: CircuitRulesHooks;
   #state: State = { status: "CLOSED" };
+  /** Goes up with each change of the circuit: an older call's verdict moves nothing. */
   #generation = 0;
   #lastFailure: unknown = undefined;
   /** The failure that opened the circuit in this process; `undefined` while it is closed. */
@@ -92,11 +93,6 @@ export class CircuitRules {
     this.#consecutiveFailures = new ConsecutiveFailures(config.failureThreshold);
     this.#openingRules = [this.#consecutiveFailures, ...openingRules];
     this.#hooks = hooks;
-  }
-
-  /** Goes up with each change of the circuit: an older call's verdict moves nothing. */
-  get generation(): number {
-    return this.#generation;
   }
 
   get status(): CircuitStatus {
@@ -216,8 +212,14 @@ export class CircuitRules {
     this.#current();
   }
 
-  /** Admits a call, as a probe when the circuit is half-open. Its generation is the one after this. */
-  tryAcquire(): boolean {
+  /** Admits a call, as a probe when the circuit is half-open, and sets its generation. */
+  tryAcquire(call: { generation: number }): boolean {
+    if (!this.#admits()) return false;
+    call.generation = this.#generation;
+    return true;
+  }
+
+  #admits(): boolean {
     const state = this.#current();
     if (state.status === "CLOSED") return true;
     if (state.status === "OPEN") return false;
@@ -269,7 +271,9 @@ export class CircuitRules {
   recordSuccess(): void {
     const state = this.#state;
     if (state.status === "CLOSED") {
-      this.#openBy((rule) => rule.recordSuccess());
+      let reason: string | undefined;
+      for (const rule of this.#openingRules) reason ??= rule.recordSuccess();
+      if (reason !== undefined) this.open(reason, "verdict", this.#lastFailure);
     } else if (state.status === "HALF_OPEN") {
       state.successes++;
       const { successThreshold } = this.#config;
@@ -290,18 +294,9 @@ export class CircuitRules {
     if (state.status === "HALF_OPEN") {
       this.open("a probe failed", "verdict", error);
     } else if (state.status === "CLOSED") {
-      this.#openBy((rule) => rule.recordFailure());
-    }
-  }
-
-  /** Opens the circuit for the reason of the first rule that has one. */
-  #openBy(reasonOf: (rule: OpeningRule) => string | undefined): void {
-    for (const rule of this.#openingRules) {
-      const reason = reasonOf(rule);
-      if (reason !== undefined) {
-        this.open(reason, "verdict", this.#lastFailure);
-        break;
-      }
+      let reason: string | undefined;
+      for (const rule of this.#openingRules) reason ??= rule.recordFailure();
+      if (reason !== undefined) this.open(reason, "verdict", error);
     }
   }
 

@@ -13,7 +13,7 @@ import {
   MonitoredCircuit,
   NO_CIRCUIT,
 } from "./monitored-circuit.js";
-import { FailureRate } from "./opening-rules.js";
+import { FailureRate, type OpeningRule } from "./opening-rules.js";
 import { RollingWindow } from "./opossum.js";
 import { circuitOpenError, isolationError } from "./refusals.js";
 import { BulkheadState } from "./state.js";
@@ -55,11 +55,10 @@ export class Gate {
   readonly #config: ResolvedBulkheadConfig;
   readonly #hooks: GateHooks;
   readonly #rules: CircuitRules | undefined;
-  /** Created for the first call: an idle bulkhead stays small. */
-  #monitored: MonitoredCircuit | undefined = undefined;
-  #window: RollingWindow | undefined = undefined;
-  /** The user has disabled opossum's breaker. */
-  #isBypassed = false;
+  /** `undefined` when the circuit is switched off in the configuration. */
+  readonly #monitored: MonitoredCircuit | undefined;
+  /** What admits calls now: not the monitored circuit while the user has disabled opossum's breaker. */
+  #inUse: CallCircuit = NO_CIRCUIT;
   readonly #sync: CircuitSync | undefined;
   readonly #healthCheck: HealthCheck | undefined;
   /** Changes of the circuit that have taken effect, and that listeners do not know of yet. */
@@ -77,12 +76,18 @@ export class Gate {
     this.#config = config;
     this.#hooks = hooks;
     if (config.circuitBreakerEnabled) {
-      this.#rules = new CircuitRules(config, this.#openingRules(), {
+      const window = new RollingWindow(config.windowSeconds * 1000, now());
+      this.#rules = new CircuitRules(config, openingRules(config, window), {
         shared: storage !== undefined,
         onTransition: (transition) => this.#onTransition(transition),
         onClaim: () => outsideRequests(() => this.#sync?.claim()),
         onProbeSuccess: () => outsideRequests(() => this.#sync?.renew()),
       });
+      this.#monitored = new MonitoredCircuit(config, this.#rules, window, {
+        onSwitched: (enabled) => this.#switch(enabled),
+        onShutdown: hooks.onShutdown,
+      });
+      this.#inUse = this.#monitored;
       if (storage !== undefined) this.#sync = this.#connect(storage, this.#rules);
     }
     this.#healthCheck = outsideRequests(() => this.#startHealthCheck());
@@ -90,7 +95,7 @@ export class Gate {
 
   get breaker(): CircuitBreaker | undefined {
     const isNew = this.#monitored?.knownBreaker === undefined;
-    const breaker = this.#circuit?.breaker;
+    const breaker = this.#monitored?.breaker;
     if (isNew && this.#isEnded) breaker?.end();
     return breaker?.published;
   }
@@ -140,14 +145,14 @@ export class Gate {
   circuitRejection(call: CircuitCall, status = this.circuitStatus): BulkheadError {
     const { retryAfterSeconds = 0, cause } = this.#rules ?? {};
     const error = circuitOpenError(this.#config.name, status, retryAfterSeconds, cause);
-    this.#circuit?.recordRejection(call, error);
+    this.#monitored?.recordRejection(call, error);
     return error;
   }
 
   /** An admitted call is rejected because the bulkhead is full. */
   recordFull(call: GatedCall, error: Error): void {
     call.circuit.drop(call);
-    this.#circuit?.recordFull(call, error);
+    this.#monitored?.recordFull(call, error);
   }
 
   recordSuccess(call: GatedCall, result: unknown, time: number): void {
@@ -201,30 +206,9 @@ export class Gate {
 
   // Inside
 
-  get #inUse(): CallCircuit {
-    const circuit = this.#circuit;
-    if (circuit === undefined) return NO_CIRCUIT;
-    return this.#isBypassed ? circuit.bypass : circuit;
-  }
-
-  /** `undefined` when the circuit is switched off in the configuration. */
-  get #circuit(): MonitoredCircuit | undefined {
-    if (this.#monitored !== undefined || this.#rules === undefined) return this.#monitored;
-    this.#window ??= newWindow(this.#config);
-    this.#monitored = new MonitoredCircuit(this.#config, this.#rules, this.#window, {
-      onSwitched: (enabled) => {
-        this.#isBypassed = !enabled;
-      },
-      onShutdown: this.#hooks.onShutdown,
-    });
-    return this.#monitored;
-  }
-
-  #openingRules() {
-    const { failureRateThreshold } = this.#config;
-    if (failureRateThreshold === null) return [];
-    this.#window = newWindow(this.#config);
-    return [new FailureRate(this.#window, this.#config, failureRateThreshold)];
+  #switch(enabled: boolean): void {
+    if (this.#monitored === undefined) return;
+    this.#inUse = enabled ? this.#monitored : this.#monitored.bypass;
   }
 
   /** Everything takes effect first, also of a change that this one leads to; then listeners learn of it. */
@@ -239,7 +223,7 @@ export class Gate {
   }
 
   #rejectQueued({ to, origin, endsClaim }: CircuitTransition): NotifyRejected | undefined {
-    if (to === "CLOSED" || this.#isBypassed) return undefined;
+    if (to === "CLOSED" || this.#inUse !== this.#monitored) return undefined;
     const wasAwaited = origin === "storage" && (endsClaim || this.#sync?.isLoaded === false);
     return wasAwaited ? this.#hooks.onStorageAnswered() : this.#hooks.onRejecting("circuitOpen");
   }
@@ -295,6 +279,8 @@ export class Gate {
   }
 }
 
-function newWindow({ windowSeconds }: ResolvedBulkheadConfig): RollingWindow {
-  return new RollingWindow(windowSeconds * 1000, now());
+function openingRules(config: ResolvedBulkheadConfig, window: RollingWindow): OpeningRule[] {
+  const { failureRateThreshold } = config;
+  if (failureRateThreshold === null) return [];
+  return [new FailureRate(window, config, failureRateThreshold)];
 }

@@ -11,29 +11,22 @@ export class ListNode<N extends ListNode<N>> {
  * first entry walks over the holes that deletions left.
  */
 export class LinkedList<N extends ListNode<N>> {
-  #first: N | undefined = undefined;
+  // To be read by everyone, and to be written here alone.
+  first: N | undefined = undefined;
+  size = 0;
   #last: N | undefined = undefined;
-  #size = 0;
-
-  get size(): number {
-    return this.#size;
-  }
-
-  get first(): N | undefined {
-    return this.#first;
-  }
 
   push(node: N): void {
     node.list = this;
     node.previous = this.#last;
-    if (this.#last === undefined) this.#first = node;
+    if (this.#last === undefined) this.first = node;
     else this.#last.next = node;
     this.#last = node;
-    this.#size++;
+    this.size++;
   }
 
   shift(): N | undefined {
-    const node = this.#first;
+    const node = this.first;
     if (node !== undefined) this.remove(node);
     return node;
   }
@@ -41,13 +34,13 @@ export class LinkedList<N extends ListNode<N>> {
   /** Takes the node out. Does nothing when it is not in this list. */
   remove(node: N): void {
     if (node.list !== this) return;
-    if (node.previous === undefined) this.#first = node.next;
+    if (node.previous === undefined) this.first = node.next;
     else node.previous.next = node.next;
     if (node.next === undefined) this.#last = node.previous;
     else node.next.previous = node.previous;
     node.list = undefined;
     node.previous = undefined;
     node.next = undefined;
-    this.#size--;
+    this.size--;
   }
 }

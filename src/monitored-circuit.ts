@@ -10,8 +10,6 @@ import { OpossumBreaker, type OpossumBreakerHooks } from "./opossum-breaker.js";
 export interface CircuitCall {
   /** What the function is called with. */
   readonly args: readonly unknown[];
-  /** What the caller passed. */
-  readonly givenArgs: readonly unknown[];
   readonly startedAt: number;
   /** The circuit's generation when it admitted the call. */
   generation: number;
@@ -72,9 +70,7 @@ export class MonitoredCircuit implements CallCircuit {
   }
 
   tryAcquire(call: CircuitCall): boolean {
-    if (!this.#rules.tryAcquire()) return false;
-    call.generation = this.#rules.generation;
-    return true;
+    return this.#rules.tryAcquire(call);
   }
 
   drop(call: CircuitCall): void {
@@ -82,9 +78,10 @@ export class MonitoredCircuit implements CallCircuit {
   }
 
   recordStart(call: CircuitCall): void {
-    this.#window.advance(call.startedAt);
-    this.#window.newest.fires++;
-    if (this.#hears("fire")) this.#emit("fire", call.args);
+    const window = this.#window;
+    if (call.startedAt >= window.dueAt) window.advance(call.startedAt);
+    window.newest.fires++;
+    if (this.#breaker !== undefined) this.#emit("fire", call.args);
   }
 
   recordSuccess(call: CircuitCall, result: unknown, time: number): void {
@@ -109,7 +106,7 @@ export class MonitoredCircuit implements CallCircuit {
   recordTimeout(call: CircuitCall, error: unknown, time: number): void {
     this.#window.advance(time);
     this.#window.newest.timeouts++;
-    if (this.#hears("timeout")) this.#emit("timeout", error, time - call.startedAt, call.args);
+    if (this.#breaker !== undefined) this.#emit("timeout", error, time - call.startedAt, call.args);
     this.#recordFailure(call, error, time);
   }
 
@@ -119,7 +116,7 @@ export class MonitoredCircuit implements CallCircuit {
     this.#window.newest.fires++;
     this.#window.newest.rejects++;
     if (this.#breaker === undefined) return;
-    this.#emit("fire", call.givenArgs);
+    this.#emit("fire", call.args);
     this.#emit("reject", error);
   }
 
@@ -129,25 +126,21 @@ export class MonitoredCircuit implements CallCircuit {
     this.#window.newest.fires++;
     this.#window.newest.semaphoreRejections++;
     if (this.#breaker === undefined) return;
-    this.#emit("fire", call.givenArgs);
+    this.#emit("fire", call.args);
     this.#emit("semaphoreLocked", error, 0);
   }
 
   #feedSuccess(call: CircuitCall, result: unknown, time: number): void {
-    this.#window.advance(time);
-    this.#window.newest.successes++;
-    if (this.#hears("success")) this.#emit("success", result, time - call.startedAt);
+    const window = this.#window;
+    if (time >= window.dueAt) window.advance(time);
+    window.newest.successes++;
+    if (this.#breaker !== undefined) this.#emit("success", result, time - call.startedAt);
   }
 
   #feedFailure(call: CircuitCall, error: unknown, time: number): void {
     this.#window.advance(time);
     this.#window.newest.failures++;
-    if (this.#hears("failure")) this.#emit("failure", error, time - call.startedAt, call.args);
-  }
-
-  /** Asked first where arguments would have to be made for nobody. */
-  #hears(event: string): boolean {
-    return this.#breaker !== undefined && this.#breaker.listenerCount(event) > 0;
+    if (this.#breaker !== undefined) this.#emit("failure", error, time - call.startedAt, call.args);
   }
 
   #emit(event: string, ...args: unknown[]): void {

@@ -37,8 +37,11 @@ export class RollingWindow {
   readonly status: OpossumBreaker.Status;
   readonly #rotator = new EventEmitter();
   readonly #bucketMs: number;
-  #rotatedAt: number;
-  #newest: OpossumBreaker.Bucket;
+  // To be read by everyone, and to be written here alone: they are on the path of every call.
+  /** The bucket that counts now. */
+  newest: OpossumBreaker.Bucket;
+  /** When the window has to {@link advance} next. */
+  dueAt: number;
 
   constructor(windowMs: number, time: number) {
     this.status = OpossumBreaker.newStatus({
@@ -49,24 +52,18 @@ export class RollingWindow {
       rotateBucketController: this.#rotator,
     });
     this.#bucketMs = windowMs / BUCKETS;
-    this.#rotatedAt = time;
-    this.#newest = newestOf(this.status);
+    this.dueAt = time + this.#bucketMs;
+    this.newest = newestOf(this.status);
   }
 
-  /** Brings the window up to `time`. */
+  /** Brings the window up to `time`. Does nothing before {@link dueAt}. */
   advance(time: number): void {
-    if (time - this.#rotatedAt < this.#bucketMs) return;
     // A disabled breaker does not listen; the window catches up when it is enabled.
-    if (this.#rotator.listenerCount("rotate") === 0) return;
-    const due = Math.floor((time - this.#rotatedAt) / this.#bucketMs);
-    this.#rotatedAt += due * this.#bucketMs;
+    if (time < this.dueAt || this.#rotator.listenerCount("rotate") === 0) return;
+    const due = 1 + Math.floor((time - this.dueAt) / this.#bucketMs);
+    this.dueAt += due * this.#bucketMs;
     for (let rotated = 0; rotated < Math.min(due, BUCKETS); rotated++) this.#rotator.emit("rotate");
-    this.#newest = newestOf(this.status);
-  }
-
-  /** The bucket that counts now. */
-  get newest(): OpossumBreaker.Bucket {
-    return this.#newest;
+    this.newest = newestOf(this.status);
   }
 }
 

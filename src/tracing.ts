@@ -24,12 +24,8 @@ export interface CallTrace {
   error?: unknown;
 }
 
-const channel = tracingChannel<unknown, CallTrace>("bulkman:call");
-
-/** Whether anybody follows calls. */
-export function isTraced(): boolean {
-  return channel.hasSubscribers;
-}
+/** Its `hasSubscribers` says whether calls are traced. */
+export const callChannel = tracingChannel<unknown, CallTrace>("bulkman:call");
 
 /**
  * Tells subscribers of a call: `start` and `end` around `begin`, `error` when it fails or is refused, and
@@ -40,11 +36,11 @@ export function trace<T>(
   call: CallTrace,
   begin: () => Promise<ExecutionResult<T>>,
 ): Promise<ExecutionResult<T>> {
-  const outcome = channel.start.runStores(call, () => {
+  const outcome = callChannel.start.runStores(call, () => {
     try {
       return begin();
     } finally {
-      channel.end.publish(call);
+      callChannel.end.publish(call);
     }
   });
   return outcome.then(
@@ -66,9 +62,9 @@ export function trace<T>(
 
 function fail(call: CallTrace, error: unknown): void {
   call.error = error;
-  channel.error.publish(call);
+  callChannel.error.publish(call);
 }
 
 function end(call: CallTrace): void {
-  channel.asyncStart.runStores(call, () => channel.asyncEnd.publish(call));
+  callChannel.asyncStart.runStores(call, () => callChannel.asyncEnd.publish(call));
 }

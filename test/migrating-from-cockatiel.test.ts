@@ -273,6 +273,7 @@ const DIFFERENCES: Record<string, () => Promise<void>> = {
     const bulkhead = new Bulkhead({ name: "x" });
     const there = watch(cockatiel.bulkhead(1).execute(work, signal));
     const here = watch(bulkhead.run(work, { signal }));
+    await pass(0);
     caller.abort("no longer needed");
     await pass(0);
     expect(there.state).toBe("pending");

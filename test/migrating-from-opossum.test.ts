@@ -284,6 +284,7 @@ const DIFFERENCES: Record<string, () => Promise<void>> = {
     watch(circuit.fire(() => untilAborted(signal)));
     const following = watch(bulkhead.run((task) => untilAborted(task.signal), { signal }));
     const ignoring = watch(bulkhead.run(never, { signal }));
+    await pass(0);
     caller.abort("no longer needed");
     await pass(0);
     expect([circuit.opened, bulkhead.getState()]).toEqual([true, "healthy"]);

@@ -16,10 +16,10 @@ export const DATABASE_HELP = `  --dsn URL         the database, such as postgres
   --env FILE        read variables from FILE; default: .env, when there is one
   -h, --help        this help
 
-Without --dsn the database is that of RC_DB_HOST, RC_DB_PORT, RC_DB_NAME,
-RC_DB_USER and RC_DB_PASSWORD when RC_DB_HOST is set, else that of PGHOST,
-PGPORT, PGDATABASE, PGUSER and PGPASSWORD. Variables of the environment win over
-those of the file.
+Without --dsn the database is that of RC_DB_DSN (a URL) when that is set, else
+that of RC_DB_HOST, RC_DB_PORT, RC_DB_NAME, RC_DB_USER and RC_DB_PASSWORD when
+RC_DB_HOST is set, else that of PGHOST, PGPORT, PGDATABASE, PGUSER and
+PGPASSWORD. Variables of the environment win over those of the file.
 `;
 
 /** For the commands about circuits. */

@@ -1,11 +1,13 @@
 import { now } from "../clock.js";
 import { PostgresStorage } from "../storage/postgres.js";
+import { clientConfig } from "../storage/postgres-connection.js";
 import { Database } from "../storage/postgres-database.js";
-import { clientConfig } from "../storage/postgres-options.js";
+import { PostgresStorageError } from "../storage/postgres-errors.js";
 import { recordJson, toRecord } from "../storage/postgres-record.js";
 import { SCHEMA_OF_TABLE } from "../storage/postgres-statements.js";
 import type { CircuitChange, CircuitRecord } from "../storage/storage.js";
 import { readEnvironment, readNamespace } from "./arguments.js";
+import { describeTarget } from "./target.js";
 
 /** A person waits longer than a call does. */
 export const QUERY_LIMIT_MS = 10_000;
@@ -37,7 +39,8 @@ export async function withCircuits<T>(
 ): Promise<T> {
   readEnvironment(options.env);
   const namespace = readNamespace(options.namespace);
-  const database = new Database(clientConfig(options.dsn), QUERY_LIMIT_MS);
+  const config = clientConfig(options.dsn, process.env, "--dsn");
+  const database = new Database(config, QUERY_LIMIT_MS);
   const storage = new PostgresStorage({
     connectionString: options.dsn,
     namespace,
@@ -47,6 +50,9 @@ export async function withCircuits<T>(
   });
   try {
     return await body({ namespace, database, storage });
+  } catch (error) {
+    if (!(error instanceof PostgresStorageError)) throw error;
+    throw new Error(`${error.message}; ${await describeTarget(config, options.dsn)}`);
   } finally {
     await Promise.all([storage.close(), database.close()]);
   }

@@ -1,11 +1,12 @@
+import { clientConfig, secretsOf } from "../storage/postgres-connection.js";
 import { loadDriver } from "../storage/postgres-driver.js";
 import { tellable } from "../storage/postgres-errors.js";
-import { clientConfig, secretsOf } from "../storage/postgres-options.js";
 import { guardedClient } from "../storage/postgres-wire.js";
 import { SCHEMA_SQL } from "../storage/schema.js";
 import { DATABASE_HELP, DATABASE_OPTIONS, readArguments, readEnvironment } from "./arguments.js";
 import { ask } from "./ask.js";
 import { type Command, INTERRUPTED, UsageError } from "./command.js";
+import { describeTarget } from "./target.js";
 
 const CONNECT_LIMIT_MS = 10_000;
 
@@ -30,7 +31,7 @@ ${DATABASE_HELP}`,
     process.stdout.write(SCHEMA_SQL);
     if (options["dry-run"]) return 0;
     readEnvironment(options.env);
-    const config = clientConfig(options.dsn);
+    const config = clientConfig(options.dsn, process.env, "--dsn");
     const { Client } = await loadDriver();
     const SetupClient = guardedClient(Client);
     const client = new SetupClient({ ...config, connectionTimeoutMillis: CONNECT_LIMIT_MS });
@@ -52,7 +53,8 @@ ${DATABASE_HELP}`,
       await client.connect();
       await client.query(SCHEMA_SQL);
     } catch (error) {
-      throw new Error(`${place}: ${tellable(error, secretsOf(config)).message}`);
+      const { message } = tellable(error, secretsOf(config));
+      throw new Error(`${message}; ${await describeTarget(config, options.dsn)}`);
     } finally {
       await client.end().catch(() => {});
     }

@@ -26,13 +26,22 @@ export function readConnectionUrl(text: string): ConnectionUrl {
   const user = parameters.get("user") || decodeURIComponent(url.username) || undefined;
   const password = parameters.get("password") || decodeURIComponent(url.password) || undefined;
   if (url.protocol === "socket:") {
-    const database = parameters.get("db");
-    return { ...NOTHING, host: decodeURI(url.pathname), database, user, password, parameters };
+    return {
+      host: decodeURI(url.pathname) || undefined,
+      port: parameters.get("port") || undefined,
+      database: url.searchParams.get("db") || undefined,
+      user,
+      password,
+      parameters,
+    };
   }
   const hostname = hasHost ? url.hostname.replace(/^\[(.+)\]$/, "$1") : "";
+  const host = parameters.get("host");
+  // With a host of its own as a parameter, what looks like a socket's is a part of the database's name.
+  if (host && /^%2f/i.test(hostname)) url.pathname = hostname + url.pathname;
   const path = url.pathname.slice(1);
   return {
-    host: parameters.get("host") || decodeURIComponent(hostname) || undefined,
+    host: host || decodeURIComponent(hostname) || undefined,
     port: parameters.get("port") || url.port || undefined,
     database: decodeURI(path) || undefined,
     user,

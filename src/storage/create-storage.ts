@@ -13,15 +13,17 @@ export interface CreateStorageOptions {
 }
 
 /**
- * The storage that the environment asks for: Postgres when `RC_DB_HOST` and `RC_DB_PASSWORD` are set
- * (with `RC_DB_PORT` 5432, `RC_DB_NAME` resilient_circuit_db, `RC_DB_USER` postgres), else this
- * process's memory. The variables are those of Python's resilient-circuit.
+ * The storage that the environment asks for: Postgres when `RC_DB_DSN` (a URL) or `RC_DB_HOST` is set, else
+ * this process's memory. `RC_DB_DSN` wins over `RC_DB_HOST`, `RC_DB_PORT` (5432), `RC_DB_NAME`
+ * (resilient_circuit_db), `RC_DB_USER` (postgres) and `RC_DB_PASSWORD`. `RC_DB_SSLMODE` (prefer),
+ * `RC_DB_SSLROOTCERT`, `RC_DB_SSLCERT` and `RC_DB_SSLKEY` mean what libpq's `sslmode` and the others do. The
+ * variables are those of Python's resilient-circuit.
  *
  * @throws {TypeError | RangeError} for a wrong option, or a wrong value in the environment
  */
 export function createStorage(options: CreateStorageOptions = {}): CircuitStorage {
-  const { RC_DB_HOST, RC_DB_PASSWORD, RC_NAMESPACE } = process.env;
+  const { RC_DB_DSN, RC_DB_HOST, RC_NAMESPACE } = process.env;
   const given = readFields<CreateStorageOptions>("options", options, { namespace: NAME });
   const namespace = given.namespace ?? (RC_NAMESPACE || "default");
-  return RC_DB_HOST && RC_DB_PASSWORD ? new PostgresStorage({ namespace }) : new InMemoryStorage();
+  return RC_DB_DSN || RC_DB_HOST ? new PostgresStorage({ namespace }) : new InMemoryStorage();
 }

@@ -2,9 +2,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Client, ClientBase, ClientConfig, Pool, PoolClient } from "pg";
 import { cancel } from "./postgres-cancel.js";
 import { Checkout } from "./postgres-checkout.js";
+import { secretsOf } from "./postgres-connection.js";
 import { loadDriver } from "./postgres-driver.js";
 import { isConflict, PostgresStorageError, tellable } from "./postgres-errors.js";
-import { secretsOf } from "./postgres-options.js";
 import { destroy, guard, guardedClient } from "./postgres-wire.js";
 
 /** One row: the text of each column. */

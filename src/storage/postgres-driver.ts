@@ -12,5 +12,13 @@ export interface Driver {
  */
 export async function loadDriver(): Promise<Driver> {
   const { Client, Pool } = await import("pg");
+  if (isNative(new Client())) {
+    throw new Error("NODE_PG_FORCE_NATIVE is set; a PostgresStorage needs pg's JavaScript client");
+  }
   return { Client, Pool };
+}
+
+/** Whether a client is one of `pg.native`, which gives no access to its connection. */
+export function isNative(client: object): boolean {
+  return "native" in client;
 }

@@ -1,9 +1,12 @@
-import type { ClientConfig, Pool } from "pg";
+import type { Pool } from "pg";
 import { BOOLEAN, NAME, orNull, POSITIVE_SECONDS, readFields } from "../config.js";
-import { readConnectionUrl } from "./connection-url.js";
-import { redact } from "./postgres-errors.js";
+import { clientConfig, kindOf } from "./postgres-connection.js";
+import { isNative } from "./postgres-driver.js";
 
-/** Options of a {@link PostgresStorage}. Without `pool` and `connectionString`, the environment tells. */
+/**
+ * Options of a {@link PostgresStorage}. Without `pool` and `connectionString` the environment says how to connect:
+ * `RC_DB_DSN`, else `RC_DB_HOST` and the others (see {@link createStorage}), else `PGHOST` and the others.
+ */
 export interface PostgresStorageOptions {
   /**
    * A pool of the application's. It is used for queries, and never closed. The one connection that
@@ -61,6 +64,11 @@ export function readPostgresOptions(given: PostgresStorageOptions) {
   if (pool !== undefined && !isPool(pool)) {
     throw new TypeError(`pool must be a Pool of pg; got ${kindOf(pool)}`);
   }
+  if (pool !== undefined && makesNativeClients(pool)) {
+    throw new TypeError(
+      "pool must be a Pool of pg's JavaScript client; got one of pg.native, whose connections cannot be listened on",
+    );
+  }
   if (pool !== undefined && connectionString !== undefined) {
     throw new TypeError("pool and connectionString exclude each other; got both");
   }
@@ -75,101 +83,6 @@ export function readPostgresOptions(given: PostgresStorageOptions) {
   };
 }
 
-/**
- * How to connect: by the connection string, else by `RC_DB_*`, else by pg's own `PG*`.
- * @throws {TypeError} when the connection string cannot be read, or has a password that is not encoded
- * @throws {RangeError} for a wrong `RC_DB_PORT`
- */
-export function clientConfig(
-  connectionString: string | undefined,
-  env: NodeJS.ProcessEnv = process.env,
-): ClientConfig {
-  const common = { keepAlive: true, fallback_application_name: "bulkman" };
-  if (connectionString === undefined) return { ...fromEnvironment(env), ...common };
-  // Anything else, such as "host=… password=…", pg takes for a database's name, and shows it in errors.
-  if (typeof connectionString !== "string" || !CONNECTION_URL.test(connectionString)) {
-    throw new TypeError(
-      'connectionString must be a URL such as "postgres://user@host:5432/database"; got ' +
-        (typeof connectionString === "string" ? "another string" : kindOf(connectionString)),
-    );
-  }
-  if (isAmbiguous(connectionString)) {
-    throw new TypeError(
-      'connectionString can be read in two ways: percent-encode user and password, "/" as %2F, "?" as %3F, "#" as %23 and "@" as %40',
-    );
-  }
-  try {
-    readConnectionUrl(connectionString);
-  } catch (error) {
-    const reason = redact(error instanceof Error ? error.message : "", [connectionString]);
-    throw new TypeError(`connectionString cannot be read: ${reason}`);
-  }
-  return { connectionString, ...common };
-}
-
-/** A host's URL, or the path of a Unix socket. */
-const CONNECTION_URL = /^((postgres|postgresql|socket):\/\/|\/)/i;
-const PARTS =
-  /^\w+:\/\/(?<authority>[^/?#]*)(?<path>[^?#]*)(\?(?<query>[^#]*))?(#(?<fragment>.*))?$/s;
-
-/**
- * Whether a password may have ended the authority too early: at a "/", "?" or "#" that is not encoded. The
- * rest of it, up to its "@", would be taken for a database's name, and shown in messages. Without an
- * authority there is no password; a parameter of the query may have an "@" in its value.
- */
-function isAmbiguous(url: string): boolean {
-  const { authority, path, query = "", fragment = "" } = PARTS.exec(url)?.groups ?? {};
-  if (authority && path?.includes("@")) return true;
-  const isBroken = (parameter: string) => parameter.includes("@") && !/^\w+=/.test(parameter);
-  return fragment.includes("@") || query.split("&").some(isBroken);
-}
-
-function fromEnvironment(env: NodeJS.ProcessEnv): ClientConfig {
-  const { RC_DB_HOST, RC_DB_PORT, RC_DB_NAME, RC_DB_USER, RC_DB_PASSWORD } = env;
-  const names = RC_DB_HOST
-    ? { RC_DB_HOST, RC_DB_NAME, RC_DB_USER }
-    : { PGHOST: env["PGHOST"], PGDATABASE: env["PGDATABASE"], PGUSER: env["PGUSER"] };
-  for (const [variable, name] of Object.entries(names)) {
-    // It may hold a password, and names are shown.
-    if (name?.includes("://")) throw new TypeError(`${variable} must be a name, not a URL`);
-  }
-  if (!RC_DB_HOST) return {};
-  const port = Number(RC_DB_PORT || 5432);
-  if (!Number.isInteger(port) || port < 1 || port > 65_535) {
-    throw new RangeError(`RC_DB_PORT must be an integer from 1 to 65535; got "${RC_DB_PORT}"`);
-  }
-  return {
-    host: RC_DB_HOST,
-    port,
-    database: RC_DB_NAME || "resilient_circuit_db",
-    user: RC_DB_USER || "postgres",
-    ...(RC_DB_PASSWORD ? { password: RC_DB_PASSWORD } : {}),
-  };
-}
-
-/** What must not be seen in a message. */
-export function secretsOf(config: ClientConfig): string[] {
-  const { connectionString, password = process.env["PGPASSWORD"] } = config;
-  const secrets = new Set<string>();
-  if (connectionString !== undefined) {
-    secrets.add(connectionString);
-    const inside = passwordIn(connectionString);
-    if (inside !== undefined) secrets.add(inside).add(encodeURIComponent(inside));
-  }
-  if (typeof password === "string") secrets.add(password);
-  secrets.delete("");
-  return [...secrets];
-}
-
-function passwordIn(connectionString: string): string | undefined {
-  try {
-    return readConnectionUrl(connectionString).password;
-  } catch {
-    // An application's pool may have one that cannot be read. It connects nowhere.
-    return undefined;
-  }
-}
-
 /** By its shape: an application can have a pg of its own. */
 function isPool(value: unknown): value is Pool {
   if (typeof value !== "object" || value === null) return false;
@@ -180,7 +93,13 @@ function isPool(value: unknown): value is Pool {
   );
 }
 
-function kindOf(value: unknown): string {
-  if (value === null) return "null";
-  return typeof value === "object" ? "an object" : `a ${typeof value}`;
+/** Only a client shows of which kind it is; it is not connected. */
+function makesNativeClients(pool: Pool): boolean {
+  const { Client: PoolsClient } = pool as unknown as { Client: new (options: object) => object };
+  try {
+    return isNative(new PoolsClient(pool.options));
+  } catch {
+    // Its connections fail in the same way, and tell why.
+    return false;
+  }
 }

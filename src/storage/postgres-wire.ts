@@ -1,17 +1,22 @@
-import type { Client, ClientBase, ClientConfig } from "pg";
+import type { Client, ClientBase } from "pg";
+import type { ConnectionConfig } from "./postgres-connection.js";
 
 /** What pg's types leave out of a client. */
 interface Wire {
-  readonly connection?: CancelConnection & {
-    readonly stream: Stream;
-    attachListeners(stream: Stream): void;
-  };
+  readonly connection?: WireConnection;
   readonly host?: string;
   readonly port?: number;
   /** What a request to cancel names; there are none before the server has sent them. */
   readonly processID?: number | null;
   readonly secretKey?: number | null;
 }
+
+type WireConnection = CancelConnection & {
+  readonly stream: Stream;
+  ssl?: unknown;
+  attachListeners(stream: Stream): void;
+  emit(event: "sslconnect"): void;
+};
 
 /** What a request to cancel needs of a connection. */
 export interface CancelConnection {
@@ -25,6 +30,7 @@ export interface CancelConnection {
 }
 
 interface Stream {
+  once(event: string, listener: (data: Buffer) => void): unknown;
   destroy(error?: unknown): void;
   unref?(): void;
   emit(event: string | symbol, ...args: unknown[]): boolean;
@@ -33,9 +39,10 @@ interface Stream {
 /** The class of the clients of a storage's own pool: their connection ends at the first trouble with it. */
 export function guardedClient(PgClient: typeof Client): typeof Client {
   return class GuardedClient extends PgClient {
-    constructor(config?: string | ClientConfig) {
+    constructor(config?: ConnectionConfig) {
       super(config);
       guard(this);
+      if (config?.allowsPlainText === true) allowPlainText(this);
     }
 
     /** pg leaves the socket open when it cannot agree with the server on how to begin. */
@@ -68,6 +75,29 @@ export function guard<C extends ClientBase>(client: C): C {
     attachListeners.call(connection, stream);
   };
   return client;
+}
+
+/** The answer of a server that has no TLS, to the question whether it has. */
+const NO_TLS = "N";
+
+/** pg ends a connection on which TLS was asked for and is refused. This one then goes on in plain text. */
+function allowPlainText(client: ClientBase): void {
+  const { connection } = client as Wire;
+  if (connection === undefined) return;
+  const { stream } = connection;
+  const { once } = stream;
+  stream.once = (event, listener) => {
+    if (event !== "data") return once.call(stream, event, listener);
+    // The first bytes are awaited once.
+    stream.once = once;
+    return once.call(stream, event, (answer) => {
+      if (answer.toString("latin1") !== NO_TLS) return listener(answer);
+      connection.ssl = false;
+      connection.attachListeners(stream);
+      // From here on it is as after a handshake.
+      connection.emit("sslconnect");
+    });
+  };
 }
 
 function contain(stream: Stream): void {

@@ -153,6 +153,33 @@ describe("bulkman status", () => {
     expect(ended).toMatchObject({ status: 1, stdout: "" });
     expect(ended.stderr).toMatch(/^bulkman status: .*ECONNREFUSED.*\n$/);
     expect(ended.stderr).not.toContain("se-cret");
+    const url = "postgres://u:se-cret@127.0.0.1";
+    const none = { RC_DB_HOST: "", RC_DB_PORT: "", RC_DB_NAME: "", RC_DB_USER: "" };
+    for (const [args, env, target] of [
+      [
+        ["--dsn", `${url}:1/d`],
+        { RC_DB_DSN: "postgres://elsewhere" },
+        'host "127.0.0.1" (--dsn), port 1 (--dsn), database "d" (--dsn), user "u" (--dsn)',
+      ],
+      [
+        [],
+        { RC_DB_DSN: url, PGPORT: "1", PGDATABASE: "of-libpq" },
+        'host "127.0.0.1" (RC_DB_DSN), port 1 (PGPORT), database "of-libpq" (PGDATABASE), user "u" (RC_DB_DSN)',
+      ],
+      [
+        [],
+        { ...none, RC_DB_HOST: "127.0.0.1", RC_DB_PORT: "1", PGUSER: "of-libpq" },
+        'host "127.0.0.1" (RC_DB_HOST), port 1 (RC_DB_PORT), database "resilient_circuit_db" (default), user "postgres" (default)',
+      ],
+      [
+        [],
+        { ...none, PGHOST: "127.0.0.1", PGPORT: "1", PGUSER: "of-libpq" },
+        'host "127.0.0.1" (PGHOST), port 1 (PGPORT), database "of-libpq" (default), user "of-libpq" (PGUSER)',
+      ],
+    ] as const) {
+      const { stderr } = await commandLine.run(["status", ...args], { ...env });
+      expect(stderr).toBe(`bulkman status: connect ECONNREFUSED 127.0.0.1:1; ${target}\n`);
+    }
     const watching = await commandLine.run(["status", "--watch"], { RC_DB_PASSWORD: "se-cret" });
     expect(watching).toMatchObject({ status: 1, stdout: "" });
     expect(watching.stderr).toMatch(/^bulkman status: .*password.*\n$/);

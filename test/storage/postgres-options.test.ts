@@ -6,7 +6,8 @@ import {
   PostgresStorage,
   type PostgresStorageOptions,
 } from "../../src/index.js";
-import { clientConfig, readPostgresOptions } from "../../src/storage/postgres-options.js";
+import { clientConfig } from "../../src/storage/postgres-connection.js";
+import { readPostgresOptions } from "../../src/storage/postgres-options.js";
 
 const SECRET = "hunter2";
 const url = `postgres://app:${SECRET}@127.0.0.1:1/app`;
@@ -84,6 +85,8 @@ describe("the options of PostgresStorage", () => {
     "POSTGRES://app:54911/a?application_name=hunter2#rd@host/db",
     "socket://app:hun/ter2@/tmp?db=x",
     "socket://app:hun@ter2/rd@/tmp?db=x",
+    "socket:/tmp?db=x&password=hun#ter2@",
+    "pg://app:54911/hunter2@127.0.0.1/db",
   ])("never take a part of a password that is not encoded for something else: %s", (given) => {
     const error = failure({ connectionString: given });
     expect(error).toBeInstanceOf(TypeError);
@@ -103,6 +106,9 @@ describe("the options of PostgresStorage", () => {
     ["postgres://app:x@%2Ftmp:1/db", { host: "/tmp", database: "db" }],
     ["socket:///tmp/@pg/?db=mydb", { host: "/tmp/@pg/", database: "mydb" }],
     ["socket://app:x@/tmp?db=mydb", { host: "/tmp", user: "app", database: "mydb" }],
+    ["socket:/tmp/?db=mydb", { host: "/tmp/", database: "mydb" }],
+    ["pg://app:x@h:1/db", { user: "app", host: "h", port: 1, database: "db" }],
+    ["PG:///db?host=/tmp", { host: "/tmp", database: "db" }],
     ["/var/run/@pg mydb", { host: "/var/run/@pg", database: "mydb" }],
     ["postgres://app@[::1]:1/db", { host: "::1", user: "app" }],
   ])("take every URL that is clear: %s", (given, wanted) => {
@@ -190,14 +196,31 @@ describe("the environment", () => {
     },
   );
 
-  it("chooses the storage", async () => {
+  it("prefers RC_DB_DSN to the others, and shows no part of one that cannot be read", () => {
+    const env = { RC_DB_HOST: "db", RC_DB_USER: "other", PGHOST: "third", RC_DB_DSN: url };
+    expect(clientConfig(undefined, env)).toMatchObject({ connectionString: url });
+    expect(clientConfig(undefined, env)).not.toHaveProperty("host");
+    for (const dsn of [
+      `host=db password=${SECRET}`,
+      `postgres://app:${SECRET}@db:port/app`,
+      `postgres://app:1/${SECRET}@db/app`,
+      `postgres://app:${SECRET}@one:5432,two:5432/app`,
+    ]) {
+      const error = thrown(() => clientConfig(undefined, { ...env, RC_DB_DSN: dsn }));
+      expect(error).toBeInstanceOf(TypeError);
+      expect(error.message).toMatch(/^RC_DB_DSN (must be a URL|cannot be read|can be read)/);
+      expect(error.message).not.toContain(SECRET);
+    }
+  });
+
+  it("chooses the storage", () => {
     expect(createStorage()).toBeInstanceOf(InMemoryStorage);
     vi.stubEnv("RC_DB_HOST", "db");
+    expect(createStorage({ namespace: "app" })).toBeInstanceOf(PostgresStorage);
+    vi.stubEnv("RC_DB_HOST", "");
     expect(createStorage({ namespace: "app" })).toBeInstanceOf(InMemoryStorage);
-    vi.stubEnv("RC_DB_PASSWORD", SECRET);
-    const storage = createStorage({ namespace: "app" });
-    expect(storage).toBeInstanceOf(PostgresStorage);
-    await storage.close();
+    vi.stubEnv("RC_DB_DSN", url);
+    expect(createStorage({ namespace: "app" })).toBeInstanceOf(PostgresStorage);
     expect(() => createStorage({ namespace: "" })).toThrow(RangeError);
     expect(() => createStorage({ nameSpace: "app" } as object)).toThrow(
       'did you mean "namespace"?',
