@@ -38,6 +38,7 @@ export class Checkout {
   }
 
   giveBack(client: PoolClient): void {
+    client.off("error", ignore);
     client.release();
     this.#next();
   }
@@ -71,9 +72,9 @@ export class Checkout {
   async #wait(waiter: Waiter): Promise<void> {
     this.#waits++;
     try {
-      const client = await this.#pool.connect();
+      const client = await this.#connect();
       const taker = waiter.hasGivenUp ? this.#first() : waiter;
-      if (taker === undefined) client.release();
+      if (taker === undefined) this.giveBack(client);
       else taker.resolve(client);
     } catch (error) {
       // Told to who began the wait alone: to another it would be an error of the past.
@@ -82,4 +83,25 @@ export class Checkout {
     this.#waits--;
     this.#next();
   }
+
+  /**
+   * A connection whose loss does not end the process. By a callback, which is called while the pool hands it
+   * out: a server that is stopped can end it in the same packet, before any promise is resolved.
+   */
+  #connect(): Promise<PoolClient> {
+    return new Promise((resolve, reject) => {
+      const take = (client: PoolClient) => {
+        client.on("error", ignore);
+        resolve(client);
+      };
+      const promise: unknown = this.#pool.connect((error, client) => {
+        if (client === undefined) reject(error);
+        else take(client);
+      });
+      // A class that extends Pool may have a `connect` that takes no callback.
+      if (promise instanceof Promise) promise.then(take, reject);
+    });
+  }
 }
+
+function ignore(): void {}

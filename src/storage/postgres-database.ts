@@ -129,14 +129,9 @@ export class Database {
         throw closedError();
       }
       client = connected;
-      // Without a listener, the loss of the connection would end the process.
-      connected.on("error", ignore);
       try {
         const result = await task(asker(connected));
-        if (!isCut) {
-          connected.off("error", ignore);
-          checkout.giveBack(connected);
-        }
+        if (!isCut) checkout.giveBack(connected);
         return result;
       } catch (error) {
         if (!isCut) discard(connected, error);

@@ -62,10 +62,10 @@ export class ListeningConnection {
   /** A change was read that should have been announced, and no change was announced since. */
   #isUnannounced = false;
   #isEnded = false;
-  /** Ends the pause before the next sign of life. */
-  #asking: AbortController | undefined = undefined;
-  /** Ends the wait for a notice. */
-  #waiting: AbortController | undefined = undefined;
+  /** Ends the current pause, with the reason. */
+  #pausing: AbortController | undefined = undefined;
+  /** Whether the pause is a wait for notices. */
+  #awaitsNotice = false;
 
   /**
    * @param ownChannel no other process listens there, so the test disturbs none. One transaction subscribes
@@ -84,7 +84,7 @@ export class ListeningConnection {
 
   /** Asks for a sign of life now. */
   check(): void {
-    this.#asking?.abort();
+    this.#pausing?.abort("check");
   }
 
   /** Listens until `stopped` is aborted; rejects when the connection is lost. */
@@ -104,8 +104,7 @@ export class ListeningConnection {
       this.#isEnded = true;
       ended.abort();
       this.#poller.stop();
-      this.#asking?.abort();
-      this.#waiting?.abort();
+      this.#pausing?.abort("end");
       client.on("error", () => {});
       destroy(client);
     }
@@ -129,7 +128,7 @@ export class ListeningConnection {
       if (channel === this.#ownChannel) this.#receiveOwn(payload);
       else if (early !== undefined && this.#hooks.schema() === undefined) early.push(payload);
       else handle(payload);
-      this.#waiting?.abort();
+      if (this.#awaitsNotice) this.#pausing?.abort("notice");
     });
     await this.#listen();
     // First, so that it has most likely come back when the circuits are read.
@@ -150,17 +149,27 @@ export class ListeningConnection {
     this.#hooks.announcements?.forgetMissing();
     await this.#test();
     while (!this.#isEnded) {
-      const isAsked = await this.#pause(hasAll);
+      const end = await this.#pause(this.#heartbeatMs(hasAll));
       if (this.#isEnded) return;
-      const answer = this.#listen();
-      await (isAsked ? answer.catch(() => Promise.reject(new Silence())) : answer);
-      if (!this.#isPolling || this.#delivery === "untested" || isAsked) {
-        hasAll = await this.#readAgain();
+      if (end === "check") {
+        hasAll = await this.#checkNow();
+      } else {
+        await this.#listen();
+        const isRead = this.#isPolling && this.#delivery !== "untested";
+        if (!isRead) hasAll = await this.#readAgain();
       }
-      // Notices may have been lost together with the answer to the query.
-      if (isAsked) this.#hooks.announcements?.forgetMissing();
       if (!this.#isEnded) await this.#test();
     }
+  }
+
+  /** A query got no answer: finds out whether this connection is lost, too. Resolves as `#readAgain` does. */
+  async #checkNow(): Promise<boolean> {
+    await this.#listen().catch(() => Promise.reject(new Silence()));
+    const hasAll = await this.#readAgain();
+    // It is there, but notices may have been lost together with that answer.
+    this.#hooks.announcements?.forgetMissing();
+    this.#isSent = false;
+    return hasAll;
   }
 
   /** Resolves to whether all circuits could be read. */
@@ -176,20 +185,22 @@ export class ListeningConnection {
     }
   }
 
-  /** Resolves when the next sign of life is due: to whether it was asked for. */
-  async #pause(hasAll: boolean): Promise<boolean> {
+  /** Milliseconds until the next sign of life: never later, and not in lockstep with the fleet. */
+  #heartbeatMs(hasAll: boolean): number {
     const { heartbeatMs = HEARTBEAT_MS } = this.#options;
-    const isWell = hasAll && this.#delivery !== "untested";
     let ms = heartbeatMs ?? MAX_TIMER_MS;
-    if (!isWell) ms = Math.min(ms, HEARTBEAT_MS);
+    if (!hasAll || this.#delivery === "untested") ms = Math.min(ms, HEARTBEAT_MS);
     if (this.#delivery === "refused") ms = Math.min(ms, this.#pollMs);
-    this.#asking = new AbortController();
-    const { signal } = this.#asking;
-    // Never later, and a fleet that was started at once does not read at once.
-    const delay = ms * (0.9 + Math.random() / 10);
-    const isAsked = await sleep(delay, false, { ref: false, signal }).catch(() => true);
-    this.#asking = undefined;
-    return isAsked;
+    return ms * (0.9 + Math.random() / 10);
+  }
+
+  /** Resolves after `ms`, or to what ended the pause before that. */
+  async #pause(ms: number): Promise<unknown> {
+    const pausing = new AbortController();
+    this.#pausing = pausing;
+    await sleep(ms, undefined, { ref: false, signal: pausing.signal }).catch(() => {});
+    this.#pausing = undefined;
+    return pausing.signal.reason;
   }
 
   /** Also the sign of life: to listen twice changes nothing. */
@@ -221,7 +232,7 @@ export class ListeningConnection {
     if (!this.#isSent) await this.#sendOwn().catch(() => {});
     // A notice that was not sent is not one that did not come back.
     if (!this.#isSent) return;
-    if (await this.#arrives(() => this.#delivery === "delivered")) return;
+    if (await this.#arrives(() => this.#delivery === "delivered" || !this.#isSent)) return;
     this.#delivery = "undelivered";
     this.#poll(undeliveredError(this.#pollMs));
     await this.#readAgain();
@@ -257,12 +268,11 @@ export class ListeningConnection {
   async #arrives(hasArrived: () => boolean): Promise<boolean> {
     const end = now() + NOTICE_MS;
     const isOver = () => hasArrived() || this.#isEnded;
+    this.#awaitsNotice = true;
     while (!isOver() && now() < end) {
-      this.#waiting = new AbortController();
-      const { signal } = this.#waiting;
-      await sleep(end - now(), undefined, { ref: false, signal }).catch(() => {});
+      if ((await this.#pause(end - now())) === "check" && !isOver()) await this.#checkNow();
     }
-    this.#waiting = undefined;
+    this.#awaitsNotice = false;
     // What the server sent before this answer is received before it, even by a process that was held up.
     if (!isOver()) await this.#listen();
     return isOver();

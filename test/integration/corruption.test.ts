@@ -1,4 +1,5 @@
 import * as fc from "fast-check";
+import { Pool, type PoolClient, type PoolConfig } from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from "vitest";
 import { PostgresStorage } from "../../src/index.js";
 import { createDatabase, type TestDatabase } from "./database.js";
@@ -32,12 +33,10 @@ afterEach(async () => {
 afterAll(() => database.drop());
 
 /** Uses a storage for a while over the proxy, which corrupts what the server says. */
-async function use(corrupt: Corruption): Promise<string[]> {
+async function use(corrupt: Corruption, pool?: Pool): Promise<string[]> {
   proxy.corrupt = corrupt;
-  const storage = new PostgresStorage({
-    connectionString: database.urlFor(proxy),
-    queryTimeoutSeconds: 0.1,
-  });
+  const way = pool === undefined ? { connectionString: database.urlFor(proxy) } : { pool };
+  const storage = new PostgresStorage({ ...way, queryTimeoutSeconds: 0.1 });
   const troubles: string[] = [];
   const note = (error: unknown) => {
     troubles.push(String(error));
@@ -93,3 +92,48 @@ it("ends no process and leaves no connection, whichever bytes of the answers are
     { numRuns: Number(process.env["STORM_RUNS"] ?? 25), endOnFailure: true },
   );
 }, 60_000);
+
+/** What a server says that is stopped. */
+const FATAL = message("E", "SFATAL\0C57P01\0Mterminating connection\0\0");
+const READY = message("Z", "I");
+
+function message(type: string, content: string): Buffer {
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(4 + content.length);
+  return Buffer.concat([Buffer.from(type), length, Buffer.from(content)]);
+}
+
+/** As an application may extend it. */
+class PromisePool extends Pool {
+  override connect(): Promise<PoolClient>;
+  override connect(_: unknown): void;
+  override connect(): Promise<PoolClient> {
+    return super.connect();
+  }
+}
+
+it.each([
+  ["of its own", () => undefined],
+  ["of the application", (options: PoolConfig) => new Pool(options)],
+])(
+  "ends no process when a server accepts a connection of a pool %s and ends it in one packet",
+  async (_, make) => {
+    const pool = make({ connectionString: database.urlFor(proxy) });
+    pool?.on("error", () => {});
+    const troubles = await use(
+      (chunk) =>
+        chunk.subarray(-READY.length).equals(READY) ? Buffer.concat([chunk, FATAL]) : chunk,
+      pool,
+    );
+    expect(troubles.join()).toMatch(/terminating connection|not queryable/);
+    await pool?.end();
+  },
+);
+
+it("asks over a pool whose connect takes no callback", async () => {
+  const pool = new PromisePool({ connectionString: database.url });
+  const storage = new PostgresStorage({ pool });
+  expect(await storage.getState("api")).toMatchObject({ state: "CLOSED" });
+  await storage.close();
+  await pool.end();
+});

@@ -189,6 +189,26 @@ describe("a listening connection", () => {
     await pool.end();
   });
 
+  it("is found to be lost during its test as soon as a query gets no answer, which reported it", async () => {
+    let lost = 0;
+    const notices: Array<() => Promise<void>> = [];
+    const seen = listen(
+      {
+        notify: async (...notice) => void notices.push(() => notify(...notice)),
+        onSilence: () => lost++,
+      },
+      { queryTimeoutMs: 1000 },
+    );
+    await eventually(() => seen.hearing === 1);
+    proxy.lose();
+    listeners[0]?.check();
+    await eventually(() => lost === 1);
+    await eventually(() => seen.hearing === 2);
+    await notices[1]?.();
+    await eventually(() => seen.delivered === 1);
+    expect([seen.undelivered, seen.troubles]).toEqual([[], []]);
+  });
+
   it("is tested without a notice to other processes", async () => {
     const other = new Client({ connectionString: database.url });
     await other.connect();
