@@ -38,6 +38,8 @@ export interface ListenerOptions {
   readonly connect: () => Client;
   readonly namespace: string;
   readonly queryTimeoutMs: number;
+  /** @default `queryTimeoutMs` */
+  readonly connectTimeoutMs?: number;
   /**
    * Milliseconds between two signs of life that are asked of the connection: they find one whose
    * other side is gone without a word, which TCP finds after two hours. @default 30_000
@@ -164,7 +166,8 @@ export class PostgresListener implements ChangeSource {
   ): Promise<boolean> {
     const connecting = client.connect();
     unref(client);
-    await this.#limited(connecting);
+    const { queryTimeoutMs, connectTimeoutMs = queryTimeoutMs } = this.#options;
+    await within(connectTimeoutMs, connecting);
     // A secure connection has replaced the socket.
     unref(client);
     await this.#hooks.prepare();

@@ -52,13 +52,15 @@ export class PostgresStorage implements CircuitStorage {
   readonly #changing = new Map<string, Promise<unknown>>();
 
   constructor(options: PostgresStorageOptions = {}) {
-    const { source, namespace, ensureSchema, queryTimeoutSeconds, probeLeaseSeconds, pollSeconds } =
+    const { source, namespace, ensureSchema, queryTimeoutSeconds, probeLeaseSeconds, ...rest } =
       readPostgresOptions(options);
+    const { connectTimeoutSeconds, pollSeconds } = rest;
     const queryTimeoutMs = queryTimeoutSeconds * 1000;
+    const connectTimeoutMs = connectTimeoutSeconds * 1000;
     this.queryTimeoutSeconds = queryTimeoutSeconds;
     this.#namespace = namespace;
     this.#leaseSeconds = probeLeaseSeconds;
-    this.#database = new Database(source, queryTimeoutMs);
+    this.#database = new Database(source, { queryTimeoutMs, connectTimeoutMs });
     this.#schema = ensureSchema ? new Schema(this.#database, queryTimeoutMs) : undefined;
     this.#loader = new CircuitLoader({
       ask: (statement, values) => this.#ask(statement, values),
@@ -82,7 +84,7 @@ export class PostgresStorage implements CircuitStorage {
     const connect = () => this.#database.client();
     this.#changeSource =
       pollSeconds === null
-        ? new PostgresListener({ connect, namespace, queryTimeoutMs }, hooks)
+        ? new PostgresListener({ connect, namespace, queryTimeoutMs, connectTimeoutMs }, hooks)
         : new PostgresPoller(pollSeconds * 1000, hooks);
   }
 
