@@ -40,13 +40,17 @@ export async function withCircuits<T>(
   readEnvironment(options.env);
   const namespace = readNamespace(options.namespace);
   const config = clientConfig(options.dsn, process.env, "--dsn");
-  const database = new Database(config, QUERY_LIMIT_MS);
+  const database = new Database(config, {
+    queryTimeoutMs: QUERY_LIMIT_MS,
+    connectTimeoutMs: QUERY_LIMIT_MS,
+  });
   const storage = new PostgresStorage({
     connectionString: options.dsn,
     namespace,
     // Making tables is for pg-setup: whoever looks at circuits changes nothing by it.
     ensureSchema: false,
     queryTimeoutSeconds: QUERY_LIMIT_MS / 1000,
+    connectTimeoutSeconds: QUERY_LIMIT_MS / 1000,
   });
   try {
     return await body({ namespace, database, storage });

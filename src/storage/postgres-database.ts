@@ -6,6 +6,7 @@ import { secretsOf } from "./postgres-connection.js";
 import { loadDriver } from "./postgres-driver.js";
 import { isConflict, PostgresStorageError, tellable } from "./postgres-errors.js";
 import { destroy, guard, guardedClient } from "./postgres-wire.js";
+import { explainByVersion } from "./server-version.js";
 
 /** One row: the text of each column. */
 export type Row = ReadonlyArray<string | null>;
@@ -33,15 +34,20 @@ export class Database {
   readonly #source: Pool | ClientConfig;
   readonly #secrets: readonly string[];
   readonly #queryTimeoutMs: number;
+  readonly #connectTimeoutMs: number;
   readonly #jobs = new Set<Job>();
   #connector: Connector | undefined = undefined;
   #loading: Promise<Connector> | undefined = undefined;
   #isClosed = false;
 
   /** @param source a pool of the application's, or how to connect with a pool of our own */
-  constructor(source: Pool | ClientConfig, queryTimeoutMs: number) {
+  constructor(
+    source: Pool | ClientConfig,
+    { queryTimeoutMs, connectTimeoutMs }: { queryTimeoutMs: number; connectTimeoutMs: number },
+  ) {
     this.#source = source;
     this.#queryTimeoutMs = queryTimeoutMs;
+    this.#connectTimeoutMs = connectTimeoutMs;
     this.#secrets = secretsOf(isPool(source) ? source.options : source);
     if (isPool(source)) this.#connector = connectorOf(source);
   }
@@ -75,7 +81,8 @@ export class Database {
       Client: OwnClient,
       max: 2,
       allowExitOnIdle: true,
-      connectionTimeoutMillis: Math.ceil(this.#queryTimeoutMs),
+      // Not the limit of the question that needs it: the next one would begin again with connecting.
+      connectionTimeoutMillis: Math.ceil(this.#connectTimeoutMs),
     });
     // An idle connection was lost. Whoever asks next gets another one.
     pool.on("error", ignore);
@@ -109,7 +116,7 @@ export class Database {
           isCut = true;
           giveUp();
           if (client !== undefined) {
-            cancel(client, () => this.client(), this.#queryTimeoutMs);
+            cancel(client, () => this.client(), this.#connectTimeoutMs);
             discard(client, error);
           }
           reject(error);
@@ -134,8 +141,9 @@ export class Database {
         if (!isCut) checkout.giveBack(connected);
         return result;
       } catch (error) {
-        if (!isCut) discard(connected, error);
-        throw error;
+        const reason = isCut ? error : await explainByVersion(error, asker(connected));
+        if (!isCut) discard(connected, reason);
+        throw reason;
       }
     };
     try {
@@ -182,7 +190,7 @@ function connectorOf(pool: Pool): Connector {
 }
 
 /** Asks on this connection. Values come as text, whatever parsers the application has given to pg. */
-function asker(client: ClientBase): Ask {
+export function asker(client: ClientBase): Ask {
   return async (statement, values) => {
     const { rows } = await client.query({
       text: statement,

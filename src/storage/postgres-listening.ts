@@ -16,6 +16,8 @@ export interface ListenerOptions {
   readonly connect: () => Client;
   readonly namespace: string;
   readonly queryTimeoutMs: number;
+  /** @default `queryTimeoutMs` */
+  readonly connectTimeoutMs?: number;
   /**
    * Milliseconds between two signs of life, or `null` for none: each asks the connection, because TCP finds
    * one whose other side vanished only after two hours, and reads the circuits again. @default 30_000
@@ -115,7 +117,8 @@ export class ListeningConnection {
     const client = this.#client;
     const connecting = client.connect();
     unref(client);
-    await this.#limited(connecting);
+    const { queryTimeoutMs, connectTimeoutMs = queryTimeoutMs } = this.#options;
+    await within(connectTimeoutMs, connecting);
     // A secure connection has replaced the socket.
     unref(client);
     await this.#hooks.prepare();

@@ -21,6 +21,13 @@ export interface PostgresStorageOptions {
   ensureSchema?: boolean | undefined;
   /** Seconds that a query may take, with the wait for a connection. > 0. @default 1 */
   queryTimeoutSeconds?: number | undefined;
+  /**
+   * Seconds that a connection may take to be made. > 0. It may be longer than a query may take: the query
+   * that asked for it fails in time, and a later one finds it made. For the storage's own connections; a
+   * `pool` has its own limit.
+   * @default 5
+   */
+  connectTimeoutSeconds?: number | undefined;
   /** Seconds that one process may probe a half-open circuit before another takes over. > 0. @default 30 */
   probeLeaseSeconds?: number | undefined;
   /**
@@ -46,6 +53,7 @@ const RULES = {
   namespace: NAME,
   ensureSchema: BOOLEAN,
   queryTimeoutSeconds: POSITIVE_SECONDS,
+  connectTimeoutSeconds: POSITIVE_SECONDS,
   probeLeaseSeconds: POSITIVE_SECONDS,
   pollSeconds: orNull(POSITIVE_SECONDS),
   heartbeatSeconds: orNull(POSITIVE_SECONDS),
@@ -77,6 +85,7 @@ export function readPostgresOptions(given: PostgresStorageOptions) {
     namespace: options.namespace ?? "default",
     ensureSchema: options.ensureSchema ?? true,
     queryTimeoutSeconds: options.queryTimeoutSeconds ?? 1,
+    connectTimeoutSeconds: options.connectTimeoutSeconds ?? 5,
     probeLeaseSeconds: options.probeLeaseSeconds ?? 30,
     pollSeconds: options.pollSeconds ?? null,
     heartbeatSeconds: options.heartbeatSeconds === undefined ? 30 : options.heartbeatSeconds,

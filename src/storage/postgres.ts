@@ -61,12 +61,13 @@ export class PostgresStorage implements CircuitStorage {
   constructor(options: PostgresStorageOptions = {}) {
     const { source, namespace, ensureSchema, queryTimeoutSeconds, probeLeaseSeconds, ...rest } =
       readPostgresOptions(options);
-    const { pollSeconds, heartbeatSeconds } = rest;
+    const { connectTimeoutSeconds, pollSeconds, heartbeatSeconds } = rest;
     const queryTimeoutMs = queryTimeoutSeconds * 1000;
+    const connectTimeoutMs = connectTimeoutSeconds * 1000;
     this.queryTimeoutSeconds = queryTimeoutSeconds;
     this.#namespace = namespace;
     this.probeLeaseSeconds = probeLeaseSeconds;
-    this.#database = new Database(source, queryTimeoutMs);
+    this.#database = new Database(source, { queryTimeoutMs, connectTimeoutMs });
     this.#schema = ensureSchema ? new Schema(this.#database, queryTimeoutMs) : undefined;
     this.#loader = new CircuitLoader({
       ask: (statement, values) => this.#ask(statement, values),
@@ -107,7 +108,10 @@ export class PostgresStorage implements CircuitStorage {
     const connect = () => this.#database.client();
     this.#changeSource =
       pollSeconds === null
-        ? new PostgresListener({ connect, namespace, queryTimeoutMs, heartbeatMs }, hooks)
+        ? new PostgresListener(
+            { connect, namespace, queryTimeoutMs, connectTimeoutMs, heartbeatMs },
+            hooks,
+          )
         : new PostgresPoller(pollSeconds * 1000, hooks);
   }
 

@@ -42,6 +42,11 @@ describe("the options of PostgresStorage", () => {
       RangeError,
       "queryTimeoutSeconds must be a number of seconds over 0",
     ],
+    [
+      { connectTimeoutSeconds: Number.NaN },
+      RangeError,
+      "connectTimeoutSeconds must be a number of seconds over 0",
+    ],
     [{ probeLeaseSeconds: -1 }, RangeError, "probeLeaseSeconds must be a number of seconds over 0"],
     [{ pollSeconds: "1" }, TypeError, "pollSeconds must be a number of seconds over 0"],
     [{ pollSeconds: 0 }, RangeError, "or null; got 0"],
