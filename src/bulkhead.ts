@@ -295,7 +295,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   #expire(call: Call): void {
     const { phase } = call;
     if (phase !== "waiting" && phase !== "running") return;
-    const error = timeoutError(this.name, call.enteredAt, phase);
+    const error = timeoutError(this.name, call, phase);
     if (phase === "waiting") this.#dismiss(call, "timeout", error);
     else this.#abandon(call, error, true);
   }

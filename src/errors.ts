@@ -10,6 +10,14 @@ export interface BulkheadErrorOptions {
   code?: string;
 }
 
+/** Options of a {@link BulkheadTimeoutError}. */
+export interface BulkheadTimeoutErrorOptions extends BulkheadErrorOptions {
+  /** Whether the call waited for a permit or its function ran. Default: `"running"`. */
+  phase?: "waiting" | "running";
+  /** Seconds that the call waited for a permit, at least 0. Default: 0. */
+  queuedSeconds?: number;
+}
+
 /** Options of a {@link BulkheadCircuitOpenError}. */
 export interface BulkheadCircuitOpenErrorOptions extends BulkheadErrorOptions {
   /** Seconds until the circuit lets a probe through, at least 0. Default: 0. */
@@ -44,6 +52,16 @@ export class BulkheadIsolationError extends BulkheadError {
 /** The call's `timeoutSeconds` passed, while it waited for a permit or while its function ran. */
 export class BulkheadTimeoutError extends BulkheadError {
   static override readonly code = "ERR_BULKHEAD_TIMEOUT";
+  /** Whether the call waited for a permit or its function ran. A function that waited was never called. */
+  readonly phase: "waiting" | "running";
+  /** Seconds that the call waited for a permit, at least 0. */
+  readonly queuedSeconds: number;
+
+  constructor(message: string, options: BulkheadTimeoutErrorOptions = {}) {
+    super(message, options);
+    this.phase = options.phase ?? "running";
+    this.queuedSeconds = options.queuedSeconds ?? 0;
+  }
 }
 
 /** Every permit is taken and every place in the waiting line too. */

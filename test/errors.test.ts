@@ -94,6 +94,14 @@ describe.each(CLASSES)("%s", (name, ErrorClass, code) => {
   });
 });
 
+describe("BulkheadTimeoutError", () => {
+  it("says whether the call waited or ran, and how long it waited", () => {
+    const error = new BulkheadTimeoutError("why", { phase: "waiting", queuedSeconds: 1.5 });
+    expect(error).toMatchObject({ phase: "waiting", queuedSeconds: 1.5 });
+    expect(new BulkheadTimeoutError("why")).toMatchObject({ phase: "running", queuedSeconds: 0 });
+  });
+});
+
 describe("BulkheadCircuitOpenError", () => {
   it("says in how many seconds a call is worth a try", () => {
     const error = new BulkheadCircuitOpenError("why", {
@@ -362,7 +370,7 @@ describe("the errors of refusals", () => {
     await Promise.all(calls);
   });
 
-  it("circuit open: says in how many seconds to try again, less and less", async () => {
+  it("circuit open: says in how many seconds to try again in a field, not in the message", async () => {
     const bulkhead = new Bulkhead({ name: "api", failureThreshold: 1, isolationDuration: 30 });
     await failCalls(bulkhead, 1);
     const first = await refusalOf(bulkhead);
@@ -370,11 +378,14 @@ describe("the errors of refusals", () => {
     expect(first).toMatchObject({
       code: "ERR_BULKHEAD_CIRCUIT_OPEN",
       bulkheadName: "api",
-      message: 'The circuit of bulkhead "api" is open; it lets a probe through in 30.000 s',
+      message: 'The circuit of bulkhead "api" is open; try again after retryAfterSeconds',
       retryAfterSeconds: 30,
     });
     await vi.advanceTimersByTimeAsync(29_000);
-    expect(await refusalOf(bulkhead)).toMatchObject({ retryAfterSeconds: 1 });
+    expect(await refusalOf(bulkhead)).toMatchObject({
+      message: 'The circuit of bulkhead "api" is open; try again after retryAfterSeconds',
+      retryAfterSeconds: 1,
+    });
     await vi.advanceTimersByTimeAsync(1000);
     expect(await refusalOf(bulkhead)).toBe("not refused");
   });
@@ -428,7 +439,7 @@ describe("the errors of refusals", () => {
     });
   });
 
-  it("timed out: says after how long, and whether it waited or ran", async () => {
+  it("timed out: says the limit, and whether it waited or ran", async () => {
     const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1, timeoutSeconds: 2 });
     const busy = gate();
     const running = bulkhead.execute(() => busy.promise).catch((error: unknown) => error);
@@ -441,12 +452,43 @@ describe("the errors of refusals", () => {
     const timedOut = 'A call of bulkhead "api" timed out after 2.000 s: ';
     expect(await running).toMatchObject({
       message: `${timedOut}its function was still running`,
+      phase: "running",
+      queuedSeconds: 0,
     });
     expect(await waiting).toMatchObject({
       message: `${timedOut}it was still waiting for a permit`,
+      phase: "waiting",
+      queuedSeconds: 2,
     });
     busy.open();
     await vi.advanceTimersByTimeAsync(0);
+  });
+
+  it("timed out: says how long the call had waited in a field, not in the message", async () => {
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1, timeoutSeconds: 2 });
+    const [busy, never] = [gate(), gate()];
+    const first = bulkhead.execute(() => busy.promise);
+    const waited = bulkhead.execute(() => never.promise).catch((error: unknown) => error);
+    await vi.advanceTimersByTimeAsync(500);
+    busy.open();
+    await first;
+    await vi.advanceTimersByTimeAsync(1500);
+    expect(await waited).toMatchObject({
+      message: 'A call of bulkhead "api" timed out after 2.000 s: its function was still running',
+      phase: "running",
+      queuedSeconds: 0.5,
+    });
+    never.open();
+    await vi.advanceTimersByTimeAsync(0);
+  });
+
+  it("are one line, whatever the name and the reason are", async () => {
+    const bulkhead = new Bulkhead({ name: "a\nb" });
+    bulkhead.isolate("first\r\n  second");
+    expect(await refusalOf(bulkhead)).toMatchObject({
+      message: 'Bulkhead "a b" is isolated by hand: first second',
+      bulkheadName: "a\nb",
+    });
   });
 
   it("have a stack that begins with their name, also after waiting", async () => {
