@@ -1,6 +1,6 @@
 import { inspect } from "node:util";
 import { runInNewContext } from "node:vm";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import {
   Bulkhead,
   BulkheadCircuitOpenError,
@@ -91,6 +91,64 @@ describe.each(CLASSES)("%s", (name, ErrorClass, code) => {
     const error = new MyError("why");
     expect(error).toBeInstanceOf(ErrorClass);
     expect(error.code).toBe(code);
+  });
+});
+
+describe("instanceof", () => {
+  type Errors = typeof import("../src/errors.js");
+  let copy: Errors;
+  beforeAll(async () => {
+    // As in a program that has loaded both builds.
+    vi.resetModules();
+    copy = await import("../src/errors.js");
+    expect(copy.BulkheadError).not.toBe(BulkheadError);
+  });
+  const ofCopy = (name: string) => Reflect.get(copy, name) as typeof BulkheadError;
+
+  it.each(CLASSES)("holds across two copies of %s, and for no other class", (name) => {
+    const error = new (ofCopy(name))("why");
+    const names = CLASSES.filter(([, Class]) => error instanceof Class).map(
+      ([className]) => className,
+    );
+    expect(names).toEqual(name === "BulkheadError" ? [name] : ["BulkheadError", name]);
+  });
+
+  it("holds across two copies for a class of the user's own, but only for its bases", () => {
+    class QuotaError extends copy.BulkheadFullError {}
+    class OtherError extends BulkheadFullError {}
+    const error = new QuotaError("no credit");
+    expect(error).toBeInstanceOf(QuotaError);
+    expect(error).toBeInstanceOf(BulkheadFullError);
+    expect(error).toBeInstanceOf(BulkheadError);
+    expect(error).not.toBeInstanceOf(BulkheadTimeoutError);
+    expect(error).not.toBeInstanceOf(OtherError);
+    expect(new BulkheadFullError("full")).not.toBeInstanceOf(OtherError);
+    expect(new OtherError("full")).not.toBeInstanceOf(QuotaError);
+  });
+
+  it.each([
+    ["undefined", undefined],
+    ["null", null],
+    ["a string", "BulkheadError"],
+    ["an Error", new Error("why")],
+    ["an object of the same shape", { name: "BulkheadError", code: "ERR_BULKHEAD" }],
+    ["a mock that has every property", new Proxy({}, { get: () => () => {} })],
+    ["a Proxy that refuses everything", new Proxy({}, { get: throwing, has: throwing })],
+    ["a function", BulkheadError],
+  ])("does not hold for %s", (_, value) => {
+    for (const [, Class] of CLASSES) expect(value instanceof Class).toBe(false);
+  });
+
+  it("finds the error of another copy, so that it is not wrapped", async () => {
+    const thrown = new copy.BulkheadTimeoutError("inner", { phase: "waiting" });
+    const outcome = await new Bulkhead({ name: "api" }).execute(() => Promise.reject(thrown));
+    expect(outcome.error).toBe(thrown);
+  });
+
+  it("leaves no mark that is seen when an error is printed or its keys are listed", () => {
+    const error = new BulkheadFullError("why");
+    expect(Reflect.ownKeys(error).filter((key) => typeof key === "symbol")).toEqual([]);
+    expect(inspect(error)).not.toContain("Symbol(");
   });
 });
 
