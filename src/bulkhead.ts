@@ -25,7 +25,7 @@ import { toBulkheadError } from "./errors.js";
 import { announce, type BulkheadEvents, type Tell } from "./events.js";
 import { Guard, type TellDismissed } from "./guard.js";
 import { Lanes } from "./lanes.js";
-import { fullError, notAFunction, shutdownError, timeoutError } from "./refusals.js";
+import { abortReason, fullError, notAFunction, shutdownError, timeoutError } from "./refusals.js";
 import { BulkheadState } from "./state.js";
 import { type BulkheadStats, Ledger, type RejectionReason } from "./stats.js";
 import { isTraced, trace } from "./tracing.js";
@@ -146,7 +146,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   }
 
   #admit<T>(call: Call, timeoutSeconds: number | null): Promise<ExecutionResult<T>> {
-    if (call.signal?.aborted) return this.#refuse("aborted", call.signal.reason);
+    if (call.signal?.aborted) return this.#refuse("aborted", abortReason(call.signal));
     this.#guard.moveOn();
     if (this.#isClosed) return this.#refuse("shutdown", shutdownError(this.name));
     const isolation = this.#guard.isolationRefusal();

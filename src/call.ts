@@ -5,6 +5,7 @@ import type { BulkheadError } from "./errors.js";
 import { newExecutionId } from "./execution-id.js";
 import type { Lane } from "./lanes.js";
 import { ListNode } from "./linked-list.js";
+import { abortReason } from "./refusals.js";
 
 /** What the bulkhead tells of a call, whether its function succeeded or failed. */
 export interface ExecutionReport {
@@ -230,7 +231,7 @@ export class TaskCall extends Call {
   override watch(onAbort: (call: Call, reason: unknown) => void): void {
     const signal = this.#signal;
     if (signal === undefined) return;
-    this.#onAbort = () => onAbort(this, signal.reason);
+    this.#onAbort = () => onAbort(this, abortReason(signal));
     let calls = callsOf.get(signal);
     if (calls === undefined) {
       calls = new SignalCalls();

@@ -75,6 +75,12 @@ export function shutdownError(bulkheadName: string): BulkheadShutdownError {
   return withoutFrames(() => new BulkheadShutdownError(message, { bulkheadName }));
 }
 
+/** Why the signal was aborted: an `AbortError` when it is of a polyfill without reasons. */
+export function abortReason({ reason }: AbortSignal): unknown {
+  if (reason !== undefined) return reason;
+  return new DOMException("This operation was aborted", "AbortError");
+}
+
 export function notAFunction(what: string, given: unknown): TypeError {
   return new TypeError(`${what} must be a function; got ${show(given)}`);
 }
