@@ -26,7 +26,7 @@ import { announce, type BulkheadEvents, type Tell } from "./events.js";
 import { Gate, type NotifyRejected } from "./gate.js";
 import { type Lane, Lanes } from "./lanes.js";
 import { LinkedList } from "./linked-list.js";
-import { fullError, notAFunction, shutdownError, timeoutError } from "./refusals.js";
+import { abortReason, fullError, notAFunction, shutdownError, timeoutError } from "./refusals.js";
 import { BulkheadState } from "./state.js";
 import { type BulkheadStats, Ledger, type RejectionReason } from "./stats.js";
 import { callChannel, trace } from "./tracing.js";
@@ -153,7 +153,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   }
 
   #admit<T>(call: Call, timeoutSeconds: number | null): Promise<ExecutionResult<T>> {
-    if (call.signal?.aborted) return this.#reject("aborted", call.signal.reason);
+    if (call.signal?.aborted) return this.#reject("aborted", abortReason(call.signal));
     this.#gate.refresh();
     if (this.#isClosed) return this.#reject("shutdown", shutdownError(this.name));
     const isolation = this.#gate.isolationRejection();
@@ -328,10 +328,9 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
       // A faked clock goes on before p-limit has opened the lane. A call that found a permit free starts.
       call.isOverdue = true;
     } else if (call.phase === "waiting") {
-      const error = timeoutError(this.name, call.enteredAt, "waiting");
-      this.#rejectQueued(call, "timeout", error);
+      this.#rejectQueued(call, "timeout", timeoutError(this.name, call, "waiting"));
     } else if (call.phase === "running") {
-      const error = timeoutError(this.name, call.enteredAt, "running");
+      const error = timeoutError(this.name, call, "running");
       call.inContext(this.#abandon, this, call, error, "timedOut");
     }
   }

@@ -6,6 +6,7 @@ import type { GatedCall } from "./gate.js";
 import type { Lane } from "./lanes.js";
 import { ListNode } from "./linked-list.js";
 import { type CallCircuit, NO_CIRCUIT } from "./monitored-circuit.js";
+import { abortReason } from "./refusals.js";
 
 /** What the bulkhead tells of a call, whether its function succeeded or failed. */
 export interface ExecutionReport {
@@ -224,7 +225,7 @@ export class TaskCall extends Call {
   override watch(onAbort: (call: Call, reason: unknown) => void): void {
     const signal = this.signal;
     if (signal === undefined) return;
-    this.#onAbort = () => onAbort(this, signal.reason);
+    this.#onAbort = () => onAbort(this, abortReason(signal));
     let calls = callsOf.get(signal);
     if (calls === undefined) {
       calls = new SignalCalls();

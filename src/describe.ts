@@ -31,7 +31,7 @@ function describeError(error: object): string {
 }
 
 /** The text without line breaks, and without the white space around them. */
-function oneLine(text: string): string {
+export function oneLine(text: string): string {
   const lines = text.split(/[\n\r\u2028\u2029]+/);
   if (lines.length === 1) return text;
   return lines

@@ -1,3 +1,4 @@
+import { debuglog } from "node:util";
 import { describeThrown } from "./describe.js";
 
 /** What every error of this library accepts besides its message. */
@@ -10,6 +11,14 @@ export interface BulkheadErrorOptions {
   code?: string;
 }
 
+/** Options of a {@link BulkheadTimeoutError}. */
+export interface BulkheadTimeoutErrorOptions extends BulkheadErrorOptions {
+  /** Whether the call waited for a permit or its function ran. Default: `"running"`. */
+  phase?: "waiting" | "running";
+  /** Seconds that the call waited for a permit, at least 0. Default: 0. */
+  queuedSeconds?: number;
+}
+
 /** Options of a {@link BulkheadCircuitOpenError}. */
 export interface BulkheadCircuitOpenErrorOptions extends BulkheadErrorOptions {
   /** Seconds until the circuit lets a probe through, at least 0. Default: 0. */
@@ -19,7 +28,8 @@ export interface BulkheadCircuitOpenErrorOptions extends BulkheadErrorOptions {
 /**
  * Base of every error that this library makes. By itself it wraps what a protected function threw:
  * the message starts with `Execution failed: ` and `cause` is the thrown value, untouched.
- * Those that a bulkhead makes for calls have no stack frames; what was thrown keeps its own, in `cause`.
+ * Those that a bulkhead makes for calls have no stack frames, except with `NODE_DEBUG=bulkman` in the environment;
+ * what was thrown keeps its own, in `cause`.
  */
 export class BulkheadError extends Error {
   /** The `code` of errors of this class. */
@@ -44,6 +54,16 @@ export class BulkheadIsolationError extends BulkheadError {
 /** The call's `timeoutSeconds` passed, while it waited for a permit or while its function ran. */
 export class BulkheadTimeoutError extends BulkheadError {
   static override readonly code = "ERR_BULKHEAD_TIMEOUT";
+  /** Whether the call waited for a permit or its function ran. A function that waited was never called. */
+  readonly phase: "waiting" | "running";
+  /** Seconds that the call waited for a permit, at least 0. */
+  readonly queuedSeconds: number;
+
+  constructor(message: string, options: BulkheadTimeoutErrorOptions = {}) {
+    super(message, options);
+    this.phase = options.phase ?? "running";
+    this.queuedSeconds = options.queuedSeconds ?? 0;
+  }
 }
 
 /** Every permit is taken and every place in the waiting line too. */
@@ -74,6 +94,9 @@ export class BulkheadShutdownError extends BulkheadError {
   static override readonly code = "ERR_BULKHEAD_SHUTDOWN";
 }
 
+/** What the errors of a class have in every copy of this library. A subclass of the user's own has no mark. */
+const marks = new WeakMap<typeof BulkheadError, symbol>();
+
 // On the prototypes, so that the first line of a stack has the name; spelled out for minifiers.
 for (const [name, type] of Object.entries({
   BulkheadError,
@@ -84,14 +107,40 @@ for (const [name, type] of Object.entries({
   BulkheadShutdownError,
 })) {
   type.prototype.name = name;
+  const mark = Symbol.for(`bulkman.${name}`);
+  marks.set(type, mark);
+  Object.defineProperty(type.prototype, mark, { value: true });
 }
 
+Object.defineProperty(BulkheadError, Symbol.hasInstance, {
+  /** `instanceof`, also for the errors of another copy of this library, such as its CommonJS build. */
+  value(this: typeof BulkheadError, value: unknown): boolean {
+    if (Function.prototype[Symbol.hasInstance].call(this, value)) return true;
+    const mark = marks.get(this);
+    return mark !== undefined && hasMark(value, mark);
+  },
+});
+
+function hasMark(value: unknown, mark: symbol): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  try {
+    return Reflect.get(value, mark) === true;
+  } catch {
+    // A Proxy that refuses.
+    return false;
+  }
+}
+
+/** With `NODE_DEBUG=bulkman` in the environment when the program starts, errors keep their stack frames. */
+const KEEPS_FRAMES = debuglog("bulkman").enabled;
+
 /**
- * Makes an error without stack frames. Those of a refusal, a timeout or a wrapped failure lie within this
+ * Makes an error without stack frames, unless they are asked for. Those of a refusal, a timeout or a wrapped failure lie within this
  * library, and collecting them is most of what a refusal costs, in the moment when refusals come by
  * the thousand.
  */
 export function withoutFrames<T>(make: () => T): T {
+  if (KEEPS_FRAMES) return make();
   const { stackTraceLimit } = Error;
   try {
     Error.stackTraceLimit = 0;

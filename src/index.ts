@@ -23,6 +23,7 @@ export {
   BulkheadIsolationError,
   BulkheadShutdownError,
   BulkheadTimeoutError,
+  type BulkheadTimeoutErrorOptions,
 } from "./errors.js";
 export type {
   AbandonedEvent,

@@ -1,6 +1,6 @@
 import { inspect } from "node:util";
 import { runInNewContext } from "node:vm";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import {
   Bulkhead,
   BulkheadCircuitOpenError,
@@ -91,6 +91,72 @@ describe.each(CLASSES)("%s", (name, ErrorClass, code) => {
     const error = new MyError("why");
     expect(error).toBeInstanceOf(ErrorClass);
     expect(error.code).toBe(code);
+  });
+});
+
+describe("instanceof", () => {
+  type Errors = typeof import("../src/errors.js");
+  let copy: Errors;
+  beforeAll(async () => {
+    // As in a program that has loaded both builds.
+    vi.resetModules();
+    copy = await import("../src/errors.js");
+    expect(copy.BulkheadError).not.toBe(BulkheadError);
+  });
+  const ofCopy = (name: string) => Reflect.get(copy, name) as typeof BulkheadError;
+
+  it.each(CLASSES)("holds across two copies of %s, and for no other class", (name) => {
+    const error = new (ofCopy(name))("why");
+    const names = CLASSES.filter(([, Class]) => error instanceof Class).map(
+      ([className]) => className,
+    );
+    expect(names).toEqual(name === "BulkheadError" ? [name] : ["BulkheadError", name]);
+  });
+
+  it("holds across two copies for a class of the user's own, but only for its bases", () => {
+    class QuotaError extends copy.BulkheadFullError {}
+    class OtherError extends BulkheadFullError {}
+    const error = new QuotaError("no credit");
+    expect(error).toBeInstanceOf(QuotaError);
+    expect(error).toBeInstanceOf(BulkheadFullError);
+    expect(error).toBeInstanceOf(BulkheadError);
+    expect(error).not.toBeInstanceOf(BulkheadTimeoutError);
+    expect(error).not.toBeInstanceOf(OtherError);
+    expect(new BulkheadFullError("full")).not.toBeInstanceOf(OtherError);
+    expect(new OtherError("full")).not.toBeInstanceOf(QuotaError);
+  });
+
+  it.each([
+    ["undefined", undefined],
+    ["null", null],
+    ["a string", "BulkheadError"],
+    ["an Error", new Error("why")],
+    ["an object of the same shape", { name: "BulkheadError", code: "ERR_BULKHEAD" }],
+    ["a mock that has every property", new Proxy({}, { get: () => () => {} })],
+    ["a Proxy that refuses everything", new Proxy({}, { get: throwing, has: throwing })],
+    ["a function", BulkheadError],
+  ])("does not hold for %s", (_, value) => {
+    for (const [, Class] of CLASSES) expect(value instanceof Class).toBe(false);
+  });
+
+  it("finds the error of another copy, so that it is not wrapped", async () => {
+    const thrown = new copy.BulkheadTimeoutError("inner", { phase: "waiting" });
+    const outcome = await new Bulkhead({ name: "api" }).execute(() => Promise.reject(thrown));
+    expect(outcome.error).toBe(thrown);
+  });
+
+  it("leaves no mark that is seen when an error is printed or its keys are listed", () => {
+    const error = new BulkheadFullError("why");
+    expect(Reflect.ownKeys(error).filter((key) => typeof key === "symbol")).toEqual([]);
+    expect(inspect(error)).not.toContain("Symbol(");
+  });
+});
+
+describe("BulkheadTimeoutError", () => {
+  it("says whether the call waited or ran, and how long it waited", () => {
+    const error = new BulkheadTimeoutError("why", { phase: "waiting", queuedSeconds: 1.5 });
+    expect(error).toMatchObject({ phase: "waiting", queuedSeconds: 1.5 });
+    expect(new BulkheadTimeoutError("why")).toMatchObject({ phase: "running", queuedSeconds: 0 });
   });
 });
 
@@ -362,7 +428,7 @@ describe("the errors of refusals", () => {
     await Promise.all(calls);
   });
 
-  it("circuit open: says in how many seconds to try again, less and less", async () => {
+  it("circuit open: says in how many seconds to try again in a field, not in the message", async () => {
     const bulkhead = new Bulkhead({ name: "api", failureThreshold: 1, isolationDuration: 30 });
     await failCalls(bulkhead, 1);
     const first = await refusalOf(bulkhead);
@@ -370,11 +436,14 @@ describe("the errors of refusals", () => {
     expect(first).toMatchObject({
       code: "ERR_BULKHEAD_CIRCUIT_OPEN",
       bulkheadName: "api",
-      message: 'The circuit of bulkhead "api" is open; it lets a probe through in 30.000 s',
+      message: 'The circuit of bulkhead "api" is open; try again after retryAfterSeconds',
       retryAfterSeconds: 30,
     });
     await vi.advanceTimersByTimeAsync(29_000);
-    expect(await refusalOf(bulkhead)).toMatchObject({ retryAfterSeconds: 1 });
+    expect(await refusalOf(bulkhead)).toMatchObject({
+      message: 'The circuit of bulkhead "api" is open; try again after retryAfterSeconds',
+      retryAfterSeconds: 1,
+    });
     await vi.advanceTimersByTimeAsync(1000);
     expect(await refusalOf(bulkhead)).toBe("not refused");
   });
@@ -429,7 +498,7 @@ describe("the errors of refusals", () => {
     });
   });
 
-  it("timed out: says after how long, and whether it waited or ran", async () => {
+  it("timed out: says the limit, and whether it waited or ran", async () => {
     const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1, timeoutSeconds: 2 });
     const busy = gate();
     const running = bulkhead.execute(() => busy.promise).catch((error: unknown) => error);
@@ -442,12 +511,43 @@ describe("the errors of refusals", () => {
     const timedOut = 'A call of bulkhead "api" timed out after 2.000 s: ';
     expect(await running).toMatchObject({
       message: `${timedOut}its function was still running`,
+      phase: "running",
+      queuedSeconds: 0,
     });
     expect(await waiting).toMatchObject({
       message: `${timedOut}it was still waiting for a permit`,
+      phase: "waiting",
+      queuedSeconds: 2,
     });
     busy.open();
     await vi.advanceTimersByTimeAsync(0);
+  });
+
+  it("timed out: says how long the call had waited in a field, not in the message", async () => {
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1, timeoutSeconds: 2 });
+    const [busy, never] = [gate(), gate()];
+    const first = bulkhead.execute(() => busy.promise);
+    const waited = bulkhead.execute(() => never.promise).catch((error: unknown) => error);
+    await vi.advanceTimersByTimeAsync(500);
+    busy.open();
+    await first;
+    await vi.advanceTimersByTimeAsync(1500);
+    expect(await waited).toMatchObject({
+      message: 'A call of bulkhead "api" timed out after 2.000 s: its function was still running',
+      phase: "running",
+      queuedSeconds: 0.5,
+    });
+    never.open();
+    await vi.advanceTimersByTimeAsync(0);
+  });
+
+  it("are one line, whatever the name and the reason are", async () => {
+    const bulkhead = new Bulkhead({ name: "a\nb" });
+    bulkhead.isolate("first\r\n  second");
+    expect(await refusalOf(bulkhead)).toMatchObject({
+      message: 'Bulkhead "a b" is isolated by hand: first second',
+      bulkheadName: "a\nb",
+    });
   });
 
   it("have a stack that begins with their name, also after waiting", async () => {

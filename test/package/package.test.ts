@@ -246,6 +246,80 @@ async function typeCheck(
   return node(tsc, "--project", directory).catch((failed: { stdout: string }) => failed.stdout);
 }
 
+describe("both builds in one program", () => {
+  const both = `
+    import { createRequire } from "node:module";
+    import * as esm from "bulkman";
+    const cjs = createRequire(import.meta.url)("bulkman");
+    const builds = [[esm, cjs], [cjs, esm]];`;
+  const evaluate = async (program: string): Promise<unknown> =>
+    JSON.parse(await node("--input-type=module", "--eval", `${both}${program}`));
+
+  test("know each other's errors", async () => {
+    const program = `
+      const names = Object.keys(esm).filter((name) => name.endsWith("Error"));
+      const found = builds.flatMap(([one, other]) =>
+        names.map((name) => {
+          const error = new one[name]("why");
+          return [name, names.filter((name) => error instanceof other[name])];
+        }),
+      );
+      console.log(JSON.stringify({ distinct: esm.BulkheadError !== cjs.BulkheadError, found }));`;
+    const errors = PUBLIC_NAMES.filter((name) => name.endsWith("Error"));
+    const expected = errors.map((name) => [
+      name,
+      errors.filter((base) => base === name || base === "BulkheadError"),
+    ]);
+    expect(await evaluate(program)).toEqual({ distinct: true, found: [...expected, ...expected] });
+  });
+
+  test("wrap no errors of each other", async () => {
+    const program = `
+      const told = [];
+      for (const [one, other] of builds) {
+        const inner = new one.Bulkhead({ name: "inner" });
+        inner.isolate();
+        const outer = new other.Bulkhead({ name: "outer" });
+        const call = other.withBulkhead(outer)(one.withBulkhead(inner)(() => 1));
+        told.push(await call().catch(({ code, bulkheadName }) => [code, bulkheadName]));
+      }
+      console.log(JSON.stringify(told));`;
+    const told = ["ERR_BULKHEAD_ISOLATION", "inner"];
+    expect(await evaluate(program)).toEqual([told, told]);
+  });
+
+  test("take each other's bulkheads", async () => {
+    const program = `
+      const told = [];
+      for (const [one, other] of builds) {
+        const bulkhead = new one.Bulkhead({ name: "api" });
+        told.push(await other.withBulkhead(bulkhead)((n) => n + 1)(1), bulkhead.getStats().totalExecutions);
+      }
+      console.log(JSON.stringify(told));`;
+    expect(await evaluate(program)).toEqual([2, 1, 2, 1]);
+  });
+});
+
+test.each([
+  { NODE_DEBUG: "http,bulkman", framed: true },
+  { NODE_DEBUG: "", framed: false },
+])(
+  "gives errors their stack frames only when NODE_DEBUG asks for it: $NODE_DEBUG",
+  async (given) => {
+    const program = `
+    const { Bulkhead } = require("bulkman");
+    const bulkhead = new Bulkhead({ name: "api" });
+    bulkhead.isolate();
+    function caller() { return bulkhead.execute(() => 1); }
+    caller().catch(({ stack }) => console.log(stack.includes("at caller ")));`;
+    const { stdout } = await promisify(execFile)(process.execPath, ["--eval", program], {
+      cwd: project,
+      env: { ...process.env, NODE_DEBUG: given.NODE_DEBUG },
+    });
+    expect(stdout).toBe(`${given.framed}\n`);
+  },
+);
+
 test("needs no require() of an ES module from CommonJS", async () => {
   await node("--no-experimental-require-module", "smoke.cjs");
 });
