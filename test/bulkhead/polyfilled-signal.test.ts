@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import { Bulkhead } from "../../src/index.js";
-import { gate } from "../helpers/gate.js";
+import { gate, started } from "../helpers/gate.js";
 
 /** A signal as polyfills had it before signals had a `reason`. */
 class OldSignal {
@@ -50,6 +50,7 @@ describe("a call that is aborted by a signal without a reason rejects with an Ab
       },
       { signal: untyped<AbortSignal>(signal) },
     );
+    await started();
     signal.abort();
     const error = await call.catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(DOMException);
