@@ -222,7 +222,6 @@ describe("an unknown field", () => {
     ["maxConcurrentCall", "maxConcurrentCalls"],
     ["maxConcurentCalls", "maxConcurrentCalls"],
     ["MaxQueueSize", "maxQueueSize"],
-    ["timeout", "timeoutSeconds"],
     ["healthcheck", "healthCheck"],
     ["windowSecond", "windowSeconds"],
     ["Name", "name"],
@@ -230,6 +229,45 @@ describe("an unknown field", () => {
     const error = await errorOf(() => new Bulkhead(configWith(field, 1)));
     expect(error).toBeInstanceOf(TypeError);
     expect(error.message).toBe(`config has no field "${field}"; did you mean "${suggestion}"?`);
+  });
+
+  it.each([
+    ["timeout", '"timeoutSeconds", in seconds'],
+    ["timeoutMs", '"timeoutSeconds", in seconds'],
+    ["timeoutMillis", '"timeoutSeconds", in seconds'],
+    ["timeout_ms", '"timeoutSeconds", in seconds'],
+    ["healthCheckIntervalMs", '"healthCheckInterval", in seconds'],
+    ["isolationDurationMs", '"isolationDuration", in seconds'],
+    ["isolation", '"isolationDuration", in seconds'],
+    ["window", '"windowSeconds", in seconds'],
+    // opossum
+    ["resetTimeout", '"isolationDuration", in seconds'],
+    ["rollingCountTimeout", '"windowSeconds", in seconds'],
+    ["errorThresholdPercentage", '"failureRateThreshold"'],
+    ["volumeThreshold", '"minimumCalls"'],
+    ["capacity", '"maxConcurrentCalls"'],
+    ["maxFailures", '"failureThreshold"'],
+    ["enabled", '"circuitBreakerEnabled"'],
+    // cockatiel
+    ["halfOpenAfter", '"isolationDuration", in seconds'],
+    ["threshold", '"failureRateThreshold", in percent'],
+    ["duration", '"windowSeconds", in seconds'],
+    ["minimumRps", '"minimumCalls"'],
+    // p-limit and p-queue
+    ["concurrency", '"maxConcurrentCalls"'],
+    // Polly, resilience4j and others
+    ["breakDuration", '"isolationDuration", in seconds'],
+    ["failureRatio", '"failureRateThreshold", in percent'],
+    ["queueLimit", '"maxQueueSize"'],
+  ])("%s, as elsewhere, throws TypeError and suggests %s", async (field, suggestion) => {
+    const error = await errorOf(() => new Bulkhead(configWith(field, 5000)));
+    expect(error).toBeInstanceOf(TypeError);
+    expect(error.message).toBe(`config has no field "${field}"; did you mean ${suggestion}?`);
+  });
+
+  it("is shown on one line", async () => {
+    const error = await errorOf(() => new Bulkhead(configWith("max\nqueue", 1)));
+    expect(error.message).toBe('config has no field "max queue"; did you mean "maxQueueSize"?');
   });
 
   /** Every way to get one letter of a name wrong. */
@@ -540,6 +578,13 @@ describe("the options of run", () => {
     expect(error).toBeInstanceOf(TypeError);
     expect(error.message).toBe(
       'options has no field "timeout_seconds"; did you mean "timeoutSeconds"?',
+    );
+  });
+
+  it("reject with TypeError for a time in another unit and suggest seconds", async () => {
+    const error = await run({ timeoutMs: 5000 });
+    expect(error.message).toBe(
+      'options has no field "timeoutMs"; did you mean "timeoutSeconds", in seconds?',
     );
   });
 
