@@ -248,7 +248,7 @@ export class CircuitRules {
     } else if (state.status === "CLOSED") {
       state.failures++;
       this.#rate?.count(true);
-      if (state.failures >= this.#config.failureThreshold) {
+      if (state.failures >= (this.#config.failureThreshold ?? Number.POSITIVE_INFINITY)) {
         this.open(`${state.failures} failures in a row`, "verdict");
       } else {
         this.#openByRate();
