@@ -27,8 +27,12 @@ export interface BulkheadConfig {
    * @default null
    */
   timeoutSeconds?: number | null | undefined;
-  /** This many failures in a row open the circuit. Integer ≥ 1. @default 5 */
-  failureThreshold?: number | undefined;
+  /**
+   * This many failures in a row open the circuit. Integer ≥ 1, or `null` for off: then `failureRateThreshold` or
+   * `healthCheck` must be set, unless `circuitBreakerEnabled` is `false`.
+   * @default 5
+   */
+  failureThreshold?: number | null | undefined;
   /** This many successful probes close the circuit again. Integer ≥ 1. @default 3 */
   successThreshold?: number | undefined;
   /** Seconds that the circuit stays open before it lets probes through. ≥ 0. @default 30 */
@@ -81,7 +85,7 @@ export interface ResolvedBulkheadConfig {
   /** As {@link BulkheadConfig.timeoutSeconds}. */
   readonly timeoutSeconds: number | null;
   /** As {@link BulkheadConfig.failureThreshold}. */
-  readonly failureThreshold: number;
+  readonly failureThreshold: number | null;
   /** As {@link BulkheadConfig.successThreshold}. */
   readonly successThreshold: number;
   /** As {@link BulkheadConfig.isolationDuration}. */
@@ -175,7 +179,7 @@ const RULES: { readonly [Field in keyof BulkheadConfig]-?: Rule } = {
   maxConcurrentCalls: integerFrom(1),
   maxQueueSize: integerFrom(0),
   timeoutSeconds: orNull(POSITIVE_SECONDS),
-  failureThreshold: integerFrom(1),
+  failureThreshold: orNull(integerFrom(1)),
   successThreshold: integerFrom(1),
   isolationDuration: SECONDS,
   circuitBreakerEnabled: BOOLEAN,
@@ -196,12 +200,12 @@ const RULES: { readonly [Field in keyof BulkheadConfig]-?: Rule } = {
 export function resolveConfig(given: BulkheadConfig): ResolvedBulkheadConfig {
   const config = readFields("config", given, RULES);
   check("name", config.name, RULES.name);
-  return Object.freeze({
+  const resolved = {
     name: config.name,
     maxConcurrentCalls: config.maxConcurrentCalls ?? 10,
     maxQueueSize: config.maxQueueSize ?? 100,
     timeoutSeconds: config.timeoutSeconds ?? null,
-    failureThreshold: config.failureThreshold ?? 5,
+    failureThreshold: config.failureThreshold === undefined ? 5 : config.failureThreshold,
     successThreshold: config.successThreshold ?? 3,
     isolationDuration: config.isolationDuration ?? 30,
     circuitBreakerEnabled: config.circuitBreakerEnabled ?? true,
@@ -212,7 +216,19 @@ export function resolveConfig(given: BulkheadConfig): ResolvedBulkheadConfig {
     failureRateThreshold: config.failureRateThreshold ?? null,
     minimumCalls: config.minimumCalls ?? 10,
     windowSeconds: config.windowSeconds ?? 10,
-  });
+  };
+  if (resolved.circuitBreakerEnabled) checkThatCircuitCanOpen(resolved);
+  return Object.freeze(resolved);
+}
+
+function checkThatCircuitCanOpen(config: ResolvedBulkheadConfig): void {
+  const { failureThreshold, failureRateThreshold, healthCheck } = config;
+  if (failureThreshold !== null || failureRateThreshold !== null || healthCheck !== undefined)
+    return;
+  throw new RangeError(
+    "Nothing could open the circuit: failureThreshold and failureRateThreshold are null and there is no " +
+      "healthCheck; set one of them, or circuitBreakerEnabled: false",
+  );
 }
 
 const OPTIONS_RULES: { readonly [Field in keyof BulkheadOptions]-?: Rule } = {

@@ -54,6 +54,18 @@ describe("what opens the circuit (rule 5)", () => {
     await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
   });
 
+  it("no number of failures in a row with failureThreshold: null, only the other rules", async () => {
+    const { bulkhead, changes } = bulkheadWith({
+      failureThreshold: null,
+      failureRateThreshold: 50,
+      minimumCalls: 20,
+    });
+    await failCalls(bulkhead, 19);
+    expect(bulkhead.getState()).toBe("healthy");
+    await failCalls(bulkhead, 1);
+    expect(changes).toEqual(["CLOSED → OPEN: 20 of 20 calls failed within 10 s"]);
+  });
+
   it("timeouts of calls that started", async () => {
     const { bulkhead } = bulkheadWith({
       failureThreshold: 2,

@@ -88,7 +88,12 @@ const TABLE: Record<Exclude<keyof BulkheadConfig, "name">, FieldRules> = {
     good: [null, ...POSITIVE_SECONDS.good],
     rule: `${POSITIVE_SECONDS.rule}, or null`,
   },
-  failureThreshold: { byDefault: 5, ...integerFrom(1) },
+  failureThreshold: {
+    byDefault: 5,
+    ...integerFrom(1),
+    wrongType: NOT_NUMBERS,
+    rule: "an integer of at least 1, or null",
+  },
   successThreshold: { byDefault: 3, ...integerFrom(1) },
   isolationDuration: { byDefault: 30, ...SECONDS, wrongType: [...NOT_NUMBERS, null] },
   circuitBreakerEnabled: {
@@ -163,6 +168,33 @@ describe("each field of a configuration", () => {
       const error = await errorOf(() => new Bulkhead(configWith(field, value)));
       expect(error).toBeInstanceOf(RangeError);
       expect(error.message).toBe(`${field} must be ${rule}; got ${shown}`);
+    },
+  );
+});
+
+describe("failureThreshold: null", () => {
+  it.each([
+    { failureRateThreshold: 50 },
+    { healthCheck: () => true },
+    { failureRateThreshold: 50, healthCheck: () => true },
+    { circuitBreakerEnabled: false },
+  ])("may be given with %o", (rest) => {
+    expect(resolveConfig({ name: "api", failureThreshold: null, ...rest })).toMatchObject({
+      failureThreshold: null,
+      ...rest,
+    });
+  });
+
+  it.each([{}, { failureRateThreshold: null }, { circuitBreakerEnabled: true }])(
+    "throws RangeError when nothing else could open the circuit: with %o",
+    async (rest) => {
+      const config = { name: "api", failureThreshold: null, ...rest };
+      const error = await errorOf(() => new Bulkhead(config));
+      expect(error).toBeInstanceOf(RangeError);
+      expect(error.message).toBe(
+        "Nothing could open the circuit: failureThreshold and failureRateThreshold are null and there is no " +
+          "healthCheck; set one of them, or circuitBreakerEnabled: false",
+      );
     },
   );
 });
