@@ -27,7 +27,7 @@ export function summarize(fleet) {
     `After the last probe, of process ${closing.decider}, settled`,
     row("  until a call is let through", ...closing.admissions.map(duration)),
     rule,
-    `${plan.bulkhead.failureThreshold} failures in a row open the circuit, ${plan.bulkhead.successThreshold} probes that succeed close it.`,
+    `${plan.bulkhead.failureThreshold} consecutive failures open the circuit, ${plan.bulkhead.successThreshold} probes that succeed close it.`,
     "Times are by the monotonic clock that all processes of a machine share. Each",
     `process makes a call the moment it hears of a change. ${SICK} itself counted`,
     "the probes.",

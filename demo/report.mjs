@@ -20,7 +20,7 @@ export function compare(bare, guarded) {
       measure === undefined ? title : row(`  ${title}`, measure(bare), measure(guarded)),
     ),
     rule,
-    `Each bulkhead: ${bulkhead.maxConcurrentCalls} calls at once, ${bulkhead.maxQueueSize} in line; ${bulkhead.failureThreshold} failures in a row open the`,
+    `Each bulkhead: ${bulkhead.maxConcurrentCalls} calls at once, ${bulkhead.maxQueueSize} in line; ${bulkhead.failureThreshold} consecutive failures open the`,
     `circuit for ${bulkhead.isolationDuration} s. While it is open nothing is sent, so a recovery is noticed`,
     "when it next probes.",
   ];

@@ -1,6 +1,7 @@
 import type { RunOptions } from "./call.js";
 import { MAX_TIMER_MS } from "./clock.js";
-import { describeValue } from "./describe.js";
+import { describeValue, oneLine } from "./describe.js";
+import { suggestField } from "./field-hints.js";
 import type { CircuitStorage } from "./storage/storage.js";
 
 /** What a health check is given. */
@@ -26,8 +27,12 @@ export interface BulkheadConfig {
    * @default null
    */
   timeoutSeconds?: number | null | undefined;
-  /** This many failures in a row open the circuit. Integer ≥ 1. @default 5 */
-  failureThreshold?: number | undefined;
+  /**
+   * This many failures in a row open the circuit. Integer ≥ 1, or `null` for off: then `failureRateThreshold` or
+   * `healthCheck` must be set, unless `circuitBreakerEnabled` is `false`.
+   * @default 5
+   */
+  failureThreshold?: number | null | undefined;
   /** This many successful probes close the circuit again. Integer ≥ 1. @default 3 */
   successThreshold?: number | undefined;
   /** Seconds that the circuit stays open before it lets probes through. ≥ 0. @default 30 */
@@ -80,7 +85,7 @@ export interface ResolvedBulkheadConfig {
   /** As {@link BulkheadConfig.timeoutSeconds}. */
   readonly timeoutSeconds: number | null;
   /** As {@link BulkheadConfig.failureThreshold}. */
-  readonly failureThreshold: number;
+  readonly failureThreshold: number | null;
   /** As {@link BulkheadConfig.successThreshold}. */
   readonly successThreshold: number;
   /** As {@link BulkheadConfig.isolationDuration}. */
@@ -129,6 +134,8 @@ export interface Rule {
   readonly words: string;
   readonly hasType: (value: unknown) => boolean;
   readonly inRange: (value: never) => boolean;
+  /** What its numbers count, for hints. */
+  readonly unit?: "seconds" | "percent" | undefined;
 }
 
 /** The rule of a name, and of a namespace. */
@@ -153,15 +160,18 @@ const FUNCTION: Rule = {
 const PERCENTAGE = number(
   "a percentage over 0 and up to 100",
   (value) => value > 0 && value <= 100,
+  "percent",
 );
 /** The rule of a duration that cannot be 0. */
 export const POSITIVE_SECONDS = number(
   `a number of seconds over 0 and up to ${MAX_SECONDS}`,
   (value) => value > 0 && value <= MAX_SECONDS,
+  "seconds",
 );
 const SECONDS = number(
   `a number of seconds from 0 to ${MAX_SECONDS}`,
   (value) => value >= 0 && value <= MAX_SECONDS,
+  "seconds",
 );
 
 const RULES: { readonly [Field in keyof BulkheadConfig]-?: Rule } = {
@@ -169,7 +179,7 @@ const RULES: { readonly [Field in keyof BulkheadConfig]-?: Rule } = {
   maxConcurrentCalls: integerFrom(1),
   maxQueueSize: integerFrom(0),
   timeoutSeconds: orNull(POSITIVE_SECONDS),
-  failureThreshold: integerFrom(1),
+  failureThreshold: orNull(integerFrom(1)),
   successThreshold: integerFrom(1),
   isolationDuration: SECONDS,
   circuitBreakerEnabled: BOOLEAN,
@@ -190,12 +200,12 @@ const RULES: { readonly [Field in keyof BulkheadConfig]-?: Rule } = {
 export function resolveConfig(given: BulkheadConfig): ResolvedBulkheadConfig {
   const config = readFields("config", given, RULES);
   check("name", config.name, RULES.name);
-  return Object.freeze({
+  const resolved = {
     name: config.name,
     maxConcurrentCalls: config.maxConcurrentCalls ?? 10,
     maxQueueSize: config.maxQueueSize ?? 100,
     timeoutSeconds: config.timeoutSeconds ?? null,
-    failureThreshold: config.failureThreshold ?? 5,
+    failureThreshold: config.failureThreshold === undefined ? 5 : config.failureThreshold,
     successThreshold: config.successThreshold ?? 3,
     isolationDuration: config.isolationDuration ?? 30,
     circuitBreakerEnabled: config.circuitBreakerEnabled ?? true,
@@ -206,7 +216,19 @@ export function resolveConfig(given: BulkheadConfig): ResolvedBulkheadConfig {
     failureRateThreshold: config.failureRateThreshold ?? null,
     minimumCalls: config.minimumCalls ?? 10,
     windowSeconds: config.windowSeconds ?? 10,
-  });
+  };
+  if (resolved.circuitBreakerEnabled) checkThatCircuitCanOpen(resolved);
+  return Object.freeze(resolved);
+}
+
+function checkThatCircuitCanOpen(config: ResolvedBulkheadConfig): void {
+  const { failureThreshold, failureRateThreshold, healthCheck } = config;
+  if (failureThreshold !== null || failureRateThreshold !== null || healthCheck !== undefined)
+    return;
+  throw new RangeError(
+    "Nothing could open the circuit: failureThreshold and failureRateThreshold are null and there is no " +
+      "healthCheck; set one of them, or circuitBreakerEnabled: false",
+  );
 }
 
 const OPTIONS_RULES: { readonly [Field in keyof BulkheadOptions]-?: Rule } = {
@@ -287,10 +309,8 @@ export function readFields<T extends object>(
   }
   for (const field of Object.keys(given)) {
     if (Object.hasOwn(rules, field)) continue;
-    const names = Object.keys(rules);
-    throw new TypeError(
-      `${what} has no field "${field}"; did you mean "${nearest(field, names)}"?`,
-    );
+    const suggestion = suggestField(field, rules);
+    throw new TypeError(`${what} has no field "${oneLine(field)}"; did you mean ${suggestion}?`);
   }
   const read: Partial<T> = {};
   for (const field of Object.keys(rules) as Array<keyof T & string>) {
@@ -311,8 +331,12 @@ export function check(field: string, value: unknown, rule: Rule): void {
   }
 }
 
-function number(words: string, inRange: (value: number) => boolean): Rule {
-  return { words, hasType: (value) => typeof value === "number", inRange };
+function number(
+  words: string,
+  inRange: (value: number) => boolean,
+  unit?: "seconds" | "percent",
+): Rule {
+  return { words, hasType: (value) => typeof value === "number", inRange, unit };
 }
 
 function integerFrom(least: number): Rule {
@@ -328,6 +352,7 @@ export function orNull(rule: Rule): Rule {
     words: `${rule.words}, or null`,
     hasType: (value) => value === null || rule.hasType(value),
     inRange: (value) => value === null || rule.inRange(value),
+    unit: rule.unit,
   };
 }
 
@@ -335,29 +360,4 @@ export function orNull(rule: Rule): Rule {
 export function show(value: unknown): string {
   const text = describeValue(value);
   return text.length <= 120 ? text : `${text.slice(0, 120)}…`;
-}
-
-/** The name that was meant, most likely: one that contains the given one, else the fewest edits away. */
-function nearest(given: string, names: readonly string[]): string {
-  const plain = (name: string) => name.replaceAll("_", "").toLowerCase();
-  const wanted = plain(given.slice(0, 64));
-  const distance = (name: string) => {
-    const edits = editDistance(wanted, plain(name));
-    return wanted !== "" && plain(name).includes(wanted) ? edits / 100 : edits;
-  };
-  return names.reduce((best, name) => (distance(name) < distance(best) ? name : best));
-}
-
-/** Levenshtein's distance: how many single letters to insert, delete or replace. */
-function editDistance(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, column) => column);
-  for (let i = 1; i <= from.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= to.length; j++) {
-      const replaced = (row[j - 1] ?? 0) + (from[i - 1] === to[j - 1] ? 0 : 1);
-      next.push(Math.min(replaced, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[to.length] ?? 0;
 }

@@ -157,7 +157,7 @@ export class BulkheadManager
   #create(config: BulkheadConfig): Bulkhead {
     const { name } = resolveConfig(config);
     if (this.#bulkheads.has(name)) {
-      throw new BulkheadError(`There is a bulkhead "${name}" already`, {
+      throw new BulkheadError(`Bulkhead "${name}" already exists`, {
         bulkheadName: name,
         code: "ERR_BULKHEAD_EXISTS",
       });
@@ -174,7 +174,7 @@ export class BulkheadManager
   #find(name: string): Bulkhead {
     const bulkhead = this.#bulkheads.get(name);
     if (bulkhead !== undefined) return bulkhead;
-    throw new BulkheadError(`There is no bulkhead "${String(name)}"`, {
+    throw new BulkheadError(`Bulkhead "${String(name)}" not found`, {
       bulkheadName: String(name),
       code: "ERR_BULKHEAD_NOT_FOUND",
     });

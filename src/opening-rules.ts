@@ -30,7 +30,8 @@ export class ConsecutiveFailures implements OpeningRule {
 
   recordFailure(): string | undefined {
     this.#count++;
-    return this.#count >= this.#threshold ? `${this.#count} failures in a row` : undefined;
+    if (this.#count < this.#threshold) return undefined;
+    return this.#count === 1 ? "1 consecutive failure" : `${this.#count} consecutive failures`;
   }
 
   reset(): void {

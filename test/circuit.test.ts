@@ -42,7 +42,7 @@ afterEach(() => {
 });
 
 describe("what opens the circuit (rule 5)", () => {
-  it("failureThreshold failures in a row, and not one fewer", async () => {
+  it("failureThreshold consecutive failures, and not one fewer", async () => {
     const { bulkhead, changes } = bulkheadWith({ failureThreshold: 3 });
     await failCalls(bulkhead, 2);
     await passCalls(bulkhead, 1);
@@ -50,8 +50,20 @@ describe("what opens the circuit (rule 5)", () => {
     expect(bulkhead.getState()).toBe("healthy");
     await failCalls(bulkhead, 1);
     expect(bulkhead.getState()).toBe("isolated");
-    expect(changes).toEqual(["CLOSED → OPEN: 3 failures in a row"]);
+    expect(changes).toEqual(["CLOSED → OPEN: 3 consecutive failures"]);
     await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+  });
+
+  it("no number of consecutive failures with failureThreshold: null, only the other rules", async () => {
+    const { bulkhead, changes } = bulkheadWith({
+      failureThreshold: null,
+      failureRateThreshold: 50,
+      minimumCalls: 20,
+    });
+    await failCalls(bulkhead, 19);
+    expect(bulkhead.getState()).toBe("healthy");
+    await failCalls(bulkhead, 1);
+    expect(changes).toEqual(["CLOSED → OPEN: 20 of 20 calls failed within 10 s"]);
   });
 
   it("timeouts of calls that started", async () => {

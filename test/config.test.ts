@@ -88,7 +88,12 @@ const TABLE: Record<Exclude<keyof BulkheadConfig, "name">, FieldRules> = {
     good: [null, ...POSITIVE_SECONDS.good],
     rule: `${POSITIVE_SECONDS.rule}, or null`,
   },
-  failureThreshold: { byDefault: 5, ...integerFrom(1) },
+  failureThreshold: {
+    byDefault: 5,
+    ...integerFrom(1),
+    wrongType: NOT_NUMBERS,
+    rule: "an integer of at least 1, or null",
+  },
   successThreshold: { byDefault: 3, ...integerFrom(1) },
   isolationDuration: { byDefault: 30, ...SECONDS, wrongType: [...NOT_NUMBERS, null] },
   circuitBreakerEnabled: {
@@ -167,6 +172,33 @@ describe("each field of a configuration", () => {
   );
 });
 
+describe("failureThreshold: null", () => {
+  it.each([
+    { failureRateThreshold: 50 },
+    { healthCheck: () => true },
+    { failureRateThreshold: 50, healthCheck: () => true },
+    { circuitBreakerEnabled: false },
+  ])("may be given with %o", (rest) => {
+    expect(resolveConfig({ name: "api", failureThreshold: null, ...rest })).toMatchObject({
+      failureThreshold: null,
+      ...rest,
+    });
+  });
+
+  it.each([{}, { failureRateThreshold: null }, { circuitBreakerEnabled: true }])(
+    "throws RangeError when nothing else could open the circuit: with %o",
+    async (rest) => {
+      const config = { name: "api", failureThreshold: null, ...rest };
+      const error = await errorOf(() => new Bulkhead(config));
+      expect(error).toBeInstanceOf(RangeError);
+      expect(error.message).toBe(
+        "Nothing could open the circuit: failureThreshold and failureRateThreshold are null and there is no " +
+          "healthCheck; set one of them, or circuitBreakerEnabled: false",
+      );
+    },
+  );
+});
+
 describe("the name", () => {
   const RULE = "name must be a string of 1 to 255 characters; got ";
 
@@ -222,7 +254,6 @@ describe("an unknown field", () => {
     ["maxConcurrentCall", "maxConcurrentCalls"],
     ["maxConcurentCalls", "maxConcurrentCalls"],
     ["MaxQueueSize", "maxQueueSize"],
-    ["timeout", "timeoutSeconds"],
     ["healthcheck", "healthCheck"],
     ["windowSecond", "windowSeconds"],
     ["Name", "name"],
@@ -230,6 +261,45 @@ describe("an unknown field", () => {
     const error = await errorOf(() => new Bulkhead(configWith(field, 1)));
     expect(error).toBeInstanceOf(TypeError);
     expect(error.message).toBe(`config has no field "${field}"; did you mean "${suggestion}"?`);
+  });
+
+  it.each([
+    ["timeout", '"timeoutSeconds", in seconds'],
+    ["timeoutMs", '"timeoutSeconds", in seconds'],
+    ["timeoutMillis", '"timeoutSeconds", in seconds'],
+    ["timeout_ms", '"timeoutSeconds", in seconds'],
+    ["healthCheckIntervalMs", '"healthCheckInterval", in seconds'],
+    ["isolationDurationMs", '"isolationDuration", in seconds'],
+    ["isolation", '"isolationDuration", in seconds'],
+    ["window", '"windowSeconds", in seconds'],
+    // opossum
+    ["resetTimeout", '"isolationDuration", in seconds'],
+    ["rollingCountTimeout", '"windowSeconds", in seconds'],
+    ["errorThresholdPercentage", '"failureRateThreshold"'],
+    ["volumeThreshold", '"minimumCalls"'],
+    ["capacity", '"maxConcurrentCalls"'],
+    ["maxFailures", '"failureThreshold"'],
+    ["enabled", '"circuitBreakerEnabled"'],
+    // cockatiel
+    ["halfOpenAfter", '"isolationDuration", in seconds'],
+    ["threshold", '"failureRateThreshold", in percent'],
+    ["duration", '"windowSeconds", in seconds'],
+    ["minimumRps", '"minimumCalls"'],
+    // p-limit and p-queue
+    ["concurrency", '"maxConcurrentCalls"'],
+    // Polly, resilience4j and others
+    ["breakDuration", '"isolationDuration", in seconds'],
+    ["failureRatio", '"failureRateThreshold", in percent'],
+    ["queueLimit", '"maxQueueSize"'],
+  ])("%s, as elsewhere, throws TypeError and suggests %s", async (field, suggestion) => {
+    const error = await errorOf(() => new Bulkhead(configWith(field, 5000)));
+    expect(error).toBeInstanceOf(TypeError);
+    expect(error.message).toBe(`config has no field "${field}"; did you mean ${suggestion}?`);
+  });
+
+  it("is shown on one line", async () => {
+    const error = await errorOf(() => new Bulkhead(configWith("max\nqueue", 1)));
+    expect(error.message).toBe('config has no field "max queue"; did you mean "maxQueueSize"?');
   });
 
   /** Every way to get one letter of a name wrong. */
@@ -552,6 +622,13 @@ describe("the options of run", () => {
     expect(error).toBeInstanceOf(TypeError);
     expect(error.message).toBe(
       'options has no field "timeout_seconds"; did you mean "timeoutSeconds"?',
+    );
+  });
+
+  it("reject with TypeError for a time in another unit and suggest seconds", async () => {
+    const error = await run({ timeoutMs: 5000 });
+    expect(error.message).toBe(
+      'options has no field "timeoutMs"; did you mean "timeoutSeconds", in seconds?',
     );
   });
 

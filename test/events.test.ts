@@ -300,7 +300,7 @@ describe("stateChange", () => {
     await passCalls(bulkhead, 2);
     const changes = told.filter(([event]) => event === "stateChange").map(([, payload]) => payload);
     expect(changes).toEqual([
-      { from: "CLOSED", to: "OPEN", reason: "2 failures in a row", cause: new Error("down") },
+      { from: "CLOSED", to: "OPEN", reason: "2 consecutive failures", cause: new Error("down") },
       { from: "OPEN", to: "HALF_OPEN", reason: "the isolation is over" },
       { from: "HALF_OPEN", to: "OPEN", reason: "a probe failed", cause: new Error("down") },
       { from: "OPEN", to: "HALF_OPEN", reason: "the isolation is over" },

@@ -60,7 +60,7 @@ describe("createBulkhead", () => {
     await expect(second).rejects.toBeInstanceOf(BulkheadError);
     await expect(second).rejects.toMatchObject({
       ...EXISTS,
-      message: 'There is a bulkhead "api" already',
+      message: 'Bulkhead "api" already exists',
     });
     expect(manager.getBulkhead("api")).toBe(first);
     expect(first.config.maxQueueSize).toBe(1);
@@ -238,7 +238,7 @@ describe("executeInBulkhead", () => {
     await expect(refused).rejects.toBeInstanceOf(BulkheadError);
     await expect(refused).rejects.toMatchObject({
       ...NOT_FOUND,
-      message: 'There is no bulkhead "api"',
+      message: 'Bulkhead "api" not found',
     });
     expect(fn).not.toHaveBeenCalled();
   });

@@ -212,6 +212,12 @@ const RULES: Record<string, Limits> = {
     wrongType: [1, null, undefined],
   },
   "integer ≥ 1": { fits: [1, 2], outOfRange: [0, 1.5, Number.NaN], wrongType: NO_NUMBERS },
+  // Alone, `null` would leave nothing that opens the circuit.
+  "integer ≥ 1, or `null` for off": {
+    fits: [1, 2],
+    outOfRange: [0, 1.5, Number.NaN, null],
+    wrongType: NO_NUMBERS,
+  },
   "integer ≥ 0": { fits: [0, 1], outOfRange: [-1, 0.5, Number.NaN], wrongType: NO_NUMBERS },
   "> 0": { fits: [0.001], outOfRange: [0, -1, Number.POSITIVE_INFINITY], wrongType: NO_NUMBERS },
   "≥ 0": { fits: [0], outOfRange: [-1, Number.POSITIVE_INFINITY], wrongType: NO_NUMBERS },

@@ -184,7 +184,7 @@ describe("the configuration", () => {
       [Field in keyof Optional]: null extends Optional[Field] ? Field : never;
     }[keyof Optional];
     expectTypeOf<Nullable>().toEqualTypeOf<
-      "timeoutSeconds" | "reclaimAfterSeconds" | "failureRateThreshold"
+      "timeoutSeconds" | "failureThreshold" | "reclaimAfterSeconds" | "failureRateThreshold"
     >();
   });
 

@@ -139,7 +139,7 @@ describe("the example of", () => {
     expect(lines.sort()).toEqual([
       "child 1: ERR_BULKHEAD_CIRCUIT_OPEN",
       "child 2: ERR_BULKHEAD_CIRCUIT_OPEN",
-      "parent: OPEN: 3 failures in a row",
+      "parent: OPEN: 3 consecutive failures",
     ]);
     expect(await database.query("SELECT namespace, state FROM rc_circuit_breakers")).toEqual([
       { namespace: "shop", state: "OPEN" },

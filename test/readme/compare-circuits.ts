@@ -123,7 +123,7 @@ async function isolationGrows(call: Call): Promise<string> {
 }
 
 export const CIRCUITS: Record<string, Row> = {
-  "Opens after failures in a row": {
+  "Opens after consecutive failures": {
     bulkman: () => opensAfter(`${"-".repeat(95)}xxxxx`, through({ failureThreshold: 5 })),
     opossum: () => opensAfter(`${"-".repeat(95)}xxxxx`, firing(breaker({ volumeThreshold: 5 }))),
     cockatiel: () =>
