@@ -5,7 +5,17 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import * as bulkman from "../src/index.js";
 import { gate } from "./helpers/gate.js";
 import { readPage } from "./readme/examples.js";
-import { type Call, down, never, pass, sleep, through, up, watch } from "./readme/peers.js";
+import {
+  type Call,
+  down,
+  never,
+  outcomes,
+  pass,
+  sleep,
+  through,
+  up,
+  watch,
+} from "./readme/peers.js";
 import { codeIn, tableBelow, titlesBelow } from "./readme/tables.js";
 
 const { Bulkhead } = bulkman;
@@ -39,6 +49,9 @@ function aggressive() {
 function executing(policy: Pick<version3.IPolicy, "execute">): Call {
   return async (work) => policy.execute(work);
 }
+
+/** With a rule that opens the circuit beside that of failures in a row. */
+const RATE = { name: "x", failureRateThreshold: 50 };
 
 /** Opens at the first failure, for a second; closes at the first success. */
 const TOUCHY = { failureThreshold: 1, successThreshold: 1, isolationDuration: 1 };
@@ -89,7 +102,9 @@ describe.each(VERSIONS)("the tables of what cockatiel %i has", (_version, librar
         const [field = "", value] = code.split(": ");
         if (value === undefined) expect(field).toBe("circuitStorage");
         else
-          expect(new Bulkhead({ name: "x", [field]: Number(value) }).config).toHaveProperty(field);
+          expect(
+            new Bulkhead({ ...RATE, [field]: JSON.parse(value.replace("_", "")) }).config,
+          ).toHaveProperty(field);
       }
     }
   });
@@ -125,10 +140,12 @@ describe.each(VERSIONS)("the tables of what cockatiel %i has", (_version, librar
     expect(rows.map(([there = ""]) => codeIn(there)[0])).toEqual(Object.keys(samplers));
     for (const [there = "", here = ""] of rows) {
       const fields = codeIn(here).map((code) => code.split(": "));
-      const config = Object.fromEntries(fields.map(([field, value]) => [field, Number(value)]));
+      const config = Object.fromEntries(
+        fields.map(([field, value = ""]) => [field, JSON.parse(value)]),
+      );
       const policy = circuit(samplers[codeIn(there)[0] ?? ""]);
       const expected = await failuresUntilRefused(executing(policy));
-      const bulkhead = through({ failureThreshold: 10_000, ...config });
+      const bulkhead = through(config);
       expect(await failuresUntilRefused(bulkhead)).toBe(expected);
       expect(config["minimumCalls"]).toBe(expected);
     }
@@ -199,7 +216,7 @@ const DIFFERENCES: Record<string, () => Promise<void>> = {
         circuit(new SamplingBreaker({ threshold: 0.5, duration: 10_000, minimumRps: 0.1 })),
       ),
       executing(circuit(new CountBreaker({ threshold: 0.5, size: 10 }))),
-      through({ failureRateThreshold: 50, failureThreshold: 9 }),
+      through({ failureRateThreshold: 50, failureThreshold: null }),
     ];
     for (const call of calls) {
       for (let i = 0; i < 5; i++) {
@@ -208,6 +225,26 @@ const DIFFERENCES: Record<string, () => Promise<void>> = {
       }
     }
     expect(await Promise.all(calls.map(refuses))).toEqual([false, false, true]);
+  },
+
+  "5 failures in a row open the circuit": async () => {
+    const { SamplingBreaker } = cockatiel;
+    const sampler = new SamplingBreaker({ threshold: 0.5, duration: 10_000, minimumRps: 1 });
+    const calls = [
+      executing(circuit(sampler)),
+      through({ failureRateThreshold: 50, failureThreshold: null }),
+      through({ failureRateThreshold: 50 }),
+    ];
+    const runs = calls.map(async (call) => {
+      let refusals = 0;
+      for (const outcome of outcomes()) {
+        const work = vi.fn(outcome);
+        await call(work).catch(() => {});
+        if (work.mock.calls.length === 0) refusals++;
+      }
+      return refusals > 0;
+    });
+    expect(await Promise.all(runs)).toEqual([false, false, true]);
   },
 
   "The circuit closes after 3 successful probes": async () => {

@@ -5,7 +5,18 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Bulkhead, BulkheadError, type BulkheadEvents, withBulkhead } from "../src/index.js";
 import { gate } from "./helpers/gate.js";
 import { ROOT, readPage } from "./readme/examples.js";
-import { breaker, down, firing, never, pass, sleep, through, up, watch } from "./readme/peers.js";
+import {
+  breaker,
+  down,
+  firing,
+  never,
+  outcomes,
+  pass,
+  sleep,
+  through,
+  up,
+  watch,
+} from "./readme/peers.js";
 import { codeIn, tableBelow, titlesBelow } from "./readme/tables.js";
 
 const GUIDE = readPage("docs/migrating-from-opossum.md");
@@ -164,11 +175,30 @@ const DIFFERENCES: Record<string, () => Promise<void>> = {
     expect(touchy.getState()).toBe("isolated");
   },
 
+  "5 failures in a row open the circuit": async () => {
+    const circuit = breaker({ errorThresholdPercentage: 50, volumeThreshold: 10 });
+    const byRate = { name: "x", failureRateThreshold: 50 };
+    const [strict, same] = [null, 5]
+      .map((failureThreshold) => new Bulkhead({ ...byRate, failureThreshold }))
+      .reverse();
+    const openings: string[] = [];
+    circuit.on("open", () => openings.push("opossum"));
+    same?.on("stateChange", ({ to }) => openings.push(to));
+    let strictOpenings = 0;
+    strict?.on("stateChange", () => strictOpenings++);
+    for (const outcome of outcomes()) {
+      await codeOf(circuit.fire(outcome));
+      for (const bulkhead of [strict, same]) await bulkhead?.execute(outcome).catch(() => {});
+    }
+    expect(openings).toEqual([]);
+    expect(strictOpenings).toBeGreaterThan(0);
+  },
+
   "A percentage is reached, not exceeded.": async () => {
-    const outcomes = [up, down, up, down, up, down, up, down, up, down];
+    const alternating = [up, down, up, down, up, down, up, down, up, down];
     const circuit = breaker({ errorThresholdPercentage: 50 });
-    const bulkhead = new Bulkhead({ name: "x", failureRateThreshold: 50, failureThreshold: 9 });
-    for (const outcome of outcomes) {
+    const bulkhead = new Bulkhead({ name: "x", failureRateThreshold: 50, failureThreshold: null });
+    for (const outcome of alternating) {
       await codeOf(circuit.fire(outcome));
       await bulkhead.execute(outcome);
     }

@@ -167,12 +167,12 @@ CREATE TRIGGER rc_circuit_breakers_before_write
   WHEN (${IS_NOT_CLOSED}
     OR OLD.state <> 'CLOSED' OR NEW.version < OLD.version)
   EXECUTE FUNCTION rc_circuit_breakers_before_write();
-CREATE TRIGGER rc_circuit_breakers_after_change
+CREATE TRIGGER rc_circuit_breakers_after_write
   AFTER UPDATE ON rc_circuit_breakers FOR EACH ROW
   WHEN (NEW.version <> OLD.version
     OR NEW.resource_key <> OLD.resource_key OR NEW.namespace <> OLD.namespace)
   EXECUTE FUNCTION rc_circuit_breakers_after_write();
-CREATE TRIGGER rc_circuit_breakers_after_write
+CREATE TRIGGER rc_circuit_breakers_after_change
   AFTER INSERT OR DELETE ON rc_circuit_breakers
   FOR EACH ROW EXECUTE FUNCTION rc_circuit_breakers_after_write();
 CREATE TRIGGER rc_circuit_breakers_after_truncate

@@ -226,8 +226,8 @@ describe("a listening connection", () => {
 
 describe("a change that no notice announces", () => {
   it.each([
-    "DROP TRIGGER rc_circuit_breakers_after_change ON rc_circuit_breakers",
-    "ALTER TABLE rc_circuit_breakers DISABLE TRIGGER rc_circuit_breakers_after_change",
+    "DROP TRIGGER rc_circuit_breakers_after_write ON rc_circuit_breakers",
+    "ALTER TABLE rc_circuit_breakers DISABLE TRIGGER rc_circuit_breakers_after_write",
   ])("is read at the next sign of life, and reported once with advice: %s", async (statement) => {
     const storage = open({ heartbeatSeconds: 0.05 });
     const { heard, troubles } = await subscribed(storage, name);

@@ -54,6 +54,15 @@ export async function up(): Promise<string> {
   return "up";
 }
 
+/** 2000 outcomes with 20 % of failures, the same in every run: five of them in a row among them. */
+export function outcomes(): Array<() => Promise<unknown>> {
+  let seed = 3;
+  return Array.from({ length: 2000 }, () => {
+    seed = (seed * 48_271) % 2_147_483_647;
+    return seed / 2_147_483_647 < 0.2 ? down : up;
+  });
+}
+
 /** A call of a bulkhead, with the failure of its function as a rejection too. */
 export function through(config: Partial<BulkheadConfig>): Call {
   const bulkhead = new Bulkhead({ name: "x", ...config });
