@@ -7,14 +7,15 @@ import { fileURLToPath } from "node:url";
 import { draw } from "./draw.mjs";
 import { QUICK, resultOf } from "./part.mjs";
 import { print } from "./report.mjs";
-import { PEERS } from "./subjects.mjs";
+import { OPOSSUM, PEERS } from "./subjects.mjs";
 import { judge } from "./targets.mjs";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 
 function versionOf(name) {
-  const inPackage = `node_modules/${name}/`;
-  const file = fileURLToPath(import.meta.resolve(name)).replaceAll("\\", "/");
+  const installed = name === "opossum" ? OPOSSUM : name;
+  const inPackage = `node_modules/${installed}/`;
+  const file = fileURLToPath(import.meta.resolve(installed)).replaceAll("\\", "/");
   const start = file.lastIndexOf(inPackage);
   const directory = start === -1 ? dirname(dirname(file)) : file.slice(0, start + inPackage.length);
   return JSON.parse(readFileSync(join(directory, "package.json"), "utf8")).version;

@@ -9,16 +9,22 @@ export function judge({ calls, waiting, eventLoop, idle, postgres, memory }) {
   const opossum = "opossum's";
   const cockatiel = "cockatiel's";
   return [
-    target(`a call, ${one}, of ${BY_HAND}`, "×", to(oneAfterAnother, BY_HAND), 0.8),
-    target(`a call, ${burst}, of ${BY_HAND}`, "×", to(bursts, BY_HAND), 0.8),
-    target(`a call, ${burst}, of ${COCKATIEL}`, "×", to(bursts, COCKATIEL), 1),
+    target(`a call, ${one}, of ${BY_HAND}`, "×", to(oneAfterAnother, BY_HAND), 0.45),
+    target(`a call, ${burst}, of ${BY_HAND}`, "×", to(bursts, BY_HAND), 0.65),
+    target(
+      `a call without a timeout, ${one}, of ${COCKATIEL}`,
+      "×",
+      to(oneAfterAnother, COCKATIEL),
+      1.5,
+    ),
+    target(`a call without a timeout, ${burst}, of ${COCKATIEL}`, "×", to(bursts, COCKATIEL), 1),
     target(
       `a call, ${one}, of ${COCKATIEL_TIMEOUT}`,
       "×",
       to(oneAfterAnother, COCKATIEL_TIMEOUT),
-      0.15,
+      0.06,
     ),
-    target(`a call, ${burst}, of ${COCKATIEL_TIMEOUT}`, "×", to(bursts, COCKATIEL_TIMEOUT), 0.15),
+    target(`a call, ${burst}, of ${COCKATIEL_TIMEOUT}`, "×", to(bursts, COCKATIEL_TIMEOUT), 0.06),
     target(`a refusal by an open circuit, of ${opossum}`, "×", to(open, "opossum"), 0.7),
     target(`a refusal by an open circuit, of ${cockatiel}`, "×", to(open, "cockatiel"), 1),
     target(`a refusal when full, of ${opossum} capacity`, "×", to(full, "opossum's capacity"), 0.7),

@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from "node:async_hooks";
-import * as version3 from "cockatiel";
-import * as version4 from "cockatiel-4";
+import * as version4 from "cockatiel";
+import * as version3 from "cockatiel-3";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import * as bulkman from "../src/index.js";
 import { gate } from "./helpers/gate.js";

@@ -31,8 +31,8 @@ import {
 
 const ISOLATION_MS = 1000;
 
-function policy(rule: IBreaker = new ConsecutiveBreaker(1)): CircuitBreakerPolicy {
-  return circuitBreaker(handleAll, { halfOpenAfter: ISOLATION_MS, breaker: rule });
+function policy(rule: IBreaker = new ConsecutiveBreaker(1), options = {}): CircuitBreakerPolicy {
+  return circuitBreaker(handleAll, { halfOpenAfter: ISOLATION_MS, breaker: rule, ...options });
 }
 
 function executing(circuit: CircuitBreakerPolicy): Call {
@@ -174,11 +174,16 @@ export const CIRCUITS: Record<string, Row> = {
       return yesIf(!circuit.closed);
     },
     cockatiel: async () => {
-      const circuit = policy();
-      await circuit.execute(down).catch(() => {});
-      await pass(1);
-      await circuit.execute(up);
-      return yesIf(circuit.state !== CircuitState.Closed);
+      const isStillProbing = async (options: object) => {
+        const circuit = policy(undefined, options);
+        await circuit.execute(down).catch(() => {});
+        await pass(1);
+        await circuit.execute(up);
+        return circuit.state !== CircuitState.Closed;
+      };
+      const sampled = await isStillProbing({ halfOpenSampling: { calls: 3, threshold: 0.5 } });
+      if (await isStillProbing({})) return "yes";
+      return sampled ? "with `halfOpenSampling`" : "no";
     },
     ...WITHOUT_CIRCUIT,
   },
