@@ -26,9 +26,18 @@ export interface CallTrace {
 
 const channel = tracingChannel<unknown, CallTrace>("bulkman:call");
 
-/** Whether anybody follows calls. */
+const events = [
+  channel.start,
+  channel.end,
+  channel.asyncStart,
+  channel.asyncEnd,
+  channel.error,
+] as const;
+
+/** Whether the channel has subscribers. */
 export function isTraced(): boolean {
-  return channel.hasSubscribers;
+  // Bun has the property only on the channels of the events.
+  return channel.hasSubscribers ?? events.some((event) => event.hasSubscribers);
 }
 
 /**
