@@ -169,7 +169,7 @@ export class PostgresCluster {
         if (/ready to accept (read-only )?connections/.test(output)) resolve(true);
       });
     });
-    // What it says from now on is read, lest it wait for that, and dropped.
+    // The rest is read and dropped: otherwise the server blocks when the pipe is full.
     server.stderr.removeAllListeners("data").resume();
     return { server, output: isReady ? undefined : output.trim() };
   }

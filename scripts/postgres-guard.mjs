@@ -14,7 +14,7 @@ let isEnding = false;
 async function end(failure) {
   if (isEnding) return;
   isEnding = true;
-  if (failure !== undefined) tellParent({ failure });
+  if (failure !== undefined) await send({ failure });
   // Nothing is broken off: initdb would leave what it has made so far.
   const cluster = await created.catch(() => undefined);
   await starting.catch(() => {});
@@ -28,13 +28,13 @@ async function start() {
   await cluster.start({ onExit: () => end("the server ended by itself") });
   const { port, user, password } = cluster;
   const url = `postgres://${user}:${encodeURIComponent(password)}@127.0.0.1:${port}/postgres`;
-  tellParent({ url: `${url}?sslmode=disable`, port, user, password });
+  await send({ url: `${url}?sslmode=disable`, port, user, password });
 }
 
 /** @param {object} message */
-function tellParent(message) {
-  // The parent may have ended just now.
-  if (process.connected) process.send?.(message, () => {});
+async function send(message) {
+  // Without an error when the parent has just ended.
+  if (process.connected) await new Promise((resolve) => process.send?.(message, resolve));
 }
 
 process.on("disconnect", () => end());
@@ -42,7 +42,7 @@ for (const name of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(name, () => end()
 process.on("message", async (message) => {
   if (message === "stop") {
     await (await created).stop("fast");
-    tellParent({ isStopped: true });
+    await send({ isStopped: true });
   } else if (message === "start") {
     starting = start();
     starting.catch((error) => end(messageOf(error)));

@@ -25,7 +25,20 @@ export interface CallTrace {
 }
 
 /** Its `hasSubscribers` says whether calls are traced. */
-export const callChannel = tracingChannel<unknown, CallTrace>("bulkman:call");
+export const callChannel = /* @__PURE__ */ createChannel();
+
+function createChannel() {
+  const channel = tracingChannel<unknown, CallTrace>("bulkman:call");
+  const { start, end, asyncStart, asyncEnd, error } = channel;
+  if (channel.hasSubscribers === undefined) {
+    // Bun has the property only on the channels of the events.
+    Object.defineProperty(channel, "hasSubscribers", {
+      get: () =>
+        [start, end, asyncStart, asyncEnd, error].some(({ hasSubscribers }) => hasSubscribers),
+    });
+  }
+  return channel;
+}
 
 /**
  * Tells subscribers of a call: `start` and `end` around `begin`, `error` when it fails or is refused, and

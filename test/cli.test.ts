@@ -173,6 +173,9 @@ describe("bulkman pg-setup", () => {
 
   it.each<[string, string[], Record<string, string>, number, RegExp]>([
     ["an unknown option", ["--force"], {}, 2, /wrong option --force/],
+    ["an option without its value", ["--dsn"], {}, 2, /: --dsn needs a value/],
+    ["another option instead of the value", ["--dsn", "--yes"], {}, 2, /: --dsn needs a value/],
+    ["a value for an option that has none", ["--yes=se-cret"], {}, 2, /: --yes takes no value;/],
     ["a stray argument", ["postgres://u:se-cret@h/d"], {}, 2, /too many arguments/],
     ["no such file", ["--env", "none.env", "--yes"], {}, 2, /none\.env cannot be read \(ENOENT\)/],
     ["a DSN that is none", ["--yes", "--dsn", "host=h password=se-cret"], {}, 1, /must be a URL/],

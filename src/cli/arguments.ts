@@ -32,7 +32,7 @@ export const CIRCUITS_HELP = `  --namespace N     the circuits of this namespace
                     else "default"
 ${DATABASE_HELP}`;
 
-/** @throws {UsageError} for an option or an argument that is not expected */
+/** @throws {UsageError} for an option or an argument that is not expected, and for a missing value */
 export function readArguments<T extends Options>(
   args: string[],
   options: T,
@@ -41,10 +41,19 @@ export function readArguments<T extends Options>(
   try {
     return parseArgs({ args, options, allowPositionals });
   } catch (error) {
-    // Not what was given: it may be a connection string in the wrong place.
-    const option = /'(--?[\w-]+)/.exec(error instanceof Error ? error.message : "")?.[1];
-    throw new UsageError(option === undefined ? "too many arguments" : `wrong option ${option}`);
+    throw new UsageError(reasonOf(error, options));
   }
+}
+
+/** Names the option, and not what was given: that may be a connection string in the wrong place. */
+function reasonOf(error: unknown, options: Options): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  const option = /'(--?[\w-]+)/.exec(message)?.[1];
+  if (option === undefined) return "too many arguments";
+  if (code !== "ERR_PARSE_ARGS_INVALID_OPTION_VALUE") return `wrong option ${option}`;
+  return options[option.slice(2)]?.type === "boolean"
+    ? `${option} takes no value`
+    : `${option} needs a value; one that starts with "-" is written as ${option}=VALUE`;
 }
 
 /** @throws {UsageError} when the file was named and cannot be read */

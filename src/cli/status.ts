@@ -1,3 +1,4 @@
+import { fstatSync } from "node:fs";
 import type { CircuitRecord } from "../storage/storage.js";
 import { CIRCUITS_HELP, CIRCUITS_OPTIONS, readArguments } from "./arguments.js";
 import { type Circuits, list, namespaces, withCircuits } from "./circuits.js";
@@ -62,8 +63,10 @@ async function textOf(circuits: Circuits, records: Records): Promise<string[]> {
   return [printable(`There is no circuit in the namespace "${circuits.namespace}"${hint}.`)];
 }
 
+/** A pipe or a file is as wide as the longest name. */
 function columnsOf(): number {
-  return process.stdout.columns || DEFAULT_COLUMNS;
+  const { isTTY, columns } = process.stdout;
+  return isTTY ? columns || DEFAULT_COLUMNS : Number.POSITIVE_INFINITY;
 }
 
 function tableOf(namespace: string, records: Records, rows?: number): string[] {
@@ -81,9 +84,10 @@ function readAtOf(records: Records): Date {
 }
 
 function viewer(namespace: string, json: boolean): Viewer {
-  if (json) return new Lines((records, changed) => changeLines(namespace, records, changed));
+  // A space before the next line: it is still one document of JSON.
+  if (json) return new Lines(" ", (records, changed) => changeLines(namespace, records, changed));
   const isScreen = process.stdout.isTTY && process.env["TERM"] !== "dumb";
-  if (!isScreen) return new Lines((records) => [...tableOf(namespace, records), ""]);
+  if (!isScreen) return new Lines("\n", (records) => [...tableOf(namespace, records), ""]);
   let latest: Records = new Map();
   let trouble: string | undefined;
   const screen = new Screen((rows) => {
@@ -114,18 +118,39 @@ function changeLines(namespace: string, records: Records, changed: readonly stri
   });
 }
 
-/** Writes lines for what is seen, one below the other: for pipes, files and simple terminals. */
+/** The pauses before fillers, in milliseconds: the first after each output, then twice as long each time. */
+const FIRST_FILLER_MS = 500;
+const LAST_FILLER_MS = 60_000;
+
+/**
+ * Writes lines for what is seen, one below the other: for pipes, files and simple terminals. Only a write shows
+ * that a pipe is read no more, as after `| head -2`, and there may be nothing to write for hours: then fillers
+ * are written, which mean nothing to whatever reads them.
+ */
 class Lines implements Viewer {
+  readonly #filler: string;
   readonly #linesOf: (records: Records, changed: readonly string[]) => string[];
   #isTrouble = false;
+  #timer: NodeJS.Timeout | undefined = undefined;
 
-  constructor(linesOf: (records: Records, changed: readonly string[]) => string[]) {
+  /** @param filler what can stand between any two lines */
+  constructor(filler: string, linesOf: (records: Records, changed: readonly string[]) => string[]) {
+    this.#filler = filler;
     this.#linesOf = linesOf;
   }
 
   show(records: Records, changed: readonly string[]): void {
     const lines = this.#linesOf(records, changed);
     if (lines.length > 0) process.stdout.write(`${lines.join("\n")}\n`);
+    if (isPiped(process.stdout.fd)) this.#fillAfter(FIRST_FILLER_MS);
+  }
+
+  #fillAfter(pauseMs: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      process.stdout.write(this.#filler);
+      this.#fillAfter(Math.min(2 * pauseMs, LAST_FILLER_MS));
+    }, pauseMs);
   }
 
   trouble(reason: string | undefined): void {
@@ -138,5 +163,12 @@ class Lines implements Viewer {
     this.#isTrouble = reason !== undefined;
   }
 
-  close(): void {}
+  close(): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+function isPiped(fd: number): boolean {
+  const stats = fstatSync(fd);
+  return stats.isFIFO() || stats.isSocket();
 }

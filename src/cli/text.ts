@@ -19,7 +19,7 @@ export function width(text: string): number {
 
 /** The text in that many columns at most. */
 export function shortened(text: string, columns: number): string {
-  return fitted(text, columns).trimEnd();
+  return width(text) <= columns ? text : fitted(text, columns).trimEnd();
 }
 
 /** The text in exactly that many columns: shortened with … or filled up with spaces. */

@@ -33,7 +33,7 @@ import type {
  * Owns up to two connections for queries, closed after 10 s without one, and one that listens while
  * there are subscribers. None of them keeps the process alive.
  *
- * @throws {TypeError | RangeError} from the constructor, for a wrong option
+ * @throws {TypeError | RangeError} from the constructor, for a wrong option, or a wrong value in the environment
  */
 export class PostgresStorage implements CircuitStorage {
   /** Seconds that a query may take, with the wait for a connection. */

@@ -2,8 +2,9 @@ import { spawnSync } from "node:child_process";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { statusTable } from "../../src/cli/status-table.js";
 import { width } from "../../src/cli/text.js";
-import type { PostgresStorage } from "../../src/index.js";
+import type { CircuitRecord, PostgresStorage } from "../../src/index.js";
 import { eventually } from "../integration/eventually.js";
 import { CommandLine, type Running } from "./command.js";
 
@@ -74,12 +75,23 @@ describe("bulkman status", () => {
       "e\u0301\u001b[2J\n\u202e",
     ];
     for (const name of names) await opened(name, 60, `${name} because`);
-    const { stdout } = await commandLine.run(["status", ...MY_APP]);
-    const lines = stdout.split("\n");
-    expect(lines).toHaveLength(3 + names.length + 1);
+    const records = new Map<string, CircuitRecord>();
+    for (const name of names) records.set(name, await storage.load(name));
+    const lines = statusTable(records, { columns: 80, color: false });
+    expect(lines).toHaveLength(1 + names.length);
     for (const line of lines) expect(width(line)).toBeLessThanOrEqual(80);
-    expect(stdout).toContain("…");
-    for (const unsafe of [ESCAPE, "\u202e"]) expect(stdout).not.toContain(unsafe);
+    const { stdout } = await commandLine.run(["status", ...MY_APP]);
+    expect(stdout.split("\n")).toHaveLength(3 + names.length + 1);
+    expect(lines.join()).toContain("…");
+    for (const unsafe of [ESCAPE, "\u202e"]) expect(lines.join() + stdout).not.toContain(unsafe);
+  });
+
+  it("cuts nothing in a pipe, where a program may read it", async () => {
+    const name = "x".repeat(255);
+    await opened(name, 60, "because ".repeat(25).trim());
+    const { stdout } = await commandLine.run(["status", ...MY_APP]);
+    const [, , , row = ""] = stdout.split("\n");
+    expect(row).toMatch(/^x{255} {2}OPEN .* {2}(because ?){25}$/);
   });
 
   it("has one JSON document, with every figure of every circuit", async () => {
@@ -139,6 +151,16 @@ describe("bulkman status", () => {
       await commandLine.run(["status", "--env", "of-mine.env"]),
     ]) {
       expect(ended).toMatchObject({ status: 0, stdout: expect.stringMatching(/^api +CLOSED/m) });
+    }
+  });
+
+  it("ends when nobody reads on, also when nothing changes: --watch", async () => {
+    for (let n = 0; n < 3; n++) await storage.load(`api ${n}`);
+    for (const json of ["--json", ""]) {
+      const line = `{ bulkman status ${json} --watch --namespace my_app; echo "status $?" >&2; } | head -2`;
+      const ended = await commandLine.shell(line);
+      expect(ended).toMatchObject({ status: 0, stderr: "status 0\n" });
+      expect(ended.stdout.trimEnd().split("\n").length).toBeLessThanOrEqual(2);
     }
   });
 

@@ -22,6 +22,9 @@ const expressions = [
 const METRIC = /\b(bulkman_\w+?)(_bucket|_sum|_count)?\b(?:\{([^}]*)\})?/g;
 const MATCHER = /(\w+)(=~|!~|!=|=)"([^"]*)"/g;
 
+/** What Prometheus adds to every metric that it scrapes. */
+const TARGET_LABELS = ["job", "instance"];
+
 const page = readPage((await busyPage()).body);
 const labelsOf = (family: string) =>
   new Set(page.samples.flatMap((each) => (each.family === family ? Object.keys(each.labels) : [])));
@@ -43,6 +46,7 @@ describe("the Grafana dashboard", () => {
         const isHistogram = page.families.get(family)?.type === "histogram";
         expect(isHistogram).toBe(part !== undefined);
         for (const [, label = "", operator = "", value] of matchers.matchAll(MATCHER)) {
+          if (TARGET_LABELS.includes(label)) continue;
           expect(labelsOf(family)).toContain(label);
           if (operator === "=" || operator === "!=") {
             expect(valuesOf(family, label)).toContain(value);
@@ -51,6 +55,27 @@ describe("the Grafana dashboard", () => {
       }
     },
   );
+
+  it.for(queries)("shows the selected services and processes alone: $title", ({ expression }) => {
+    const selectors = Array.from(expression.matchAll(METRIC), ([, , , matchers = ""]) => matchers);
+    expect(selectors.length).toBeGreaterThan(0);
+    const wanted = 'job=~"$job",instance=~"$instance",bulkhead=~"$bulkhead"';
+    for (const matchers of selectors) expect(matchers).toContain(wanted);
+  });
+
+  it("has variables for service, process and bulkhead, each of what the ones before have selected", () => {
+    const definitions = dashboard.templating.list.flatMap(({ name, definition }) =>
+      definition === undefined ? [] : [[name, definition]],
+    );
+    expect(definitions).toEqual([
+      ["job", "label_values(bulkman_bulkhead_state, job)"],
+      ["instance", 'label_values(bulkman_bulkhead_state{job=~"$job"}, instance)'],
+      [
+        "bulkhead",
+        'label_values(bulkman_bulkhead_state{job=~"$job",instance=~"$instance"}, bulkhead)',
+      ],
+    ]);
+  });
 
   it.for(queries)("groups $title by labels that all its metrics have, and names them", (query) => {
     const { expression, legend } = query;

@@ -104,6 +104,13 @@ describe("startPostgres", () => {
     await vi.waitUntil(async () => (await readdir(temporary)).length === 0, 10_000);
   });
 
+  it("rejects with the reason, and leaves nothing, when the data cannot be created", async () => {
+    await expect(startPostgres({ files: { "missing/file": "" } })).rejects.toThrow(
+      /^PostgreSQL does not start: ENOENT: .*missing/,
+    );
+    await vi.waitUntil(async () => (await readdir(temporary)).length === 0, 10_000);
+  });
+
   it("writes given files into the folder of the data, closed to others", async () => {
     const server = await startPostgres({ files: { "pg_hba.conf": "host all all all trust\n" } });
     const [name = ""] = await readdir(temporary);
