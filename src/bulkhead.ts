@@ -1,6 +1,7 @@
 import { EventEmitter } from "node:events";
 import type CircuitBreaker from "opossum";
 import {
+  type AnyFunction,
   Call,
   type ExecutionContext,
   type ExecutionResult,
@@ -23,6 +24,7 @@ import { Deadlines } from "./deadlines.js";
 import { Drains } from "./drains.js";
 import { toBulkheadError } from "./errors.js";
 import { announce, type BulkheadEvents, type Tell } from "./events.js";
+import type { ArgsOf, ResultOf } from "./function-types.js";
 import { Gate, type NotifyRejected } from "./gate.js";
 import { type Lane, Lanes } from "./lanes.js";
 import { LinkedList } from "./linked-list.js";
@@ -117,7 +119,10 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   execute<A extends unknown[], R>(
     fn: (...args: A) => R,
     ...args: A
-  ): Promise<ExecutionResult<Awaited<R>>> {
+  ): Promise<ExecutionResult<Awaited<R>>>;
+  /** Takes a function whose type is a union, too. */
+  execute<F extends AnyFunction>(fn: F, ...args: ArgsOf<F>): Promise<ExecutionResult<ResultOf<F>>>;
+  execute(fn: AnyFunction, ...args: unknown[]): Promise<ExecutionResult<unknown>> {
     if (typeof fn !== "function") return Promise.reject(notAFunction("fn", fn));
     const call = new Call(fn, args);
     if (callChannel.hasSubscribers) return this.#admitTraced(call, this.config.timeoutSeconds);
@@ -132,8 +137,17 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
    */
   run<R>(
     task: (context: ExecutionContext) => R,
+    options?: RunOptions,
+  ): Promise<ExecutionResult<Awaited<R>>>;
+  /** Takes a task whose type is a union, too. */
+  run<F extends (context: ExecutionContext) => unknown>(
+    task: F,
+    options?: RunOptions,
+  ): Promise<ExecutionResult<ResultOf<F>>>;
+  run(
+    task: (context: ExecutionContext) => unknown,
     options: RunOptions = {},
-  ): Promise<ExecutionResult<Awaited<R>>> {
+  ): Promise<ExecutionResult<unknown>> {
     let read: RunOptions;
     try {
       if (typeof task !== "function") throw notAFunction("task", task);

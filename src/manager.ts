@@ -1,6 +1,6 @@
 import { EventEmitter } from "node:events";
 import { Bulkhead } from "./bulkhead.js";
-import type { ExecutionContext, ExecutionResult, RunOptions } from "./call.js";
+import type { AnyFunction, ExecutionContext, ExecutionResult, RunOptions } from "./call.js";
 import {
   type BulkheadConfig,
   type BulkheadOptions,
@@ -11,6 +11,7 @@ import {
 } from "./config.js";
 import { BulkheadError, BulkheadShutdownError } from "./errors.js";
 import { announce } from "./events.js";
+import type { ArgsOf, ResultOf } from "./function-types.js";
 import type { BulkheadStats } from "./stats.js";
 
 /** Events of a manager and what a listener gets. */
@@ -79,11 +80,22 @@ export class BulkheadManager
    * `execute` of the bulkhead of that name.
    * @throws {BulkheadError} with `code` `ERR_BULKHEAD_NOT_FOUND`: there is none of that name
    */
-  async executeInBulkhead<A extends unknown[], R>(
+  executeInBulkhead<A extends unknown[], R>(
     name: string,
     fn: (...args: A) => R,
     ...args: A
-  ): Promise<ExecutionResult<Awaited<R>>> {
+  ): Promise<ExecutionResult<Awaited<R>>>;
+  /** Takes a function whose type is a union, too. */
+  executeInBulkhead<F extends AnyFunction>(
+    name: string,
+    fn: F,
+    ...args: ArgsOf<F>
+  ): Promise<ExecutionResult<ResultOf<F>>>;
+  async executeInBulkhead(
+    name: string,
+    fn: AnyFunction,
+    ...args: unknown[]
+  ): Promise<ExecutionResult<unknown>> {
     return this.#find(name).execute(fn, ...args);
   }
 
@@ -91,11 +103,22 @@ export class BulkheadManager
    * `run` of the bulkhead of that name.
    * @throws {BulkheadError} with `code` `ERR_BULKHEAD_NOT_FOUND`: there is none of that name
    */
-  async runInBulkhead<R>(
+  runInBulkhead<R>(
     name: string,
     task: (context: ExecutionContext) => R,
     options?: RunOptions,
-  ): Promise<ExecutionResult<Awaited<R>>> {
+  ): Promise<ExecutionResult<Awaited<R>>>;
+  /** Takes a task whose type is a union, too. */
+  runInBulkhead<F extends (context: ExecutionContext) => unknown>(
+    name: string,
+    task: F,
+    options?: RunOptions,
+  ): Promise<ExecutionResult<ResultOf<F>>>;
+  async runInBulkhead(
+    name: string,
+    task: (context: ExecutionContext) => unknown,
+    options?: RunOptions,
+  ): Promise<ExecutionResult<unknown>> {
     return this.#find(name).run(task, options);
   }
 

@@ -1,6 +1,7 @@
 import type { Bulkhead } from "./bulkhead.js";
 import type { AnyFunction } from "./call.js";
 import { show } from "./config.js";
+import type { ArgsOf, ResultOf, ThisOf } from "./function-types.js";
 import { notAFunction } from "./refusals.js";
 
 /** What {@link withBulkhead} returns: wraps a function, or decorates a method. */
@@ -12,6 +13,8 @@ export interface BulkheadWrapper {
     method: (this: This, ...args: A) => R,
     context: ClassMethodDecoratorContext<This>,
   ): (this: This, ...args: A) => Promise<Awaited<R>>;
+  /** Takes a function whose type is a union, too. */
+  <F extends AnyFunction>(fn: F): (this: ThisOf<F>, ...args: ArgsOf<F>) => Promise<ResultOf<F>>;
 }
 
 /**

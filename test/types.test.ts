@@ -84,6 +84,159 @@ describe("execute", () => {
   });
 });
 
+describe("a function whose type is a union", () => {
+  type Find = ((id: string) => Promise<string>) | ((id: string) => string);
+  type Task =
+    | ((context: ExecutionContext) => Promise<string>)
+    | ((context: ExecutionContext) => number)
+    | (() => Date);
+
+  it("is taken with the arguments that suit each of its functions, and gives what any of them gives", () => {
+    const calls = (
+      find: Find,
+      one: ((id: string, limit?: number) => Promise<string>) | ((id: string) => number),
+      none: (() => Promise<string>) | ((...ids: string[]) => number),
+      fewer: (() => Promise<string>) | ((id: string) => Date) | ((id: string, n: number) => number),
+      task: Task,
+    ) => ({
+      find: bulkhead.execute(find, "7"),
+      one: bulkhead.execute(one, "7"),
+      none: bulkhead.execute(none),
+      fewer: bulkhead.execute(fewer, "7", 8),
+      run: bulkhead.run(task),
+      timed: bulkhead.run(task, { timeoutSeconds: 1 }),
+      executed: manager.executeInBulkhead("api", find, "7"),
+      ran: manager.runInBulkhead("api", task),
+    });
+    expect(calls).toBeTypeOf("function");
+    type Calls = ReturnType<typeof calls>;
+    expectTypeOf<Calls>().toEqualTypeOf<{
+      find: Promise<ExecutionResult<string>>;
+      one: Promise<ExecutionResult<string | number>>;
+      none: Promise<ExecutionResult<string | number>>;
+      fewer: Promise<ExecutionResult<string | Date | number>>;
+      run: Promise<ExecutionResult<string | number | Date>>;
+      timed: Promise<ExecutionResult<string | number | Date>>;
+      executed: Promise<ExecutionResult<string>>;
+      ran: Promise<ExecutionResult<string | number | Date>>;
+    }>();
+  });
+
+  it("is taken with no other arguments", () => {
+    const calls = (
+      find: Find,
+      differ: ((id: string) => Promise<string>) | ((id: number) => number),
+      one: ((id: string, limit?: number) => Promise<string>) | ((id: string) => number),
+      fewer: (() => Promise<string>) | ((id: string) => Date),
+      tasks: ((context: ExecutionContext, more: string) => string) | (() => number),
+    ) => {
+      // @ts-expect-error the argument is missing
+      bulkhead.execute(find);
+      // @ts-expect-error the argument is no string
+      bulkhead.execute(find, 7);
+      // @ts-expect-error one argument too many
+      bulkhead.execute(find, "7", "8");
+      // @ts-expect-error one of them wants a number
+      bulkhead.execute(differ, "7");
+      // @ts-expect-error one of them wants a string
+      bulkhead.execute(differ, 7);
+      // @ts-expect-error one of them takes one argument only
+      bulkhead.execute(one, "7", 8);
+      // @ts-expect-error one of them wants a string
+      bulkhead.execute(fewer);
+      // @ts-expect-error one of them wants a string
+      bulkhead.execute(fewer, 7);
+      // @ts-expect-error none of them takes two arguments
+      bulkhead.execute(fewer, "7", "8");
+      // @ts-expect-error one of them wants more than the context
+      bulkhead.run(tasks);
+      // @ts-expect-error unknown option
+      bulkhead.run(() => 1, { timeout: 1 });
+      // @ts-expect-error the argument is no string
+      manager.executeInBulkhead("api", find, 7);
+    };
+    expect(calls).toBeTypeOf("function");
+  });
+
+  it("can be wrapped, with the `this` that suits each of its functions", () => {
+    const wrapped = (
+      find: Find,
+      method:
+        | ((this: { a: string }, n: number) => Promise<string>)
+        | ((this: { b: string }) => number),
+    ) => ({
+      find: withBulkhead(bulkhead)(find),
+      method: withBulkhead(bulkhead)(method),
+    });
+    type Wrapped = ReturnType<typeof wrapped>;
+    expectTypeOf<Parameters<Wrapped["find"]>>().toEqualTypeOf<[id: string]>();
+    expectTypeOf<ReturnType<Wrapped["find"]>>().toEqualTypeOf<Promise<string>>();
+    expectTypeOf<ReturnType<Wrapped["method"]>>().toEqualTypeOf<Promise<string | number>>();
+    const calls = ({ find, method }: Wrapped) => {
+      // @ts-expect-error the argument is no string
+      find(7);
+      method.call({ a: "", b: "" }, 1);
+      // @ts-expect-error one of them wants b
+      method.call({ a: "" }, 1);
+    };
+    expect([wrapped, calls]).toHaveLength(2);
+  });
+
+  it("may as well return one or the other: the result is exact", () => {
+    const calls = (flag: boolean) => {
+      const either = () => (flag ? 1 : Promise.resolve("x"));
+      return {
+        inline: bulkhead.execute(() => (flag ? 1 : Promise.resolve("x"))),
+        named: bulkhead.execute(either),
+        run: bulkhead.run(() => (flag ? 1 : Promise.resolve("x"))),
+        wrapped: withBulkhead(bulkhead)(either),
+      };
+    };
+    expect(calls).toBeTypeOf("function");
+    expectTypeOf<ReturnType<typeof calls>>().toEqualTypeOf<{
+      inline: Promise<ExecutionResult<string | 1>>;
+      named: Promise<ExecutionResult<string | 1>>;
+      run: Promise<ExecutionResult<string | 1>>;
+      wrapped: (this: unknown) => Promise<string | 1>;
+    }>();
+  });
+});
+
+describe("a function of another kind", () => {
+  interface Overloaded {
+    (id: string): Promise<string>;
+    (id: number): Promise<number>;
+  }
+
+  it("keeps its types: generic, overloaded, with optional and rest parameters, without annotations", () => {
+    const calls = (overloaded: Overloaded) => {
+      const generic = withBulkhead(bulkhead)(<T>(value: T) => [value]);
+      return {
+        generic: generic("x"),
+        overloaded: bulkhead.execute(overloaded, 7),
+        optional: bulkhead.execute((id: string, limit?: number) => id.length + (limit ?? 0), "7"),
+        rest: bulkhead.execute(
+          (first: string, ...others: number[]) => [first, ...others],
+          "7",
+          8,
+          9,
+        ),
+        inferred: bulkhead.execute((n) => n + 1, 7),
+        given: bulkhead.run<string>(() => "x"),
+      };
+    };
+    expect(calls).toBeTypeOf("function");
+    expectTypeOf<ReturnType<typeof calls>>().toEqualTypeOf<{
+      generic: Promise<string[]>;
+      overloaded: Promise<ExecutionResult<number>>;
+      optional: Promise<ExecutionResult<number>>;
+      rest: Promise<ExecutionResult<Array<string | number>>>;
+      inferred: Promise<ExecutionResult<number>>;
+      given: Promise<ExecutionResult<string>>;
+    }>();
+  });
+});
+
 describe("ExecutionResult", () => {
   it("narrows on success, in both directions", () => {
     const read = (result: ExecutionResult<Date>) => {
