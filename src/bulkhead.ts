@@ -25,7 +25,7 @@ import { Drains } from "./drains.js";
 import { toBulkheadError } from "./errors.js";
 import { announce, type BulkheadEvents, type Tell } from "./events.js";
 import type { ArgsOf, ResultOf } from "./function-types.js";
-import { Gate, type NotifyRejected } from "./gate.js";
+import { Gate } from "./gate.js";
 import { type Lane, Lanes } from "./lanes.js";
 import { LinkedList } from "./linked-list.js";
 import { abortReason, fullError, notAFunction, shutdownError, timeoutError } from "./refusals.js";
@@ -54,7 +54,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     announce(this, event, payload);
   };
   readonly #onAbort = (call: Call, reason: unknown) => this.#cancel(call, "aborted", reason);
-  readonly #gate: Gate;
+  readonly #gate: Gate<Call>;
   #isServing = false;
   /** No call is admitted any more. */
   #isClosed = false;
@@ -74,10 +74,11 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
       onOpen: () => this.#startQueued(),
       onSettled: (call, succeeded, value) => this.#settle(call, succeeded, value),
     });
-    this.#gate = new Gate(this.config, circuitStorage, {
+    this.#gate = new Gate<Call>(this.config, circuitStorage, {
       emit: this.#emit,
       onRejecting: (reason) => this.#rejectAllQueued(reason),
       onStorageAnswered: () => this.#readmitAll(),
+      onRejected: (call, reason, error) => this.#notifyRejected(call, reason, error),
       onAdmitting: () => this.#startQueued(),
       onShutdown: () => void this.shutdown(),
     });
@@ -361,15 +362,14 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   /** A queued call leaves the queue without having started. */
   #rejectQueued(call: Call, reason: RejectionReason, error: unknown): void {
     this.#dequeue(call, reason);
-    call.inContext(this.#notifyRejected, this, call, reason, error);
+    this.#notifyRejected(call, reason, error);
   }
 
   /**
    * All waiting calls leave the queue at once; those that found a permit free are about to start, and go
-   * on like running ones. Callers and listeners learn of it when the returned function is called: what a
-   * listener does then must find everything done.
+   * on like running ones. {@link #notifyRejected} follows, when everything else has taken effect.
    */
-  #rejectAllQueued(reason: RejectionReason): NotifyRejected {
+  #rejectAllQueued(reason: RejectionReason): Call[] {
     const rejected: Call[] = [];
     let next: Call | undefined;
     for (let call = this.#queue.first; call !== undefined; call = next) {
@@ -378,11 +378,11 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
       this.#dequeue(call, reason);
       rejected.push(call);
     }
-    return this.#notifyLater(rejected, reason);
+    return rejected;
   }
 
   /** The calls waited for the storage's answer: in their order, each is admitted by it or rejected. */
-  #readmitAll(): NotifyRejected {
+  #readmitAll(): Call[] {
     const waiting: Call[] = [];
     const rejected: Call[] = [];
     for (let call = this.#queue.shift(); call !== undefined; call = this.#queue.shift()) {
@@ -396,15 +396,13 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
         rejected.push(call);
       }
     }
-    return this.#notifyLater(rejected, "circuitOpen");
+    return rejected;
   }
 
-  #notifyLater(rejected: readonly Call[], reason: RejectionReason): NotifyRejected {
-    return (makeError) => {
-      for (const call of rejected) {
-        call.inContext(() => this.#notifyRejected(call, reason, makeError(call)), undefined);
-      }
-    };
+  #rejectAllForShutdown(): void {
+    for (const call of this.#rejectAllQueued("shutdown")) {
+      this.#notifyRejected(call, "shutdown", shutdownError(this.name));
+    }
   }
 
   #dequeue(call: Call, reason: RejectionReason): void {
@@ -414,10 +412,14 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   }
 
   #notifyRejected(call: Call, reason: RejectionReason, error: unknown): void {
-    if (reason === "timeout") this.#emit("timeout", { executionId: call.id, phase: "waiting" });
-    if (this.listenerCount("rejected") > 0) this.#emit("rejected", { reason, error });
+    call.inContext(this.#emitRejected, this, call, reason, error);
     call.reject(error);
     this.#checkIdle();
+  }
+
+  #emitRejected(call: Call, reason: RejectionReason, error: unknown): void {
+    if (reason === "timeout") this.#emit("timeout", { executionId: call.id, phase: "waiting" });
+    if (this.listenerCount("rejected") > 0) this.#emit("rejected", { reason, error });
   }
 
   /**
@@ -547,7 +549,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     if (drainSeconds !== undefined) {
       this.#drains.begin(drainSeconds * 1000, () => this.#cutAll());
     } else if (this.#drains.ended === undefined) {
-      this.#rejectAllQueued("shutdown")(() => shutdownError(this.name));
+      this.#rejectAllForShutdown();
     }
     this.#checkIdle();
     if (this.#drains.ended !== undefined) await this.#drains.ended;
@@ -568,7 +570,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   }
 
   #cutAll(): void {
-    this.#rejectAllQueued("shutdown")(() => shutdownError(this.name));
+    this.#rejectAllForShutdown();
     for (let call = this.#queue.first; call !== undefined; call = this.#queue.first) {
       this.#rejectQueued(call, "shutdown", shutdownError(this.name));
     }

@@ -25,35 +25,37 @@ import { StoredCircuit } from "./storage/stored-circuit.js";
 export interface GatedCall extends CircuitCall {
   /** What has admitted the call. */
   circuit: CallCircuit;
+  /** Runs `work` in the `AsyncLocalStorage` context of the call. */
+  inContext<A extends unknown[]>(work: (...args: A) => void, self: unknown, ...args: A): void;
 }
 
-/** Notifies the calls that were rejected, and the listeners, each with an error of its own. */
-export type NotifyRejected = (makeError: (call: CircuitCall) => BulkheadError) => void;
-
-export interface GateHooks {
+export interface GateHooks<C extends GatedCall> {
   readonly emit: Tell;
-  /** The queued calls are rejected; their callers learn of it when the returned function is called. */
-  readonly onRejecting: (reason: RejectionReason) => NotifyRejected;
-  /** The storage has answered: each queued call is admitted anew, or rejected. */
-  readonly onStorageAnswered: () => NotifyRejected;
+  /** The queued calls leave the queue: those that are returned, in their order. {@link onRejected} follows. */
+  readonly onRejecting: (reason: RejectionReason) => readonly C[];
+  /** The storage has answered: each queued call is admitted anew, or is returned as with {@link onRejecting}. */
+  readonly onStorageAnswered: () => readonly C[];
+  /** The caller of a call that has left the queue, and listeners, are to learn of it. */
+  readonly onRejected: (call: C, reason: RejectionReason, error: BulkheadError) => void;
   /** Queued calls may start, as far as permits are free. */
   readonly onAdmitting: () => void;
   /** The user has shut opossum's breaker down. */
   readonly onShutdown: () => void;
 }
 
-interface PendingChange {
+interface PendingChange<C> {
   readonly transition: CircuitTransition;
-  notifyRejected: NotifyRejected | undefined;
+  /** Queued calls that the change has rejected. */
+  rejected: readonly C[];
 }
 
 /**
  * Decides whether calls may go to the dependency: isolation by hand, the circuit with its storage, and
  * the health check that moves it.
  */
-export class Gate {
+export class Gate<C extends GatedCall> {
   readonly #config: ResolvedBulkheadConfig;
-  readonly #hooks: GateHooks;
+  readonly #hooks: GateHooks<C>;
   readonly #rules: CircuitRules | undefined;
   /** `undefined` when the circuit is switched off in the configuration. */
   readonly #monitored: MonitoredCircuit | undefined;
@@ -62,7 +64,7 @@ export class Gate {
   readonly #sync: CircuitSync | undefined;
   readonly #healthCheck: HealthCheck | undefined;
   /** Changes of the circuit that have taken effect, and that listeners do not know of yet. */
-  readonly #pending: PendingChange[] = [];
+  readonly #pending: PendingChange<C>[] = [];
   #isNotifying = false;
   /** No call is left. */
   #isEnded = false;
@@ -71,7 +73,7 @@ export class Gate {
   constructor(
     config: ResolvedBulkheadConfig,
     storage: CircuitStorage | undefined,
-    hooks: GateHooks,
+    hooks: GateHooks<C>,
   ) {
     this.#config = config;
     this.#hooks = hooks;
@@ -177,9 +179,11 @@ export class Gate {
 
   isolate(reason: string | null): void {
     this.#isolation = { reason };
-    const notifyRejected = this.#hooks.onRejecting("isolated");
+    const rejected = this.#hooks.onRejecting("isolated");
     this.#hooks.emit("isolated", { reason });
-    notifyRejected(() => isolationError(this.#config.name, reason));
+    for (const call of rejected) {
+      this.#hooks.onRejected(call, "isolated", isolationError(this.#config.name, reason));
+    }
   }
 
   release(): void {
@@ -213,17 +217,17 @@ export class Gate {
 
   /** Everything takes effect first, also of a change that this one leads to; then listeners learn of it. */
   #onTransition(transition: CircuitTransition): void {
-    const change: PendingChange = { transition, notifyRejected: undefined };
+    const change: PendingChange<C> = { transition, rejected: [] };
     this.#pending.push(change);
     const isFirst = !this.#isNotifying;
     this.#isNotifying = true;
     outsideRequests(() => this.#sync?.transition(transition));
-    change.notifyRejected = this.#rejectQueued(transition);
+    change.rejected = this.#rejectQueued(transition);
     if (isFirst) outsideRequests(() => this.#notify());
   }
 
-  #rejectQueued({ to, origin, endsClaim }: CircuitTransition): NotifyRejected | undefined {
-    if (to === "CLOSED" || this.#inUse !== this.#monitored) return undefined;
+  #rejectQueued({ to, origin, endsClaim }: CircuitTransition): readonly C[] {
+    if (to === "CLOSED" || this.#inUse !== this.#monitored) return [];
     const wasAwaited = origin === "storage" && (endsClaim || this.#sync?.isLoaded === false);
     return wasAwaited ? this.#hooks.onStorageAnswered() : this.#hooks.onRejecting("circuitOpen");
   }
@@ -231,7 +235,7 @@ export class Gate {
   /** In the order of the changes, also when a listener makes the next one. */
   #notify(): void {
     for (let change = this.#pending.shift(); change !== undefined; change = this.#pending.shift()) {
-      const { transition, notifyRejected } = change;
+      const { transition, rejected } = change;
       const { from, to, reason, cause } = transition;
       if (from !== to) {
         this.#hooks.emit("stateChange", {
@@ -242,10 +246,14 @@ export class Gate {
         });
         this.#monitored?.knownBreaker?.changed(to);
       }
-      notifyRejected?.((call) => this.circuitRejection(call, to));
+      for (const call of rejected) call.inContext(this.#rejectByCircuit, this, call, to);
       if (to === "CLOSED") this.#hooks.onAdmitting();
     }
     this.#isNotifying = false;
+  }
+
+  #rejectByCircuit(call: C, status: CircuitStatus): void {
+    this.#hooks.onRejected(call, "circuitOpen", this.circuitRejection(call, status));
   }
 
   #connect(storage: CircuitStorage, rules: CircuitRules): CircuitSync {
