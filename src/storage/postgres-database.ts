@@ -36,6 +36,8 @@ export class Database {
   readonly #queryTimeoutMs: number;
   readonly #connectTimeoutMs: number;
   readonly #jobs = new Set<Job>();
+  /** Clients of our own pool, which waits for them when it is closed. */
+  readonly #connecting = new Set<ClientBase>();
   #connector: Connector | undefined = undefined;
   #loading: Promise<Connector> | undefined = undefined;
   #isClosed = false;
@@ -75,7 +77,7 @@ export class Database {
     if (isPool(source)) return connectorOf(source);
     const driver = await loadDriver();
     if (this.#isClosed) throw closedError();
-    const OwnClient = guardedClient(driver.Client);
+    const OwnClient = guardedClient(driver.Client, this.#connecting);
     const pool = new driver.Pool({
       ...source,
       Client: OwnClient,
@@ -176,6 +178,7 @@ export class Database {
     if (this.#isClosed) return;
     this.#isClosed = true;
     for (const job of this.#jobs) job.cut(closedError());
+    for (const client of this.#connecting) destroy(client);
     if (!isPool(this.#source)) await this.#connector?.pool.end();
   }
 }

@@ -36,8 +36,14 @@ interface Stream {
   emit(event: string | symbol, ...args: unknown[]): boolean;
 }
 
-/** The class of the clients of a storage's own pool: their connection ends at the first trouble with it. */
-export function guardedClient(PgClient: typeof Client): typeof Client {
+/**
+ * The class of the clients of a storage's own pool: their connection ends at the first trouble with it.
+ * @param connecting has those in it whose connection is being made
+ */
+export function guardedClient(
+  PgClient: typeof Client,
+  connecting = new Set<ClientBase>(),
+): typeof Client {
   return class GuardedClient extends PgClient {
     constructor(config?: ConnectionConfig) {
       super(config);
@@ -50,7 +56,9 @@ export function guardedClient(PgClient: typeof Client): typeof Client {
     override connect(callback: OnConnect): void;
     override connect(callback?: OnConnect): Promise<Client> | undefined {
       if (callback === undefined) return super.connect();
+      connecting.add(this);
       super.connect((error: Error) => {
+        connecting.delete(this);
         if (error) destroy(this);
         (callback as (error: Error) => void)(error);
       });

@@ -53,6 +53,20 @@ describe("a connection that takes longer to be made than a query may take", () =
   });
 });
 
+describe("a connection that hangs as it is made", () => {
+  it("does not hold up close()", async () => {
+    proxy.stalled = true;
+    const storage = database.storage({
+      connectionString: database.urlFor(proxy),
+      queryTimeoutSeconds: 0.1,
+      connectTimeoutSeconds: 600,
+    });
+    await expect(storage.load("api")).rejects.toMatchObject({ code: "ETIMEDOUT" });
+    await storage.close();
+    await eventually(() => proxy.connections === 0);
+  });
+});
+
 describe("a server that is too old", () => {
   /** What PostgreSQL 11 says to SQL that it does not understand. */
   async function age(): Promise<void> {
