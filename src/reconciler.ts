@@ -184,7 +184,8 @@ export class Reconciler {
     const { status, isProbing } = this.#circuit;
     const isolationEnded = record.state === "OPEN" && status === "HALF_OPEN";
     if (record.state !== status && !isolationEnded) this.#adopt(record);
-    else if (isProbing && !this.#ownsLease(record)) this.#state.renews = true;
+    else if (this.#ownsLease(record)) this.#hasLease(record);
+    else if (isProbing) this.#state.renews = true;
   }
 
   /** A notice has come. Returns whether it said something new, which is to be confirmed by reading. */
@@ -192,9 +193,16 @@ export class Reconciler {
     this.#circuit.refresh();
     const { known } = this.#state;
     if (known !== undefined && record.version <= known.version) return false;
-    if (known === undefined && record.state === "CLOSED") this.#state.known = record;
+    const isNothing = known === undefined && record.state === "CLOSED";
+    // A notice gives no lease: it could be one without an end. An answer does.
+    const isOwn = this.#ownsLease(record) && (this.#state.pending !== undefined || this.#probes);
+    if (isNothing || isOwn) this.#state.known = record;
     else this.#adopt(record);
     return true;
+  }
+
+  get #probes(): boolean {
+    return this.#circuit.isClaiming || this.#circuit.isProbing;
   }
 
   /** The storage has made or refused a change. */
@@ -270,10 +278,9 @@ export class Reconciler {
       state.pending = { ...pending, needsLease: isVerdict && to === "CLOSED" };
       return true;
     }
-    const { isClaiming, isProbing } = this.#circuit;
-    if (!isClaiming && !isProbing) return false;
+    if (!this.#probes) return false;
     state.pending = undefined;
-    state.renews = isProbing;
+    state.renews = this.#circuit.isProbing;
     return true;
   }
 
