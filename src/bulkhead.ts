@@ -32,6 +32,7 @@ import { abortReason, fullError, notAFunction, shutdownError, timeoutError } fro
 import { BulkheadState } from "./state.js";
 import { type BulkheadStats, Ledger, type RejectionReason } from "./stats.js";
 import { callChannel, trace } from "./tracing.js";
+import { TypicalRunTime } from "./typical-run-time.js";
 
 /**
  * Bounds how many calls a dependency can have at once and how many can wait for it, and stops calling
@@ -54,6 +55,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     announce(this, event, payload);
   };
   readonly #onAbort = (call: Call, reason: unknown) => this.#cancel(call, "aborted", reason);
+  readonly #typicalRunTime = new TypicalRunTime();
   readonly #gate: Gate<Call>;
   #isServing = false;
   /** No call is admitted any more. */
@@ -239,8 +241,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     for (let call = this.#queue.first; call !== undefined; call = this.#queue.first) {
       if (this.#gate.isAwaitingStorage) break;
       time ??= now();
-      // A blocked event loop can free a permit before the timer has its turn.
-      if (call.hasWaited && call.deadline !== undefined && call.deadline.at <= time) {
+      if (call.hasWaited && this.#isHopeless(call, time)) {
         this.#expire(call);
         continue;
       }
@@ -256,6 +257,17 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     this.#isServing = false;
     this.#lanes.closeIdleSoon();
     this.#checkIdle();
+  }
+
+  /**
+   * Whether too little of the call's time is left for its function: to start it would be in vain, and would take
+   * the permit from a call that has time. Also when its time is over, as a blocked event loop can free a
+   * permit before the timer has its turn.
+   */
+  #isHopeless({ deadline }: Call, time: number): boolean {
+    if (deadline === undefined) return false;
+    const leftMs = deadline.at - time;
+    return leftMs <= 0 || leftMs < this.#typicalRunTime.neededMs(deadline.delayMs);
   }
 
   #start(call: Call, lane: Lane<Call>, time: number): void {
@@ -307,6 +319,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   #succeed(call: Call, result: unknown, time: number): void {
     this.#ledger.active--;
     this.#ledger.successful++;
+    this.#typicalRunTime.record(time - call.startedAt);
     if (this.listenerCount("success") > 0) this.#emit("success", call.times(time));
     this.#gate.recordSuccess(call, result, time);
     call.resolve({
@@ -429,6 +442,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   #abandon(call: Call, error: unknown, why: "timedOut" | "deadline" | "canceled"): void {
     const time = now();
     const timedOut = why === "timedOut";
+    const isVerdict = why !== "canceled" && hadTime(call, time);
     const { reclaimAfterSeconds } = this.config;
     this.#detachCaller(call, "abandoned");
     this.#ledger.abandon(timedOut);
@@ -438,8 +452,8 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     if (timedOut) this.#emit("timeout", { executionId: call.id, phase: "running" });
     if (this.listenerCount("failure") > 0) this.#emit("failure", { ...call.times(time), error });
     this.#emit("abandoned", { executionId: call.id });
-    if (why === "canceled") call.circuit.drop(call);
-    else this.#gate.recordTimeout(call, error, time);
+    if (isVerdict) this.#gate.recordTimeout(call, error, time);
+    else call.circuit.drop(call);
     call.reject(error);
     call.abort(error);
     if (reclaimAfterSeconds === 0) this.#reclaim(call);
@@ -584,6 +598,17 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     const { active, abandoned } = this.#ledger;
     return active + abandoned + this.#queue.size === 0;
   }
+}
+
+/**
+ * Whether a call that ran out of time says something of the dependency: its function had at least half of
+ * the time. The rest was spent in the bulkhead's own queue, which says nothing.
+ */
+function hadTime({ hasWaited, enteredAt, startedAt, deadline }: Call, time: number): boolean {
+  if (!hasWaited) return true;
+  // A limit that came as a signal is not known: what has passed of it is.
+  const limitMs = deadline?.delayMs ?? time - enteredAt;
+  return time - startedAt >= limitMs / 2;
 }
 
 /** Whether a caller aborted by a time limit, as `AbortSignal.timeout()` does, and not because it left. */
