@@ -7,6 +7,7 @@ import manifest from "../package.json" with { type: "json" };
 import { SCHEMA_SQL } from "../src/storage/schema.js";
 import { createDatabase, service, type TestDatabase } from "./integration/database.js";
 import { eventually } from "./integration/eventually.js";
+import { asVersion11, TcpProxy } from "./integration/tcp-proxy.js";
 
 interface Ended {
   readonly status: number | null;
@@ -194,6 +195,19 @@ describe("bulkman pg-setup", () => {
     expect(ended.stderr).toMatch(/^bulkman pg-setup: .*\n$/);
     expect(ended.stderr).toMatch(reason);
     expect(ended.stderr + ended.stdout).not.toContain("se-cret");
+  });
+
+  it("names a server that is too old, and changes nothing", async () => {
+    const [row] = await database.query<{ server_version: string }>("SHOW server_version");
+    const proxy = await TcpProxy.to(database.server.port);
+    proxy.corrupt = asVersion11(row?.server_version ?? "");
+    const ended = await bulkman(["pg-setup", "--yes", "--dsn", database.urlFor(proxy)]);
+    await proxy.close();
+    expect(ended.status).toBe(1);
+    expect(ended.stderr).toMatch(
+      /^bulkman pg-setup: PostgreSQL 11[\d.]* is too old; version 12 or newer is needed; host /,
+    );
+    expect(await columns()).toEqual([]);
   });
 
   it("takes no part of a password that is not encoded for a host or a database", async () => {

@@ -4,7 +4,7 @@ import { loadDriver } from "../storage/postgres-driver.js";
 import { tellable } from "../storage/postgres-errors.js";
 import { guardedClient } from "../storage/postgres-wire.js";
 import { SCHEMA_SQL } from "../storage/schema.js";
-import { explainByVersion } from "../storage/server-version.js";
+import { checkVersion } from "../storage/server-version.js";
 import { DATABASE_HELP, DATABASE_OPTIONS, readArguments, readEnvironment } from "./arguments.js";
 import { ask } from "./ask.js";
 import { type Command, INTERRUPTED, UsageError } from "./command.js";
@@ -53,10 +53,8 @@ ${DATABASE_HELP}`,
     client.on("error", () => {});
     try {
       await client.connect();
-      await client.query(SCHEMA_SQL).catch(async (error) => {
-        await client.query("ROLLBACK");
-        throw await explainByVersion(error, asker(client));
-      });
+      await checkVersion(asker(client));
+      await client.query(SCHEMA_SQL);
     } catch (error) {
       const { message } = tellable(error, secretsOf(config));
       throw new Error(`${message}; ${await describeTarget(config, options.dsn)}`);

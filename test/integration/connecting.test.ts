@@ -3,7 +3,7 @@ import { SCHEMA_SQL } from "../../src/storage/schema.js";
 import { createDatabase, type TestDatabase } from "./database.js";
 import { eventually } from "./eventually.js";
 import { subscribe } from "./subscriber.js";
-import { TcpProxy } from "./tcp-proxy.js";
+import { asVersion11, TcpProxy } from "./tcp-proxy.js";
 
 let database: TestDatabase;
 let proxy: TcpProxy;
@@ -80,11 +80,7 @@ describe("a server that is too old", () => {
   it("is named in the error, with the version that is needed", async () => {
     await age();
     const [row] = await database.query<{ server_version: string }>("SHOW server_version");
-    const version = row?.server_version ?? "";
-    const older = version.replace(/^\d+/, "11");
-    expect(older).toHaveLength(version.length);
-    proxy.corrupt = (chunk) =>
-      Buffer.from(chunk.toString("latin1").replaceAll(version, older), "latin1");
+    proxy.corrupt = asVersion11(row?.server_version ?? "");
     const storage = database.storage({ connectionString: database.urlFor(proxy) });
     await expect(storage.load("api")).rejects.toThrow(
       /^PostgreSQL 11[\d.]* is too old; version 12 or newer is needed$/,

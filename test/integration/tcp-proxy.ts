@@ -3,6 +3,12 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 /** Turns what passes into something else. */
 export type Corruption = (chunk: Buffer) => Buffer;
 
+/** Makes a server of this version look like one of PostgreSQL 11. */
+export function asVersion11(version: string): Corruption {
+  const older = version.replace(/^\d+/, "11");
+  return (chunk) => Buffer.from(chunk.toString("latin1").replaceAll(version, older), "latin1");
+}
+
 /** Stands between processes and a server, and can be as bad as a network. */
 export class TcpProxy {
   /** Takes connections, but nothing passes: neither way, on old connections and new. */
