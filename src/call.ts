@@ -3,6 +3,7 @@ import type { CircuitCall } from "./circuit.js";
 import type { Deadline } from "./deadlines.js";
 import type { BulkheadError } from "./errors.js";
 import { newExecutionId } from "./execution-id.js";
+import type { AnyFunction } from "./function-types.js";
 import type { Lane } from "./lanes.js";
 import { ListNode } from "./linked-list.js";
 import { abortReason } from "./refusals.js";
@@ -71,9 +72,6 @@ export interface RunOptions {
  * - `over`: it holds nothing any more
  */
 type Phase = "waiting" | "running" | "abandoned" | "over";
-
-// biome-ignore lint/suspicious/noExplicitAny: arguments are the function's own business
-export type AnyFunction = (...args: any[]) => unknown;
 
 const NO_ARGS: readonly unknown[] = [];
 const NO_DESTROY = { requireManualDestroy: true };
