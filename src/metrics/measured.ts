@@ -17,11 +17,14 @@ export interface MeasuredBulkhead {
   on(event: "timeout", listener: (call: TimeoutEvent) => void): unknown;
   /** Adds a listener of calls that never started. */
   on(event: "rejected", listener: (call: RejectedEvent) => void): unknown;
-  /** Takes a listener off. */
-  off(
-    event: "success" | "failure" | "timeout" | "rejected",
-    listener: (call: never) => void,
-  ): unknown;
+  /** Takes a listener of calls that succeeded off. */
+  off(event: "success", listener: (call: SuccessEvent) => void): unknown;
+  /** Takes a listener of calls that failed after their start off. */
+  off(event: "failure", listener: (call: FailureEvent) => void): unknown;
+  /** Takes a listener of calls whose time was over off. */
+  off(event: "timeout", listener: (call: TimeoutEvent) => void): unknown;
+  /** Takes a listener of calls that never started off. */
+  off(event: "rejected", listener: (call: RejectedEvent) => void): unknown;
 }
 
 /** A manager whose bulkheads metrics are taken of: a `BulkheadManager` of either build of this library. */
