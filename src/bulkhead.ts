@@ -1,7 +1,6 @@
 import { EventEmitter } from "node:events";
 import type CircuitBreaker from "opossum";
 import {
-  type AnyFunction,
   Call,
   type ExecutionContext,
   type ExecutionResult,
@@ -24,7 +23,7 @@ import { Deadlines } from "./deadlines.js";
 import { Drains } from "./drains.js";
 import { toBulkheadError } from "./errors.js";
 import { announce, type BulkheadEvents, type Tell } from "./events.js";
-import type { ArgsOf, ResultOf } from "./function-types.js";
+import type { AnyFunction, ArgsOf, ResultOf } from "./function-types.js";
 import { Gate } from "./gate.js";
 import { type Lane, Lanes } from "./lanes.js";
 import { LinkedList } from "./linked-list.js";
@@ -142,7 +141,10 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     task: (context: ExecutionContext) => R,
     options?: RunOptions,
   ): Promise<ExecutionResult<Awaited<R>>>;
-  /** Takes a task whose type is a union, too. */
+  /**
+   * Takes a task whose type is a union, too.
+   * @typeParam F the type of the task
+   */
   run<F extends (context: ExecutionContext) => unknown>(
     task: F,
     options?: RunOptions,

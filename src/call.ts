@@ -2,6 +2,7 @@ import { AsyncResource } from "node:async_hooks";
 import type { Deadline } from "./deadlines.js";
 import type { BulkheadError } from "./errors.js";
 import { newExecutionId } from "./execution-id.js";
+import type { AnyFunction } from "./function-types.js";
 import type { GatedCall } from "./gate.js";
 import type { Lane } from "./lanes.js";
 import { ListNode } from "./linked-list.js";
@@ -72,9 +73,6 @@ export interface RunOptions {
  * - `over`: it holds nothing any more
  */
 type Phase = "waiting" | "running" | "abandoned" | "over";
-
-// biome-ignore lint/suspicious/noExplicitAny: arguments are the function's own business
-export type AnyFunction = (...args: any[]) => unknown;
 
 const NO_ARGS: readonly unknown[] = [];
 const NO_DESTROY = { requireManualDestroy: true };

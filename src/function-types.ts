@@ -1,4 +1,6 @@
-import type { AnyFunction } from "./call.js";
+/** A function, whatever its parameters are. */
+// biome-ignore lint/suspicious/noExplicitAny: arguments are the function's own business
+export type AnyFunction = (...args: any[]) => unknown;
 
 // For functions whose type is a union of functions, from which TypeScript infers no result, such as
 // `((id: string) => Promise<string>) | ((id: string) => string)`.

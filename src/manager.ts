@@ -1,6 +1,6 @@
 import { EventEmitter } from "node:events";
 import { Bulkhead } from "./bulkhead.js";
-import type { AnyFunction, ExecutionContext, ExecutionResult, RunOptions } from "./call.js";
+import type { ExecutionContext, ExecutionResult, RunOptions } from "./call.js";
 import {
   type BulkheadConfig,
   type BulkheadOptions,
@@ -11,7 +11,7 @@ import {
 } from "./config.js";
 import { BulkheadError, BulkheadShutdownError } from "./errors.js";
 import { announce } from "./events.js";
-import type { ArgsOf, ResultOf } from "./function-types.js";
+import type { AnyFunction, ArgsOf, ResultOf } from "./function-types.js";
 import type { BulkheadStats } from "./stats.js";
 
 /** Events of a manager and what a listener gets. */
@@ -108,7 +108,10 @@ export class BulkheadManager
     task: (context: ExecutionContext) => R,
     options?: RunOptions,
   ): Promise<ExecutionResult<Awaited<R>>>;
-  /** Takes a task whose type is a union, too. */
+  /**
+   * Takes a task whose type is a union, too.
+   * @typeParam F the type of the task
+   */
   runInBulkhead<F extends (context: ExecutionContext) => unknown>(
     name: string,
     task: F,

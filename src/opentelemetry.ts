@@ -9,9 +9,8 @@ import {
   metrics,
   type ObservableGauge,
 } from "@opentelemetry/api";
-import type { Bulkhead } from "./bulkhead.js";
 import { type Rule, readFields } from "./config.js";
-import type { BulkheadManager } from "./manager.js";
+import type { MeasuredBulkhead, MeasuredManager } from "./metrics/measured.js";
 import {
   BULKHEAD,
   CALLS,
@@ -27,6 +26,8 @@ import {
   WAIT_DURATION,
 } from "./metrics/metrics.js";
 import { checkSource, type Follower, Watch } from "./metrics/watch.js";
+
+export type { MeasuredBulkhead, MeasuredManager };
 
 /** Options of {@link instrumentBulkheads}. */
 export interface InstrumentBulkheadsOptions {
@@ -65,7 +66,7 @@ const collectors = new WeakMap<MeterProvider, Collector>();
  * @throws {TypeError} for something else than a bulkhead or a manager, and for a wrong option
  */
 export function instrumentBulkheads(
-  bulkheadOrManager: Bulkhead | BulkheadManager,
+  bulkheadOrManager: MeasuredBulkhead | MeasuredManager,
   options: InstrumentBulkheadsOptions = {},
 ): () => void {
   checkSource(bulkheadOrManager);
@@ -112,7 +113,7 @@ class Collector {
     }));
   }
 
-  add(source: Bulkhead | BulkheadManager): () => void {
+  add(source: MeasuredBulkhead | MeasuredManager): () => void {
     this.#meter.addBatchObservableCallback(this.#observe, this.#instruments);
     return this.#watch.add(source);
   }

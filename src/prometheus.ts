@@ -7,9 +7,8 @@ import {
   type PrometheusContentType,
   type Registry,
 } from "prom-client";
-import type { Bulkhead } from "./bulkhead.js";
 import { type Rule, readFields, show } from "./config.js";
-import type { BulkheadManager } from "./manager.js";
+import type { MeasuredBulkhead, MeasuredManager } from "./metrics/measured.js";
 import {
   BULKHEAD,
   CALLS,
@@ -26,6 +25,8 @@ import {
 } from "./metrics/metrics.js";
 import { checkSource, type Follower, Watch } from "./metrics/watch.js";
 import type { RejectionReason } from "./stats.js";
+
+export type { MeasuredBulkhead, MeasuredManager };
 
 /** A registry of prom-client, whichever of its two formats it writes. */
 export type AnyRegistry = Registry<PrometheusContentType> | Registry<OpenMetricsContentType>;
@@ -80,7 +81,7 @@ const collectors = new WeakMap<AnyRegistry, Collector>();
  * @throws {Error} the registry has a metric of such a name that is not of this library
  */
 export function collectBulkheads(
-  bulkheadOrManager: Bulkhead | BulkheadManager,
+  bulkheadOrManager: MeasuredBulkhead | MeasuredManager,
   options: CollectBulkheadsOptions = {},
 ): () => void {
   checkSource(bulkheadOrManager);
@@ -136,7 +137,7 @@ class Collector {
     return Array.from(this.#metrics).some(([name, metric]) => this.#has(name, metric));
   }
 
-  add(source: Bulkhead | BulkheadManager): () => void {
+  add(source: MeasuredBulkhead | MeasuredManager): () => void {
     const undo = this.#watch.add(source);
     return () => {
       undo();

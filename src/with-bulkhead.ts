@@ -1,7 +1,6 @@
 import type { Bulkhead } from "./bulkhead.js";
-import type { AnyFunction } from "./call.js";
 import { show } from "./config.js";
-import type { ArgsOf, ResultOf, ThisOf } from "./function-types.js";
+import type { AnyFunction, ArgsOf, ResultOf, ThisOf } from "./function-types.js";
 import { notAFunction } from "./refusals.js";
 
 /** What {@link withBulkhead} returns: wraps a function, or decorates a method. */
@@ -27,8 +26,8 @@ export interface BulkheadWrapper {
  * class Api { @withBulkhead(bulkhead) async get(id: string) { … } }
  * @throws {TypeError} for something that is not a function, or a class member that is not a method
  */
-export function withBulkhead(bulkhead: Bulkhead): BulkheadWrapper {
-  // By its shape, since a program can have both builds of this library loaded.
+export function withBulkhead(bulkhead: Pick<Bulkhead, "execute">): BulkheadWrapper {
+  // By its shape and not by its class, since a program can have both builds of this library loaded.
   if (typeof bulkhead !== "object" || typeof bulkhead?.execute !== "function") {
     throw new TypeError(`withBulkhead takes a Bulkhead; got ${show(bulkhead)}`);
   }

@@ -1,8 +1,7 @@
-import type { Bulkhead } from "../bulkhead.js";
 import { show } from "../config.js";
 import type { FailureEvent, RejectedEvent, SuccessEvent, TimeoutEvent } from "../events.js";
-import type { BulkheadManager } from "../manager.js";
 import type { BulkheadStats, RejectionReason } from "../stats.js";
+import type { MeasuredBulkhead, MeasuredManager } from "./measured.js";
 import { type Outcome, REASONS } from "./metrics.js";
 
 /** Hears of the calls of all watched bulkheads of one name. */
@@ -18,7 +17,7 @@ export interface Follower {
 /** The watched bulkheads of one name. */
 interface Namesakes {
   readonly follower: Follower;
-  readonly bulkheads: Map<Bulkhead, { holders: number; readonly stop: () => void }>;
+  readonly bulkheads: Map<MeasuredBulkhead, { holders: number; readonly stop: () => void }>;
 }
 
 /**
@@ -33,7 +32,7 @@ export class Watch {
   readonly #follow: (name: string) => Follower;
   readonly #names = new Map<string, Namesakes>();
   /** Who was told of the bulkhead's past. */
-  readonly #told = new WeakMap<Bulkhead, Follower>();
+  readonly #told = new WeakMap<MeasuredBulkhead, Follower>();
   #sources = 0;
 
   /** @param follow called for a name of which no bulkhead is watched yet */
@@ -47,29 +46,31 @@ export class Watch {
   }
 
   /** @returns ends the watching; may be called again */
-  add(source: Bulkhead | BulkheadManager): () => void {
-    const held = new Set<Bulkhead>();
+  add(source: MeasuredBulkhead | MeasuredManager): () => void {
+    const held = new Set<MeasuredBulkhead>();
     let isOver = false;
-    const hold = (bulkhead: Bulkhead) => {
+    const hold = (bulkhead: MeasuredBulkhead) => {
       if (isOver || held.has(bulkhead)) return;
       held.add(bulkhead);
       this.#hold(bulkhead);
     };
-    const release = (bulkhead: Bulkhead) => {
+    const release = (bulkhead: MeasuredBulkhead) => {
       if (held.delete(bulkhead)) this.#release(bulkhead);
     };
     const manager = isManager(source) ? source : undefined;
     // A listener before this one can have removed it already.
-    const onCreated = (bulkhead: Bulkhead) => {
+    const onCreated = (bulkhead: MeasuredBulkhead) => {
       if (manager?.getBulkhead(bulkhead.name) === bulkhead) hold(bulkhead);
     };
-    manager?.on("created", onCreated).on("removed", release);
+    manager?.on("created", onCreated);
+    manager?.on("removed", release);
     for (const bulkhead of isManager(source) ? source : [source]) hold(bulkhead);
     this.#sources++;
     return () => {
       if (isOver) return;
       isOver = true;
-      manager?.off("created", onCreated).off("removed", release);
+      manager?.off("created", onCreated);
+      manager?.off("removed", release);
       this.#sources--;
       for (const bulkhead of held) release(bulkhead);
     };
@@ -85,7 +86,7 @@ export class Watch {
     );
   }
 
-  #hold(bulkhead: Bulkhead): void {
+  #hold(bulkhead: MeasuredBulkhead): void {
     const { follower, bulkheads } = this.#namesakes(bulkhead.name);
     const held = bulkheads.get(bulkhead);
     if (held !== undefined) {
@@ -99,7 +100,7 @@ export class Watch {
     bulkheads.set(bulkhead, { holders: 1, stop: listen(bulkhead, follower) });
   }
 
-  #release(bulkhead: Bulkhead): void {
+  #release(bulkhead: MeasuredBulkhead): void {
     const { follower, bulkheads } = this.#namesakes(bulkhead.name);
     const held = bulkheads.get(bulkhead);
     if (held === undefined || --held.holders > 0) return;
@@ -131,7 +132,7 @@ function tellPast(stats: BulkheadStats, follower: Follower): void {
 }
 
 /** @returns ends the listening */
-function listen(bulkhead: Bulkhead, follower: Follower): () => void {
+function listen(bulkhead: MeasuredBulkhead, follower: Follower): () => void {
   let isOver = false;
   /** Calls whose timeout was told, and whose failure is about to be told. */
   const timedOut = new Set<string>();
@@ -151,28 +152,26 @@ function listen(bulkhead: Bulkhead, follower: Follower): () => void {
   const onRejected = ({ reason }: RejectedEvent) => {
     if (!isOver) follower.rejected(reason, 1);
   };
-  bulkhead
-    .on("success", onSuccess)
-    .on("timeout", onTimeout)
-    .on("failure", onFailure)
-    .on("rejected", onRejected);
+  bulkhead.on("success", onSuccess);
+  bulkhead.on("timeout", onTimeout);
+  bulkhead.on("failure", onFailure);
+  bulkhead.on("rejected", onRejected);
   return () => {
     isOver = true;
-    bulkhead
-      .off("success", onSuccess)
-      .off("timeout", onTimeout)
-      .off("failure", onFailure)
-      .off("rejected", onRejected);
+    bulkhead.off("success", onSuccess);
+    bulkhead.off("timeout", onTimeout);
+    bulkhead.off("failure", onFailure);
+    bulkhead.off("rejected", onRejected);
   };
 }
 
 /** By its shape, since a program can have both builds of this library loaded. */
-function isManager(source: Bulkhead | BulkheadManager): source is BulkheadManager {
+function isManager(source: MeasuredBulkhead | MeasuredManager): source is MeasuredManager {
   return hasMethods(source, "createBulkhead", "on", "off");
 }
 
 /** @throws {TypeError} for something else than a bulkhead or a manager */
-export function checkSource(source: Bulkhead | BulkheadManager): void {
+export function checkSource(source: MeasuredBulkhead | MeasuredManager): void {
   if (isManager(source) || hasMethods(source, "getStats", "on", "off")) return;
   throw new TypeError(`Metrics are taken of a Bulkhead or BulkheadManager; got ${show(source)}`);
 }

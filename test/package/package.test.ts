@@ -214,6 +214,15 @@ describe("what needs an optional peer", () => {
     await copyFile(join(fixtures, "metrics-types.ts"), join(withPeers, file));
     expect(await typeCheck(withPeers, file, module, module)).toBe("");
   });
+
+  test.each([
+    { file: "both-types.mts", other: "require" },
+    { file: "both-types.cts", other: "import" },
+  ])("takes the types of the other build, in $file", async ({ file, other }) => {
+    const program = await readFile(join(fixtures, "both-types.ts"), "utf8");
+    await writeFile(join(withPeers, file), program.replace("OTHER", other));
+    expect(await typeCheck(withPeers, file, "nodenext", "nodenext")).toBe("");
+  });
 });
 
 /** An expression that loads an entry of the package. */
