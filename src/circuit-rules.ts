@@ -48,7 +48,7 @@ interface HalfOpen {
 }
 
 /** Everything that changes in {@link CircuitRules} but the failure rate. */
-interface CircuitSnapshot {
+export interface CircuitSnapshot {
   readonly state: Readonly<State>;
   readonly generation: number;
 }
