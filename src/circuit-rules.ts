@@ -46,6 +46,12 @@ interface HalfOpen {
   successes: number;
 }
 
+/** Everything that changes in {@link CircuitRules} but the failure rate. */
+export interface CircuitSnapshot {
+  readonly state: Readonly<State>;
+  readonly generation: number;
+}
+
 export interface CircuitRulesHooks {
   /** Whether other processes share the circuit: then a probe needs the storage's lease. */
   readonly shared: boolean;
@@ -203,6 +209,17 @@ export class CircuitRules {
   /** Another process holds the probe lease for `leaseMs` more, or nobody does when it is 0. */
   probedElsewhere(leaseMs: number, successes: number, reason: string): void {
     this.#become(halfOpen("elsewhere", now() + leaseMs, 0, successes), reason, "storage");
+  }
+
+  // For the model of the fleet, which goes back to states that it has seen
+
+  save(): CircuitSnapshot {
+    return { state: { ...this.#state }, generation: this.#generation };
+  }
+
+  restore({ state, generation }: CircuitSnapshot): void {
+    this.#state = { ...state };
+    this.#generation = generation;
   }
 
   // The way of a call

@@ -1,0 +1,213 @@
+import type { CircuitTransition } from "../../src/circuit-rules.js";
+import type { CircuitChange, CircuitRecord } from "../../src/storage/storage.js";
+import { NOW_MS, type Outstanding } from "./circuit-process.js";
+import { FAULTS, isForged, type Member, timeLeft, type World } from "./circuit-world.js";
+
+const STATES = { CLOSED: 0, OPEN: 1, HALF_OPEN: 2 } as const;
+const MODES = { live: 0, leaving: 1, dead: 2 } as const;
+const PROBERS = { ours: 0, claiming: 1, elsewhere: 2 } as const;
+const IO = { resting: 0, load: 1, change: 2, deciding: 3 } as const;
+const OTHER = 1;
+
+/** Writes a world as integers. Versions count by their order only, and owners by their place in the order. */
+export function encoderOf(world: World) {
+  const encoder = new Encoder(world);
+  return (order: readonly number[], write: (value: number) => void) => encoder.encode(order, write);
+}
+
+class Encoder {
+  readonly #world: World;
+  /** Every version in this world, in order, and what stands for each. */
+  readonly #versions: readonly number[];
+  readonly #ranks: number[] = [];
+  /** Where each process is in the order. */
+  readonly #places: number[] = [];
+  #write: (value: number) => void = () => {};
+
+  constructor(world: World) {
+    this.#world = world;
+    this.#versions = versionsOf(world).sort((a, b) => a - b);
+    let last = this.#versions[0] ?? 0;
+    let rank = 1;
+    for (const version of this.#versions) {
+      // The next version can be one that was forged: a gap matters, but not how wide it is.
+      rank += Math.min(version - last, 2);
+      this.#ranks.push(rank);
+      last = version;
+    }
+  }
+
+  encode(order: readonly number[], write: (value: number) => void): void {
+    this.#write = write;
+    for (let place = 0; place < order.length; place++) this.#places[order[place] ?? 0] = place;
+    const { record, previous, floor, isUp, left, members } = this.#world;
+    this.#record(record);
+    this.#record(left.failovers > 0 ? previous : undefined);
+    this.#write(flags(isUp, floor > record.version + 1));
+    for (const fault of FAULTS) this.#write(left[fault]);
+    for (const index of order) {
+      const member = members[index];
+      if (member !== undefined) this.#member(member);
+    }
+  }
+
+  #rank(version: number): number {
+    return this.#ranks[this.#versions.indexOf(version)] ?? 0;
+  }
+
+  #member({ mode, process, notice, isDeaf, late, isTaken }: Member): void {
+    this.#write(MODES[mode]);
+    this.#change(late?.change);
+    if (mode === "dead") return;
+    const { circuit, sync, timers, outstanding, probes, hanging } = process;
+    const { reconciler } = sync;
+    this.#write(probes * 8 + hanging);
+    this.#write(
+      flags(
+        isDeaf,
+        isTaken && reconciler.opening,
+        sync.needsRead,
+        sync.isLoaded,
+        reconciler.renews,
+      ),
+    );
+    this.#record(notice);
+    this.#record(sync.heard);
+    this.#record(reconciler.known);
+    this.#circuit(circuit.state);
+    const { pending, opening } = reconciler;
+    this.#transition(pending?.transition);
+    this.#write(flags(pending?.isLate, pending?.needsLease));
+    // Whether it was sent is for storages without tags.
+    this.#write(flags(opening, opening?.transition === pending?.transition));
+    const { read, renew, claim } = sync.timers;
+    const named = flags(read, renew, claim);
+    const others = timers.length - ((named & 1) + ((named >> 1) & 1) + (named >> 2));
+    this.#write(named * 8 + others);
+    this.#write(IO[sync.io.kind]);
+    this.#write(late === undefined ? 0 : age(late.openings, reconciler.openings));
+    this.#outstanding(outstanding, member(process));
+  }
+
+  #circuit(state: Member["process"]["circuit"]["state"]): void {
+    this.#write(STATES[state.status]);
+    if (state.status === "CLOSED") return;
+    const leftMs = state.until - NOW_MS;
+    this.#write(leftMs <= 0 ? 0 : leftMs > 1e6 ? 2 : 1);
+    if (state.status === "OPEN") return;
+    this.#write((PROBERS[state.prober] * 8 + state.places) * 8 + state.successes);
+  }
+
+  #transition(transition: CircuitTransition | undefined): void {
+    if (transition === undefined) {
+      this.#write(0);
+      return;
+    }
+    this.#write(1 + STATES[transition.to] * 2 + (transition.origin === "hand" ? 1 : 0));
+  }
+
+  #outstanding(
+    outstanding: Outstanding | undefined,
+    { pending, opening, openings }: ReturnType<typeof member>,
+  ): void {
+    if (outstanding === undefined) {
+      this.#write(0);
+      return;
+    }
+    const { offered, answer } = outstanding;
+    this.#change(outstanding.change);
+    if (outstanding.change?.to === "OPEN") this.#write(age(outstanding.openings, openings));
+    this.#transition(offered);
+    this.#write(
+      flags(true, offered === pending, offered === opening, answer, answer?.changed === true),
+    );
+    this.#record(answer?.record);
+  }
+
+  #record(record: CircuitRecord | undefined): void {
+    if (record === undefined) {
+      this.#write(0);
+      return;
+    }
+    const { state, version, probeOwner, openedBy, probeSuccesses, reason } = record;
+    this.#write(1 + this.#rank(version));
+    this.#write((STATES[state] * 3 + timeLeft(record)) * 8 + probeSuccesses);
+    this.#write((this.#owner(probeOwner) * 16 + this.#opener(openedBy)) * 4);
+    this.#write(flags(reason, isForged(record)));
+  }
+
+  #change(change: CircuitChange | undefined): void {
+    if (change === undefined) {
+      this.#write(0);
+      return;
+    }
+    const { to } = change;
+    this.#write(1 + STATES[to]);
+    this.#write(this.#rank(change.version));
+    if (to === "CLOSED") this.#write(flags(change.byHand));
+    else if (to === "OPEN") this.#write(flags(change.byHand, change.openSeconds > 0));
+    else this.#write((change.successes ?? 7) * 2 + flags(change.early));
+  }
+
+  /** 0 for no owner, 1 for one that can write no more, and then the place of a process. */
+  #owner(text: string | null): number {
+    if (text === null) return 0;
+    const { index } = nameOf(text);
+    const process = this.#world.members[index];
+    if (process === undefined) return OTHER;
+    if (process.mode === "dead" && process.late === undefined) return OTHER;
+    return 2 + (this.#places[index] ?? 0);
+  }
+
+  /** As the owner, and whether it is its newest opening. */
+  #opener(text: string | null): number {
+    const owner = this.#owner(text);
+    if (owner <= OTHER || text === null) return owner;
+    const { index, opening } = nameOf(text);
+    const openings = this.#world.members[index]?.process.sync.reconciler.openings;
+    return owner * 2 + age(opening, openings ?? 0);
+  }
+}
+
+const names = new Map<string, { readonly index: number; readonly opening: number }>();
+
+/** Process n calls itself "Pn", and its third opening "Pn 3". */
+function nameOf(text: string) {
+  let name = names.get(text);
+  if (name === undefined) {
+    const [owner = "", opening = "0"] = text.split(" ");
+    name = { index: owner.startsWith("P") ? Number(owner.slice(1)) : -1, opening: Number(opening) };
+    names.set(text, name);
+  }
+  return name;
+}
+
+function member({ sync }: Member["process"]) {
+  const { pending, opening, openings } = sync.reconciler;
+  return { pending: pending?.transition, opening: opening?.transition, openings };
+}
+
+function age(openings: number, newest: number): number {
+  return openings === newest ? 0 : 1;
+}
+
+function flags(a: unknown, b?: unknown, c?: unknown, d?: unknown, e?: unknown): number {
+  return (a ? 1 : 0) | (b ? 2 : 0) | (c ? 4 : 0) | (d ? 8 : 0) | (e ? 16 : 0);
+}
+
+function versionsOf({ record, previous, left, members }: World): number[] {
+  const versions = [record.version];
+  if (previous !== undefined && left.failovers > 0) versions.push(previous.version);
+  for (const { mode, process, notice, late } of members) {
+    if (late !== undefined) versions.push(late.change.version);
+    if (mode === "dead") continue;
+    const { sync, outstanding } = process;
+    const { known } = sync.reconciler;
+    if (notice !== undefined) versions.push(notice.version);
+    if (sync.heard !== undefined) versions.push(sync.heard.version);
+    if (known !== undefined) versions.push(known.version);
+    if (outstanding?.change !== undefined) versions.push(outstanding.change.version);
+    if (outstanding?.answer !== undefined) versions.push(outstanding.answer.record.version);
+  }
+  return versions;
+}
