@@ -130,13 +130,15 @@ describe("where pg cannot be loaded", () => {
         const { Pool } = createRequire(${JSON.stringify(join(elsewhere, "x"))})("pg");
         const pool = new Pool({ connectionString: process.env.DATABASE_URL });
         const storage = new PostgresStorage({ pool, queryTimeoutSeconds: 20 });
-        storage.subscribe("api", { onRecord: ({ state }) => {
-          console.log(state);
-          storage.close().then(() => pool.end());
-        }, onError: console.log });
-        storage.load("api").then(({ version }) =>
-          storage.change("api", { to: "OPEN", version, owner: "a", openSeconds: 9, failureCount: 1 }),
-        );`;
+        const opening = { to: "OPEN", owner: "a", openSeconds: 60, failureCount: 1 };
+        storage
+          .load("api")
+          .then(({ version }) => storage.change("api", { ...opening, version }))
+          // What it reads when it listens.
+          .then(() => new Promise((onRecord) => storage.subscribe("api", { onRecord, onError: console.log })))
+          .then(({ state }) => console.log(state))
+          .then(() => storage.close())
+          .then(() => pool.end());`;
       const isEsm = name.endsWith(".mjs");
       const commonJs = source.replace(
         /import (\{.*\}) from ("[\w:]+");/g,
