@@ -18,8 +18,13 @@ export function hasNativeTimers(): boolean {
   return makersOfNativeTimers.has(setTimeout);
 }
 
+/** Lets the process exit although the timer is pending. */
+export function unref(timer: NodeJS.Timeout): void {
+  // Timers of an imitated browser are numbers.
+  if (typeof timer === "object") timer.unref();
+}
+
 /** Learns from a timer which ones `setTimeout` makes. */
 export function lookAtTimer(timer: NodeJS.Timeout): void {
-  // Timers of an imitated browser are numbers.
   if (typeof timer === "object" && "_onTimeout" in timer) makersOfNativeTimers.add(setTimeout);
 }

@@ -5,6 +5,7 @@ import { isNativeError } from "node:util/types";
 const MAX_INNER = 3;
 const MAX_DEPTH = 3;
 
+const LINE_BREAK = /[\n\r\u2028\u2029]/;
 /** A line of a stack, as of an error within an object. */
 const FRAME = /\n {4,}at [^\n]*/g;
 
@@ -32,9 +33,9 @@ function describeError(error: object): string {
 
 /** The text without line breaks, and without the white space around them. */
 export function oneLine(text: string): string {
-  const lines = text.split(/[\n\r\u2028\u2029]+/);
-  if (lines.length === 1) return text;
-  return lines
+  if (!LINE_BREAK.test(text)) return text;
+  return text
+    .split(LINE_BREAK)
     .map((line) => line.trim())
     .filter((line) => line !== "")
     .join(" ");
@@ -69,7 +70,7 @@ function describeInner(error: object, depth: number): string {
 /** Also for an error of another realm, such as Jest's, and for a Proxy that does not say its prototype. */
 function isError(value: unknown): value is object {
   try {
-    return isNativeError(value) || value instanceof Error;
+    return value instanceof Error || isNativeError(value);
   } catch {
     return false;
   }

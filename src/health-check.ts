@@ -1,4 +1,4 @@
-import { now } from "./clock.js";
+import { now, unref } from "./clock.js";
 import type { HealthCheckContext } from "./config.js";
 import { type Deadline, Deadlines } from "./deadlines.js";
 
@@ -29,7 +29,7 @@ export class HealthCheck {
   constructor(options: HealthCheckOptions) {
     this.#options = options;
     this.#timer = setInterval(() => this.#onInterval(), options.intervalMs);
-    this.#timer.unref();
+    unref(this.#timer);
   }
 
   /** No check starts after this, and the verdict of a running one is not told any more. */

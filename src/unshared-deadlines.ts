@@ -1,4 +1,4 @@
-import { lookAtTimer, MAX_TIMER_MS, now } from "./clock.js";
+import { lookAtTimer, MAX_TIMER_MS, now, unref } from "./clock.js";
 import type { Deadline } from "./deadlines.js";
 
 /** The deadlines of one instant, on one timer. */
@@ -52,7 +52,7 @@ export class UnsharedDeadlines<T> {
         else expire();
       }, step);
       lookAtTimer(timer);
-      if (!holdsProcess && typeof timer === "object") timer.unref();
+      if (!holdsProcess) unref(timer);
     };
     const expire = () => {
       this.#close(instant);

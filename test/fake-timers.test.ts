@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { mock } from "node:test";
 import { type Clock, install } from "@sinonjs/fake-timers";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
@@ -242,6 +243,53 @@ describe.each(FAKERS)("timers faked by $name", (faker) => {
     expect(bulkhead.getStats().abandonedTasks).toBe(1);
     faker.advance(1_000);
     expect(bulkhead.getStats().abandonedTasks).toBe(0);
+  });
+});
+
+describe("timers that are numbers, as in a faked browser", () => {
+  const [set, clear] = [setTimeout, clearTimeout];
+  const timers = new Map<number, NodeJS.Timeout>();
+  let count = 0;
+  const start = (callback: () => void, ms: number) => {
+    const id = ++count;
+    const fire = () => {
+      timers.delete(id);
+      callback();
+    };
+    timers.set(id, set(fire, ms));
+    return id;
+  };
+  const stop = (id: number) => {
+    clear(timers.get(id));
+    timers.delete(id);
+  };
+
+  beforeEach(() => {
+    vi.stubGlobal("setTimeout", start);
+    vi.stubGlobal("clearTimeout", stop);
+    vi.stubGlobal("setInterval", start);
+    vi.stubGlobal("clearInterval", stop);
+  });
+  afterEach(() => {
+    vi.unstubAllGlobals();
+    expect(timers.size).toBe(0);
+  });
+
+  it("end calls, give permits back, and run health checks", async () => {
+    const bulkhead = new Bulkhead({
+      name: "api",
+      healthCheck: () => true,
+      healthCheckInterval: 0.01,
+      reclaimAfterSeconds: 0.01,
+    });
+    const checked = once(bulkhead, "healthCheck");
+    const reclaimed = once(bulkhead, "reclaimed");
+    const { codes, call } = calling(bulkhead);
+    await call("late", 0.01);
+    await call("quick", 60, () => 1);
+    expect(codes).toEqual(["late ERR_BULKHEAD_TIMEOUT", "quick ok"]);
+    await Promise.all([checked, reclaimed]);
+    await bulkhead.shutdown();
   });
 });
 

@@ -650,10 +650,11 @@ describe("a storage that is given to the manager", () => {
     const circuitStorage = new InMemoryStorage();
     const close = vi.spyOn(circuitStorage, "close");
     const manager = new BulkheadManager({ circuitStorage });
-    await manager.createBulkhead({ name: "api" });
+    const bulkhead = await manager.createBulkhead({ name: "api", failureThreshold: 1 });
+    await failCalls(bulkhead, 1);
     await manager.shutdown();
     expect(close).not.toHaveBeenCalled();
-    expect(await circuitStorage.getState("api")).toMatchObject({ state: "CLOSED" });
+    expect(await circuitStorage.getState("api")).toMatchObject({ state: "OPEN" });
   });
 
   it("stays the one that was given, whatever becomes of the options object", async () => {

@@ -20,7 +20,8 @@ export interface InMemoryStorageOptions {
 
 /**
  * Keeps circuits in this process: bulkheads of the same name that are given the same storage share
- * one circuit. Owns no timer and no handle.
+ * one circuit. When no bulkhead uses a circuit any more and it is closed, it is forgotten. Owns no timer and
+ * no handle.
  *
  * @throws {TypeError | RangeError} from the constructor, for a wrong option
  */
@@ -31,6 +32,10 @@ export class InMemoryStorage implements CircuitStorage {
   readonly #epochMs = Date.now() - now();
   readonly #circuits = new Map<string, CircuitRecord>();
   readonly #subscribers = new Map<string, Set<CircuitSubscriber>>();
+  /** Circuits that nobody uses any more, but that are not closed. */
+  readonly #left = new Set<string>();
+  /** The highest version of a circuit that was forgotten. */
+  #forgottenVersion = 0;
 
   constructor(options: InMemoryStorageOptions = {}) {
     const rules = { probeLeaseSeconds: POSITIVE_SECONDS };
@@ -54,6 +59,7 @@ export class InMemoryStorage implements CircuitStorage {
     for (const subscriber of this.#subscribers.get(name) ?? []) {
       queueMicrotask(() => subscriber.onRecord(result.record));
     }
+    if (this.#left.has(name)) this.#forget(name);
     return result;
   }
 
@@ -64,9 +70,11 @@ export class InMemoryStorage implements CircuitStorage {
       this.#subscribers.set(name, subscribers);
     }
     subscribers.add(subscriber);
+    this.#left.delete(name);
     return () => {
-      subscribers.delete(subscriber);
-      if (subscribers.size === 0) this.#subscribers.delete(name);
+      if (!subscribers.delete(subscriber) || subscribers.size > 0) return;
+      this.#subscribers.delete(name);
+      this.#forget(name);
     };
   }
 
@@ -84,9 +92,22 @@ export class InMemoryStorage implements CircuitStorage {
     if (circuit === undefined) {
       const time = this.#time();
       // Versions start at the time of creation, so that they rise even across an emptied storage.
-      circuit = closedRecord(time.getTime(), time);
+      const version = Math.max(time.getTime(), this.#forgottenVersion + 1);
+      circuit = closedRecord(version, time);
       this.#circuits.set(name, circuit);
     }
     return circuit;
+  }
+
+  /** Nobody uses the circuit: it is kept only as long as it is not closed. */
+  #forget(name: string): void {
+    const circuit = this.#circuits.get(name);
+    if (circuit !== undefined && circuit.state !== "CLOSED") {
+      this.#left.add(name);
+      return;
+    }
+    this.#left.delete(name);
+    this.#circuits.delete(name);
+    this.#forgottenVersion = Math.max(this.#forgottenVersion, circuit?.version ?? 0);
   }
 }
