@@ -135,7 +135,7 @@ export class Reconciler {
   farewell(): CircuitChange | undefined {
     const { known, pending, owner } = this.#state;
     if (known?.state !== "HALF_OPEN" || known.probeOwner !== owner) return undefined;
-    if (pending !== undefined) return this.#change(known);
+    if (pending !== undefined && !pending.needsLease) return this.#change(known);
     const successes = this.#circuit.successesUnderLease ?? known.probeSuccesses;
     return { to: "HALF_OPEN", version: known.version, owner, early: true, successes };
   }

@@ -113,7 +113,8 @@ export interface CircuitChangeResult {
 export interface CircuitSubscriber {
   /**
    * The circuit changed, or was read again after an interruption. May repeat what is known. Never throws;
-   * what is no record (dates are `Date`s) has the circuit loaded.
+   * what is no record (dates are `Date`s) has the circuit loaded. It is followed at once, and confirmed by
+   * one `load` within a second, unless an answer of the storage comes first.
    */
   onRecord(record: CircuitRecord): void;
   /**
@@ -133,7 +134,10 @@ export interface CircuitSubscriber {
 export interface CircuitStorage {
   /** The circuit, or `null` when the storage has none of that name. Changes nothing. */
   getState(name: string): Promise<CircuitRecord | null>;
-  /** The circuit, created `CLOSED` when the storage has none of that name. */
+  /**
+   * The circuit, created `CLOSED` when the storage has none of that name. As new as every record that a
+   * subscriber has got before: a bulkhead goes by what it loads, also when the version is lower.
+   */
   load(name: string): Promise<CircuitRecord>;
   /** Makes one change, if it is still allowed: compare and set, in one step. */
   change(name: string, change: CircuitChange): Promise<CircuitChangeResult>;

@@ -122,6 +122,29 @@ describe("what a circuit's own probes find out while its storage is out", () => 
     await end();
   });
 
+  it("takes no lease at the shutdown that it could not take before", async () => {
+    const storage = new InMemoryStorage();
+    const { bulkhead } = await loaded(storage);
+    const change = storage.change.bind(storage);
+    await failCalls(bulkhead, 1);
+    await vi.advanceTimersByTimeAsync(10_000);
+    await passCalls(bulkhead, 1);
+    await vi.advanceTimersByTimeAsync(1);
+    storage.change = () => Promise.reject(new Error("locked"));
+    await passCalls(bulkhead, 2);
+    await vi.advanceTimersByTimeAsync(30_000);
+    // The closing is refused now, for the lease is over; and the lease cannot be taken.
+    storage.change = async (name, asked) => {
+      if (asked.to === "HALF_OPEN") throw new Error("locked");
+      return change(name, asked);
+    };
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(bulkhead.getState()).toBe("healthy");
+    storage.change = change;
+    await bulkhead.shutdown();
+    expect(await storage.getState("api")).toMatchObject({ state: "HALF_OPEN", probeOwner: null });
+  });
+
   it("is written when it is that the dependency is still down, for the rest of the isolation", async () => {
     const { inner, far, near, back, end } = await cutOff();
     await passCalls(near.bulkhead, 1);
