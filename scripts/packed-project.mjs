@@ -23,7 +23,9 @@ export async function packLibrary(directory) {
     await cp(join(repository, name), join(directory, name), { recursive: true });
   }
   const tsup = join(repository, "node_modules/tsup/dist/cli-default.js");
-  await run(process.execPath, [tsup, "--out-dir", join(directory, "dist")], { cwd: repository });
+  const dist = join(directory, "dist");
+  await run(process.execPath, [tsup, "--out-dir", dist], { cwd: repository });
+  await run(process.execPath, [join(repository, "scripts/open-types.mjs"), dist]);
   await run("npm", ["pack", "--silent"], { cwd: directory });
   const tarball = (await readdir(directory)).find((name) => name.endsWith(".tgz"));
   return join(directory, tarball);
