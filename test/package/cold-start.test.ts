@@ -50,6 +50,29 @@ async function outputOf(program: string): Promise<string> {
   return stdout.trim();
 }
 
+test("no built-in module is imported that takes longer than the library itself", async () => {
+  const dist = join(project, "node_modules/bulkman/dist");
+  const { metafile } = await build({
+    entryPoints: [join(dist, "index.js")],
+    bundle: true,
+    platform: "node",
+    format: "esm",
+    packages: "external",
+    write: false,
+    metafile: true,
+    outdir: directory,
+  });
+  const imported = Object.values(metafile.inputs).flatMap(({ imports }) =>
+    imports.filter(({ kind }) => kind === "import-statement").map(({ path }) => path),
+  );
+  expect(imported).toContain("opossum");
+  // An ES module that imports one of these reads everything that it exports, and so loads what is under it:
+  // `process.getBuiltinModule` and the global `crypto` do not.
+  for (const name of ["crypto", "fs", "tls", "pg"]) {
+    expect(imported.map((path) => path.replace(/^node:/, ""))).not.toContain(name);
+  }
+});
+
 describe.each<Format>(["esm", "cjs"])("a bundle by esbuild: %s", (format) => {
   /** Bundles a program of the project; the bundle runs where nothing is installed. */
   async function bundle(contents: string) {
