@@ -120,7 +120,9 @@ export class CircuitSync {
   renew(): void {
     const { timers, isClosed } = this.#state;
     if (isClosed) return;
-    timers.renew ??= setTimeout(() => {
+    // Set anew each time: one that a test has left behind with its fake timers never fires.
+    this.#clear("renew");
+    timers.renew = setTimeout(() => {
       timers.renew = undefined;
       this.#reconciler.renew();
       this.#start();
