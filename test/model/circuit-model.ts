@@ -1,8 +1,8 @@
 import type { CircuitTransition } from "../../src/circuit-rules.js";
 import type { CircuitSyncState } from "../../src/circuit-sync-state.js";
 import type { CircuitRecord } from "../../src/storage/storage.js";
-import { type Model, permutations } from "./checker.js";
-import { encoderOf } from "./circuit-encoding.js";
+import type { Model, Move } from "./checker.js";
+import { WorldEncoding } from "./circuit-encoding.js";
 import { type CircuitCode, CircuitProcess, NOW_MS, type Timer } from "./circuit-process.js";
 import {
   brokenByRecord,
@@ -39,14 +39,19 @@ export interface CircuitModelOptions {
    * @default true
    */
   readonly recovers?: boolean;
+  /**
+   * Whether a notice arrives with the change that it is about: fewer orders, for more processes.
+   * @default false
+   */
+  readonly instantNotices?: boolean;
 }
 
 /** The circuit of a fleet, by the real code: processes on one storage, and all that can go wrong. */
 export class CircuitModel implements Model<World> {
   readonly initial: World;
-  readonly orders: ReadonlyArray<readonly number[]>;
   readonly #processes: readonly CircuitProcess[];
   readonly #recovers: boolean;
+  readonly #instantNotices: boolean;
   /** The process that runs, as it was before this step. */
   #judged: Member | undefined = undefined;
   /** The rule that the step under way has broken. */
@@ -55,7 +60,7 @@ export class CircuitModel implements Model<World> {
   constructor(options: CircuitModelOptions) {
     const { code, processes, successThreshold, faults, recovers = true } = options;
     this.#recovers = recovers;
-    this.orders = permutations(processes);
+    this.#instantNotices = options.instantNotices ?? false;
     const record = firstRecord();
     this.#processes = Array.from({ length: processes }, (_, index) => {
       const process = new CircuitProcess(code, `P${index}`, successThreshold);
@@ -81,8 +86,8 @@ export class CircuitModel implements Model<World> {
     };
   }
 
-  encoder(world: World) {
-    return encoderOf(world);
+  encoding(world: World) {
+    return new WorldEncoding(world);
   }
 
   describe(world: World): string {
@@ -102,7 +107,8 @@ export class CircuitModel implements Model<World> {
     return disagreement(world);
   }
 
-  moves(world: World, report: Report): void {
+  moves(world: World, given: Report): void {
+    const report: Report = this.#instantNotices ? (move) => given(this.#noticed(move)) : given;
     storageMoves(world, this.#recovers, report);
     for (const index of world.members.keys()) {
       const member = world.members[index];
@@ -282,6 +288,27 @@ export class CircuitModel implements Model<World> {
         hear("hears a ", false, spend(world, "forgedNotices"), forged);
       }
     }
+  }
+
+  /** The move, with every notice that it leads to. */
+  #noticed(move: Move<World>): Move<World> {
+    const index = move.next.members.findIndex(({ notice }) => notice !== undefined);
+    const member = move.next.members[index];
+    const notice = member?.notice;
+    if (member === undefined || notice === undefined) return move;
+    const heard = replace(move.next, index, { ...member, notice: undefined });
+    let after = move;
+    this.#run(
+      heard,
+      index,
+      move.label,
+      move.isGood,
+      (hearing) => {
+        after = { ...hearing, broken: move.broken ?? hearing.broken };
+      },
+      (process) => process.hear(notice),
+    );
+    return this.#noticed(after);
   }
 
   #run(
