@@ -78,7 +78,7 @@ export class WorldEncoding implements Encoding {
     return this.#ranks[this.#versions.indexOf(version)] ?? 0;
   }
 
-  #member({ mode, process, notice, isDeaf, late, isTaken }: Member): void {
+  #member({ mode, process, notice, isDisconnected, late, isTaken }: Member): void {
     this.#write(MODES[mode]);
     this.#change(late?.change);
     if (mode === "dead") return;
@@ -87,7 +87,7 @@ export class WorldEncoding implements Encoding {
     this.#write(probes * 8 + hanging);
     this.#write(
       flags(
-        isDeaf,
+        isDisconnected,
         isTaken && reconciler.opening,
         sync.needsRead,
         sync.isLoaded,
@@ -95,7 +95,7 @@ export class WorldEncoding implements Encoding {
       ),
     );
     this.#record(notice);
-    this.#record(sync.heard);
+    this.#record(sync.notice);
     this.#record(reconciler.known);
     this.#circuit(circuit.state);
     const { pending, opening } = reconciler;
@@ -245,7 +245,7 @@ function versionsOf({ record, previous, left, members }: World): number[] {
     const { sync, outstanding } = process;
     const { known } = sync.reconciler;
     if (notice !== undefined) versions.push(notice.version);
-    if (sync.heard !== undefined) versions.push(sync.heard.version);
+    if (sync.notice !== undefined) versions.push(sync.notice.version);
     if (known !== undefined) versions.push(known.version);
     if (outstanding?.change !== undefined) versions.push(outstanding.change.version);
     if (outstanding?.answer !== undefined) versions.push(outstanding.answer.record.version);

@@ -79,7 +79,7 @@ export class CircuitModel implements Model<World> {
         mode: "live",
         process: process.save(),
         notice: undefined,
-        isDeaf: false,
+        isDisconnected: false,
         late: undefined,
         isTaken: false,
       })),
@@ -252,7 +252,7 @@ export class CircuitModel implements Model<World> {
   }
 
   #noticeMoves(world: World, index: number, member: Member, report: Report): void {
-    const { notice, isDeaf, process } = member;
+    const { notice, isDisconnected, process } = member;
     const { openings, opening } = process.sync.reconciler;
     const hear = (label: string, isGood: boolean, from: World, record: CircuitRecord) =>
       this.#run(
@@ -267,25 +267,25 @@ export class CircuitModel implements Model<World> {
       );
     if (notice !== undefined) {
       const heard = replace(world, index, { ...member, notice: undefined });
-      hear("hears of ", true, heard, notice);
+      hear("receives the notice ", true, heard, notice);
     }
-    if (!isDeaf && world.left.lostNotices > 0) {
-      const deaf = { ...member, notice: undefined, isDeaf: true };
+    if (!isDisconnected && world.left.lostNotices > 0) {
+      const deaf = { ...member, notice: undefined, isDisconnected: true };
       const next = replace(spend(world, "lostNotices"), index, deaf);
       const label = () => `P${index} loses its listening connection`;
       report({ label, isGood: false, next, broken: undefined });
     }
     // After a failover an old answer cannot come over the new connection.
     const isBehind = world.floor > 0 && process.outstanding?.answer !== undefined;
-    if (isDeaf && world.isUp && !isBehind) {
-      const listening = replace(world, index, { ...member, isDeaf: false });
+    if (isDisconnected && world.isUp && !isBehind) {
+      const listening = replace(world, index, { ...member, isDisconnected: false });
       const renewed = renew(listening, index);
       hear("listens again, and reads ", true, renewed, renewed.record);
     }
     if (world.left.forgedNotices > 0) {
       const tag = opening === undefined ? "nobody" : `P${index} ${openings}`;
       for (const forged of forgedNotices(world.record, `P${index}`, tag)) {
-        hear("hears a ", false, spend(world, "forgedNotices"), forged);
+        hear("receives a ", false, spend(world, "forgedNotices"), forged);
       }
     }
   }
