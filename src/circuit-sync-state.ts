@@ -7,8 +7,8 @@ import type { CircuitRecord } from "./storage/storage.js";
 export const FIRST_RETRY_MS = 500;
 
 /**
- * What the process does with its storage at the moment. Whatever comes up while it decides or asks is kept,
- * and looked at before it rests.
+ * What the process does with its storage at the moment. Whatever happens while it decides or asks is kept,
+ * and handled before it rests.
  */
 type Io = { readonly kind: "resting" | "deciding" } | Question;
 
@@ -19,8 +19,8 @@ export const DECIDING: Io = { kind: "deciding" };
 export interface CircuitSyncState {
   readonly reconciler: ReconcilerState;
   io: Io;
-  /** The newest notice that came while the process was not resting. */
-  heard: CircuitRecord | undefined;
+  /** The newest notice that arrived while the process was not resting. */
+  notice: CircuitRecord | undefined;
   /** The record is to be read, whatever is known of it. */
   needsRead: boolean;
   /** Questions since it rested last. */
@@ -28,8 +28,8 @@ export interface CircuitSyncState {
   retryMs: number;
   isLoaded: boolean;
   isClosed: boolean;
-  /** Questions fail, or notices do not arrive. Emitted once, however it shows. */
-  readonly troubles: { asking: boolean; hearing: boolean };
+  /** Questions fail, or notices do not arrive. One `storageError` for both. */
+  readonly failures: { asking: boolean; hearing: boolean };
   readonly timers: {
     /** Has the record read. */
     read: NodeJS.Timeout | undefined;
@@ -43,18 +43,18 @@ export function newCircuitSyncState(owner = newOwner()): CircuitSyncState {
   return {
     reconciler: newReconcilerState(owner),
     io: RESTING,
-    heard: undefined,
+    notice: undefined,
     needsRead: false,
     questions: 0,
     retryMs: FIRST_RETRY_MS,
     isLoaded: false,
     isClosed: false,
-    troubles: { asking: false, hearing: false },
+    failures: { asking: false, hearing: false },
     timers: { read: undefined, renew: undefined, claim: undefined },
   };
 }
 
-/** Tells an operator which process it is. */
+/** Shows an operator which process it is. */
 function newOwner(): string {
   // A record holds 255 characters, and a host name can have as many.
   return `${hostname().slice(0, 150)} ${process.pid} ${randomUUID()}`;

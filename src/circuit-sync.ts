@@ -16,7 +16,7 @@ const LAST_RETRY_MS = 30_000;
  * 1000 processes reads about 1250 times a second for 0.8 s, and more notices in that time cost nothing more.
  */
 const CONFIRM_MS = 1000;
-/** Each change can be refused because of another process; a storage that goes on refusing is at fault. */
+/** Another process can be the reason that a change is refused; not ten times in a row. */
 const MAX_QUESTIONS = 10;
 
 export interface CircuitSyncHooks {
@@ -28,16 +28,14 @@ export interface CircuitSyncHooks {
 
 /**
  * Keeps one circuit and its record in a storage in step. The circuit moves at once, by itself; what it
- * did is offered to the storage as a guarded change, and the process that was first is followed. The
- * storage is asked one thing at a time, never waited for longer than its time limit, and left alone
- * while nothing changes.
+ * did is offered to the storage as a guarded change; when another process was first, it follows that. The
+ * storage is asked one question at a time, each with a time limit, and none while nothing changes.
  *
- * A notice is a hint, for every role that may connect to a database can send one: it is followed at once, and
- * confirmed by reading the record, which wins.
+ * A notice is a hint, because every role that may connect to a database can send one: the circuit follows it at
+ * once, and then reads the record, which wins.
  *
- * Nothing here waits in the middle of a step: an answer is applied, and the next question is sent or
- * found to be unnecessary, before anything else can run. Otherwise what comes up between the two is never
- * sent.
+ * Every step is synchronous: it applies an answer, and then asks the next question or rests, before anything else
+ * can run. Otherwise a change that is made between the two would never be sent.
  */
 export class CircuitSync {
   readonly #source: CircuitSource;
@@ -107,15 +105,15 @@ export class CircuitSync {
   #claimTimedOut(): void {
     if (!this.#circuit.isClaiming) return;
     this.#probeWithoutStorage();
-    // The storage may still answer: then the process asks for the lease that it probes without.
+    // As soon as the storage answers, the process asks for the lease that it probes without.
     this.#reconciler.renew();
-    this.#trouble("asking", noAnswerError(this.#source.queryTimeoutSeconds));
+    this.#fail("asking", noAnswerError(this.#source.queryTimeoutSeconds));
     this.#hooks.onAnswer();
   }
 
   /**
-   * A probe has succeeded under the lease. Not sent to the storage at once: when the last probe
-   * succeeds in the same turn of the event loop, closing the circuit says it all.
+   * A probe succeeded under the lease. Not sent at once: when the last probe succeeds in the same turn of the
+   * event loop, the closing includes it.
    */
   renew(): void {
     const { timers, isClosed } = this.#state;
@@ -129,7 +127,7 @@ export class CircuitSync {
     }, 0).unref();
   }
 
-  /** Unsubscribes and asks nothing more. A lease that this process holds is given back. */
+  /** Unsubscribes and asks nothing more. Returns a lease that this process holds. */
   close(): Promise<void> {
     const state = this.#state;
     if (state.isClosed) return this.#left;
@@ -140,16 +138,16 @@ export class CircuitSync {
     try {
       this.#unsubscribe();
     } catch {
-      // A storage at fault must not keep a bulkhead from being shut down.
+      // A broken storage must not keep a bulkhead from being shut down.
     }
     if (state.io.kind === "resting") this.#leave();
     return this.#left;
   }
 
   #leave(): void {
-    const change = this.#reconciler.farewell();
+    const change = this.#reconciler.finalChange();
     if (change === undefined) this.#onLeft();
-    // When it fails, the lease runs out by itself.
+    // When this fails, the lease runs out.
     else this.#source.change(change).then(this.#onLeft, this.#onLeft);
   }
 
@@ -157,32 +155,32 @@ export class CircuitSync {
     try {
       return this.#source.subscribe(
         {
-          onRecord: (record) => this.#hear(record),
-          onError: (error) => this.#trouble("hearing", error),
+          onRecord: (record) => this.#receive(record),
+          onError: (error) => this.#fail("hearing", error),
         },
         (error) => {
-          this.#trouble("hearing", error);
+          this.#fail("hearing", error);
           this.#readLater();
         },
       );
     } catch (error) {
       // Not at once: listeners can be attached only after the bulkhead is constructed.
-      queueMicrotask(() => this.#trouble("hearing", error));
+      queueMicrotask(() => this.#fail("hearing", error));
       return () => {};
     }
   }
 
-  #hear(record: CircuitRecord): void {
+  #receive(record: CircuitRecord): void {
     const state = this.#state;
     if (state.isClosed) return;
-    state.troubles.hearing = false;
-    state.heard = newer(state.heard, record);
+    state.failures.hearing = false;
+    state.notice = newer(state.notice, record);
     this.#start();
   }
 
   // Asking. Each of these is one synchronous step.
 
-  /** Something came up. */
+  /** Something happened that may have to be sent. */
   #start(): void {
     const state = this.#state;
     if (state.isClosed || state.io.kind !== "resting") return;
@@ -194,18 +192,18 @@ export class CircuitSync {
   #decide(): Question | undefined {
     const state = this.#state;
     state.io = DECIDING;
-    // What listeners do here comes up in this step, too.
+    // What listeners do here is part of this step.
     do {
       this.#circuit.refresh();
       this.#catchUp();
-    } while (state.heard !== undefined);
+    } while (state.notice !== undefined);
     return this.#reconciler.next({ needsRead: state.needsRead, isClosing: state.isClosed });
   }
 
   #catchUp(): void {
-    const { heard } = this.#state;
-    this.#state.heard = undefined;
-    if (heard === undefined || !this.#reconciler.heard(heard)) return;
+    const { notice } = this.#state;
+    this.#state.notice = undefined;
+    if (notice === undefined || !this.#reconciler.noticed(notice)) return;
     if (this.#state.timers.read === undefined && !this.#state.isClosed) {
       this.#readAfter(CONFIRM_MS * (0.2 + Math.random() * 0.8));
     }
@@ -215,7 +213,7 @@ export class CircuitSync {
     const state = this.#state;
     state.io = question;
     state.questions++;
-    // Every answer has the record in it, and confirms a notice as well as a read does.
+    // Every answer contains the record, so it confirms a notice like a read does.
     state.needsRead = false;
     this.#clear("read");
     const onFailure = (error: unknown) => {
@@ -245,8 +243,8 @@ export class CircuitSync {
     this.#loaded();
     const question = this.#decide();
     if (question === undefined) {
-      state.troubles.asking = false;
-      state.troubles.hearing = false;
+      state.failures.asking = false;
+      state.failures.hearing = false;
       state.retryMs = FIRST_RETRY_MS;
       this.#rest();
     } else if (state.questions >= MAX_QUESTIONS) {
@@ -265,12 +263,12 @@ export class CircuitSync {
     this.#catchUp();
     this.#rest();
     this.#readLater();
-    this.#trouble("asking", error);
+    this.#fail("asking", error);
   }
 
   /**
-   * The calls that claimed the lease probe under a lease of this process's own. It is finite: otherwise probes
-   * that never settle would keep the circuit half-open after the storage is back.
+   * Lets the calls that claimed the lease probe without it, for as long as a lease lasts. Without an end, probes that
+   * never settle would keep the circuit half-open after the storage is back.
    */
   #probeWithoutStorage(): void {
     this.#clear("claim");
@@ -289,13 +287,13 @@ export class CircuitSync {
     if (state.isClosed) this.#leave();
   }
 
-  // Trouble
+  // Failures
 
-  #trouble(where: "asking" | "hearing", error: unknown): void {
-    const { troubles, isClosed } = this.#state;
+  #fail(where: "asking" | "hearing", error: unknown): void {
+    const { failures, isClosed } = this.#state;
     if (isClosed) return;
-    const isKnown = troubles.asking || troubles.hearing;
-    troubles[where] = true;
+    const isKnown = failures.asking || failures.hearing;
+    failures[where] = true;
     if (!isKnown) this.#hooks.onError(error);
   }
 

@@ -131,8 +131,8 @@ export class Reconciler {
     return { kind: "change", change, offered };
   }
 
-  /** What to tell the storage when the process leaves: the verdict of its probes, or its lease back. */
-  farewell(): CircuitChange | undefined {
+  /** The last change before the process leaves: the verdict of its probes, or the return of its lease. */
+  finalChange(): CircuitChange | undefined {
     const { known, pending, owner } = this.#state;
     if (known?.state !== "HALF_OPEN" || known.probeOwner !== owner) return undefined;
     if (pending !== undefined && !pending.needsLease) return this.#change(known);
@@ -167,9 +167,9 @@ export class Reconciler {
     return `${this.#state.owner} ${this.#state.openings}`;
   }
 
-  // What the storage says. The circuit is moved on first: its listeners may decide something, too.
+  // What the storage answers. The circuit is moved on first, because its listeners can change it.
 
-  /** The storage has sent the record. What was read wins over what was only heard, whatever its version. */
+  /** The storage returned the record. It wins over a notice, also with a lower version. */
   read(record: CircuitRecord): void {
     this.#circuit.refresh();
     const state = this.#state;
@@ -179,7 +179,7 @@ export class Reconciler {
     else if (pending === undefined) this.#confirm(record);
   }
 
-  /** The record is the known one. Since then the circuit can have moved on by its clock, or probed by itself. */
+  /** The record is the known one. The circuit can have moved on since: its isolation ended, or it probes alone. */
   #confirm(record: CircuitRecord): void {
     const { status, isProbing } = this.#circuit;
     const isolationEnded = record.state === "OPEN" && status === "HALF_OPEN";
@@ -188,13 +188,13 @@ export class Reconciler {
     else if (isProbing) this.#state.renews = true;
   }
 
-  /** A notice has come. Returns whether it said something new, which is to be confirmed by reading. */
-  heard(record: CircuitRecord): boolean {
+  /** A notice arrived. Returns whether it was new, so that it has to be confirmed by reading the record. */
+  noticed(record: CircuitRecord): boolean {
     this.#circuit.refresh();
     const { known } = this.#state;
     if (known !== undefined && record.version <= known.version) return false;
     const isNothing = known === undefined && record.state === "CLOSED";
-    // A notice gives no lease: it could be one without an end. An answer does.
+    // A lease is taken from an answer only: a forged notice could give one without an end.
     const isOwn = this.#ownsLease(record) && (this.#state.pending !== undefined || this.#probes);
     if (isNothing || isOwn) this.#state.known = record;
     else this.#adopt(record);
@@ -205,7 +205,7 @@ export class Reconciler {
     return this.#circuit.isClaiming || this.#circuit.isProbing;
   }
 
-  /** The storage has made or refused a change. */
+  /** The storage made or refused a change. */
   answered(offered: CircuitTransition | undefined, { changed, record }: CircuitChangeResult): void {
     this.#circuit.refresh();
     const state = this.#state;
@@ -218,7 +218,7 @@ export class Reconciler {
         this.#circuit.isolatedFor(isolationMsLeft(record));
       }
     } else if (offered?.origin === "hand" && isNewest) {
-      // Asked for again, on top of what another process did, also when it is late.
+      // Requested again, on top of what another process did, also when it is late.
       state.known = record;
     } else {
       this.#adopt(record);
@@ -230,13 +230,13 @@ export class Reconciler {
     return isProbed && record.probeOwner === this.#state.owner;
   }
 
-  /** What is left of the pending change now that the storage has made what was asked for. */
+  /** What is left of the pending change after the storage made what was requested. */
   #stillPending(): PendingChange | undefined {
     const { pending } = this.#state;
     return pending?.needsLease ? { ...pending, needsLease: false } : undefined;
   }
 
-  /** Does nothing when the lease is another process's, or no process has it. */
+  /** Does nothing when another process holds the lease, or none does. */
   #hasLease(record: CircuitRecord): void {
     if (record.probeOwner !== this.#state.owner) return;
     const leaseMs = leaseMsLeft(record);
@@ -248,28 +248,28 @@ export class Reconciler {
     const state = this.#state;
     state.known = record;
     if (this.#ownsLease(record)) {
-      // What this process did under its lease is still to be written, whatever delayed that.
+      // What this process decided under its lease is still to be written, whatever delayed it.
       this.#hasLease(record);
       if (state.pending !== undefined || this.#circuit.isProbing) return;
     }
     const { opening } = state;
     if (opening !== undefined && record.state === "CLOSED" && this.#isUnaware(record, opening)) {
-      // No process has closed what this one opened: the storage never got the opening, or has lost it.
+      // No process closed this opening: the storage never received it, or lost it.
       state.pending ??= { transition: opening.transition, isLate: true, needsLease: false };
       return;
     }
-    // A hand is obeyed, also when another process was a moment faster.
+    // A manual change wins, also when another process was faster by a moment.
     if (state.pending?.transition.origin === "hand" && !state.pending.isLate) return;
-    if (isFree(record) && this.#goesOn()) return;
+    if (isFree(record) && this.#outlastsRecord()) return;
     state.pending = undefined;
     this.#follow(record);
   }
 
   /**
-   * The isolation or the lease of the record is over, so it says less than what this process has found out
-   * meanwhile, or is finding out. Whether there is such a thing: then the record is changed, not followed.
+   * The isolation or the lease of the record is over, so the verdict of this process is newer, and so is its
+   * probing. Returns whether there is one: then the process changes the record instead of following it.
    */
-  #goesOn(): boolean {
+  #outlastsRecord(): boolean {
     const state = this.#state;
     const { pending } = state;
     const to = pending?.transition.to;
@@ -291,7 +291,7 @@ export class Reconciler {
     } else if (record.state === "OPEN") {
       circuit.openedElsewhere(isolationMsLeft(record), this.#whyOpen(record));
     } else {
-      // A lease of this process's own, under which it does not probe, is its own to take.
+      // A lease that this process holds without probing is free for its next call.
       const leaseMs = this.#ownsLease(record) ? 0 : leaseMsLeft(record);
       const why = leaseMs > 0 ? "another process probes" : "the probe lease is free";
       circuit.probedElsewhere(leaseMs, record.probeSuccesses, why);
@@ -306,11 +306,11 @@ export class Reconciler {
 
   /**
    * Whether the record of a closed circuit does not include the opening of this process. The owner alone
-   * does not say: it may have made an earlier opening, whose closing the record is.
+   * cannot show that: the record may be the closing of an earlier opening of the same owner.
    */
   #isUnaware({ openedBy }: Partial<CircuitRecord>, { tag, isSent }: Opening): boolean {
     if (this.#circuit.status !== "OPEN" || openedBy === undefined || openedBy === tag) return false;
-    // A custom storage that knows no tags keeps the owner instead.
+    // A custom storage without `opening` keeps the owner instead.
     return openedBy !== this.#state.owner || !isSent;
   }
 }

@@ -14,10 +14,10 @@ const calls = [
 const faults = fc.constantFrom(
   "hangs",
   "is out",
-  "is deaf",
+  "loses its connection",
   "loses an answer",
-  "is lied to",
-  "is steered",
+  "receives a forged notice",
+  "is changed by an operator",
   "is well",
 );
 const act = fc.record({
@@ -44,10 +44,10 @@ async function perform(fleet: Fleet, member: Member, what: Act["what"]): Promise
   if (what === "crashes") {
     if (fleet.alive.length > 1) fleet.crash(member);
   } else if (what === "is out") wire.isOut = true;
-  else if (what === "is deaf") wire.isDeaf = true;
+  else if (what === "loses its connection") wire.isDisconnected = true;
   else if (what === "loses an answer") wire.losesAnswers++;
-  else if (what === "is lied to") await fleet.forge(member);
-  else if (what === "is steered") await fleet.steer();
+  else if (what === "receives a forged notice") await fleet.forge(member);
+  else if (what === "is changed by an operator") await fleet.steer();
   else if (what === "is well") wire.heal();
   else fleet.call(member, what);
 }

@@ -13,12 +13,12 @@ export interface CircuitSource {
   readonly probeLeaseSeconds: number;
   load(): PromiseLike<CircuitRecord>;
   change(change: CircuitChange): PromiseLike<CircuitChangeResult>;
-  subscribe(subscriber: CircuitSubscriber, onLie: (error: unknown) => void): () => void;
+  subscribe(subscriber: CircuitSubscriber, onInvalidRecord: (error: unknown) => void): () => void;
 }
 
 /**
- * One circuit of a storage, which may be one of somebody's own: never waited for longer than its time
- * limit, and not believed when it tells what is no record.
+ * One circuit of a storage, which may be a custom one: every answer is limited in time, and every record is
+ * validated.
  */
 export class StoredCircuit implements CircuitSource {
   readonly #storage: CircuitStorage;
@@ -40,23 +40,26 @@ export class StoredCircuit implements CircuitSource {
   }
 
   async load(): Promise<CircuitRecord> {
-    return checkRecord(await this.#limited(() => this.#storage.load(this.#name)));
+    return checkRecord(await this.#withTimeout(() => this.#storage.load(this.#name)));
   }
 
   async change(change: CircuitChange): Promise<CircuitChangeResult> {
-    const result = await this.#limited(() => this.#storage.change(this.#name, change));
+    const result = await this.#withTimeout(() => this.#storage.change(this.#name, change));
     checkRecord(result.record);
     return result;
   }
 
-  /** @param onLie told in the place of a record that is none */
-  subscribe({ onRecord, onError }: CircuitSubscriber, onLie: (error: unknown) => void): () => void {
+  /** @param onInvalidRecord called instead of `onRecord` for a malformed record */
+  subscribe(
+    { onRecord, onError }: CircuitSubscriber,
+    onInvalidRecord: (error: unknown) => void,
+  ): () => void {
     return this.#storage.subscribe(this.#name, {
       onRecord: (record) => {
         try {
           checkRecord(record);
         } catch (error) {
-          onLie(error);
+          onInvalidRecord(error);
           return;
         }
         onRecord(record);
@@ -66,7 +69,7 @@ export class StoredCircuit implements CircuitSource {
   }
 
   /** The answer, or a rejection when it takes longer than the storage's limit. */
-  async #limited<T>(ask: () => Promise<T>): Promise<T> {
+  async #withTimeout<T>(ask: () => Promise<T>): Promise<T> {
     const seconds = this.queryTimeoutSeconds;
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {

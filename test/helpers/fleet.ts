@@ -32,7 +32,7 @@ class Wire implements CircuitStorage {
   /** Nothing that is asked arrives. */
   isOut = false;
   /** Notices do not arrive. */
-  isDeaf = false;
+  isDisconnected = false;
   /** So many answers are lost: what was asked has been carried out. */
   losesAnswers = 0;
   #subscriber: CircuitSubscriber | undefined = undefined;
@@ -62,7 +62,8 @@ class Wire implements CircuitStorage {
     this.#subscriber = subscriber;
     return this.#table.subscribe(name, {
       onRecord: (record) => {
-        if (!this.isDeaf) void this.#deliver("notice").then(() => subscriber.onRecord(record));
+        if (!this.isDisconnected)
+          void this.#deliver("notice").then(() => subscriber.onRecord(record));
       },
       onError: (error) => subscriber.onError(error),
     });
@@ -77,8 +78,8 @@ class Wire implements CircuitStorage {
   heal(): void {
     this.isOut = false;
     this.losesAnswers = 0;
-    if (!this.isDeaf) return;
-    this.isDeaf = false;
+    if (!this.isDisconnected) return;
+    this.isDisconnected = false;
     void this.load("api").then((record) => this.#subscriber?.onRecord(record));
   }
 
@@ -160,7 +161,7 @@ export class Fleet {
     const record = await this.table.load("api");
     const version = Number.MAX_SAFE_INTEGER;
     const never = new Date(Date.now() + 1e12);
-    const lie =
+    const forged =
       record.state === "CLOSED"
         ? { state: "OPEN", openUntil: never }
         : { state: "CLOSED", openUntil: null };
@@ -169,7 +170,7 @@ export class Fleet {
       probeOwner: null,
       probeUntil: null,
       version,
-      ...lie,
+      ...forged,
     } as CircuitRecord);
   }
 

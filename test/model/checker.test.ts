@@ -2,17 +2,19 @@ import { describe, expect, it } from "vitest";
 import { check, type Model, type Move, permutations, STUCK } from "./checker.js";
 
 /** Steps of a process that takes a lock, uses it and gives it back. */
-type Step = "outside" | "sees it free" | "inside" | "broken";
+const NAMES = ["outside", "sees it free", "inside", "broken"] as const;
+type Step = (typeof NAMES)[number];
 
 /** Two processes and a lock, which they take in one step, or in two. */
 function lock({ isAtomic = true, breaks = false, processes = 2 }): Model<readonly Step[]> {
   return {
     initial: Array.from({ length: processes }, () => "outside"),
-    orders: permutations(processes),
-    encoder: (steps) => (order, write) => {
-      for (const index of order)
-        write(["outside", "sees it free", "inside", "broken"].indexOf(steps[index] ?? ""));
-    },
+    encoding: (steps) => ({
+      orders: permutations(processes),
+      encode: (order, code) => {
+        for (const index of order) code.write(NAMES.indexOf(steps[index] ?? "broken"));
+      },
+    }),
     moves: (steps, report) => {
       for (const [index, step] of steps.entries()) {
         const move = (label: string, to: Step, isGood = true): Move<readonly Step[]> => ({
@@ -98,10 +100,12 @@ describe("the checker", () => {
     const size = 300;
     const counter: Model<readonly [number, number]> = {
       initial: [0, 0],
-      orders: [[0, 1]],
-      encoder: (state) => (order, write) => {
-        for (const index of order) write(state[index as 0 | 1]);
-      },
+      encoding: (state) => ({
+        orders: [[0, 1]],
+        encode: (_, code) => {
+          for (const value of state) code.write(value);
+        },
+      }),
       moves: ([a, b], report) => {
         const move = (next: readonly [number, number]) =>
           report({ label: () => next.join(), next, isGood: true, broken: undefined });

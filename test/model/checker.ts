@@ -10,18 +10,33 @@ export interface Move<State> {
   readonly broken: string | undefined;
 }
 
+/** A state as integers. */
+export interface Encoding {
+  /**
+   * The orders of the processes to try: states that are alike but for the names of the processes have the
+   * same codes by these.
+   */
+  readonly orders: ReadonlyArray<readonly number[]>;
+  encode(order: readonly number[], code: Code): void;
+}
+
+/** Where an encoding writes its integers. */
+export class Code {
+  readonly values = new Int32Array(1 << 12);
+  length = 0;
+
+  write(value: number): void {
+    this.values[this.length++] = value;
+  }
+}
+
 /** A protocol: its states, and what can happen in each. */
 export interface Model<State> {
   readonly initial: State;
   /** Reports each move, in the same order whenever it is asked about the same state. */
   moves(state: State, report: (move: Move<State>) => void): void;
-  /**
-   * Returns what writes integers: the same ones for two states that are alike when the processes are in
-   * `order`.
-   */
-  encoder(state: State): (order: readonly number[], write: (value: number) => void) => void;
-  /** The orders of the processes that nothing but their names tells apart. */
-  readonly orders: ReadonlyArray<readonly number[]>;
+  /** What tells the state from others. */
+  encoding(state: State): Encoding;
   /** The rule that the state breaks. */
   broken(state: State): string | undefined;
   /** Good moves must lead from every state to a goal, if the state `isJudged`. */
@@ -138,23 +153,26 @@ function retrace<State>(model: Model<State>, path: readonly number[]) {
   return { steps, last };
 }
 
+const code = new Code();
+
 /** The smallest hash of all orders: states that differ only in who is who have the same one. */
 function hashOf<State>(model: Model<State>, state: State): readonly [number, number] {
   let bestHigh = 0x7fffffff;
   let bestLow = 0x7fffffff;
-  const encode = model.encoder(state);
-  let high = 0;
-  let low = 0;
-  const write = (value: number) => {
-    high = Math.imul(high ^ value, 0x9e3779b1);
-    high ^= high >>> 15;
-    low = Math.imul(low + value + 1, 0x27d4eb2f);
-    low ^= low >>> 13;
-  };
-  for (const order of model.orders) {
-    high = 0x2545f491;
-    low = 0x6c078965;
-    encode(order, write);
+  const encoding = model.encoding(state);
+  for (const order of encoding.orders) {
+    code.length = 0;
+    encoding.encode(order, code);
+    const { values, length } = code;
+    let high = 0x2545f491;
+    let low = 0x6c078965;
+    for (let index = 0; index < length; index++) {
+      const value = values[index] ?? 0;
+      high = Math.imul(high ^ value, 0x9e3779b1);
+      high ^= high >>> 15;
+      low = Math.imul(low + value + 1, 0x27d4eb2f);
+      low ^= low >>> 13;
+    }
     high |= 0;
     low |= 0;
     if (high < bestHigh || (high === bestHigh && low < bestLow)) {

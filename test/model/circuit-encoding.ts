@@ -1,5 +1,6 @@
 import type { CircuitTransition } from "../../src/circuit-rules.js";
 import type { CircuitChange, CircuitRecord } from "../../src/storage/storage.js";
+import { Code, type Encoding, permutations } from "./checker.js";
 import { NOW_MS, type Outstanding } from "./circuit-process.js";
 import { FAULTS, isForged, type Member, timeLeft, type World } from "./circuit-world.js";
 
@@ -9,20 +10,22 @@ const PROBERS = { ours: 0, claiming: 1, elsewhere: 2 } as const;
 const IO = { resting: 0, load: 1, change: 2, deciding: 3 } as const;
 const OTHER = 1;
 
-/** Writes a world as integers. Versions count by their order only, and owners by their place in the order. */
-export function encoderOf(world: World) {
-  const encoder = new Encoder(world);
-  return (order: readonly number[], write: (value: number) => void) => encoder.encode(order, write);
-}
+const SELF = 0;
+const ANOTHER = 1;
 
-class Encoder {
+/**
+ * A world as integers. Versions count by their order only, and owners by the place of their process. Processes
+ * that look different are put in one order; only among those that look alike is every order tried.
+ */
+export class WorldEncoding implements Encoding {
+  readonly orders: ReadonlyArray<readonly number[]>;
   readonly #world: World;
   /** Every version in this world, in order, and what stands for each. */
   readonly #versions: readonly number[];
   readonly #ranks: number[] = [];
-  /** Where each process is in the order. */
+  /** What stands for each process where it is an owner. */
   readonly #places: number[] = [];
-  #write: (value: number) => void = () => {};
+  #code = looks;
 
   constructor(world: World) {
     this.#world = world;
@@ -35,10 +38,11 @@ class Encoder {
       this.#ranks.push(rank);
       last = version;
     }
+    this.orders = ordersOf(world.members.map((member, index) => this.#lookOf(member, index)));
   }
 
-  encode(order: readonly number[], write: (value: number) => void): void {
-    this.#write = write;
+  encode(order: readonly number[], code: Code): void {
+    this.#code = code;
     for (let place = 0; place < order.length; place++) this.#places[order[place] ?? 0] = place;
     const { record, previous, floor, isUp, left, members } = this.#world;
     this.#record(record);
@@ -51,11 +55,30 @@ class Encoder {
     }
   }
 
+  /** A process as it looks whatever the others are called. */
+  #lookOf(member: Member, index: number): number {
+    if (this.#world.members.length === 1) return 0;
+    this.#code = looks;
+    looks.length = 0;
+    for (let other = 0; other < this.#world.members.length; other++) this.#places[other] = ANOTHER;
+    this.#places[index] = SELF;
+    this.#record(this.#world.record);
+    this.#member(member);
+    let look = 7;
+    for (let at = 0; at < looks.length; at++)
+      look = Math.imul(look ^ (looks.values[at] ?? 0), 0x5bd1e995);
+    return look;
+  }
+
+  #write(value: number): void {
+    this.#code.write(value);
+  }
+
   #rank(version: number): number {
     return this.#ranks[this.#versions.indexOf(version)] ?? 0;
   }
 
-  #member({ mode, process, notice, isDeaf, late, isTaken }: Member): void {
+  #member({ mode, process, notice, isDisconnected, late, isTaken }: Member): void {
     this.#write(MODES[mode]);
     this.#change(late?.change);
     if (mode === "dead") return;
@@ -64,7 +87,7 @@ class Encoder {
     this.#write(probes * 8 + hanging);
     this.#write(
       flags(
-        isDeaf,
+        isDisconnected,
         isTaken && reconciler.opening,
         sync.needsRead,
         sync.isLoaded,
@@ -72,7 +95,7 @@ class Encoder {
       ),
     );
     this.#record(notice);
-    this.#record(sync.heard);
+    this.#record(sync.notice);
     this.#record(reconciler.known);
     this.#circuit(circuit.state);
     const { pending, opening } = reconciler;
@@ -169,6 +192,24 @@ class Encoder {
   }
 }
 
+const looks = new Code();
+
+/** Every order in which the looks do not fall. */
+function ordersOf(looks: readonly number[]): ReadonlyArray<readonly number[]> {
+  const all = everyOrder(looks.length);
+  return all.filter((order) =>
+    order.every(
+      (index, place) => place === 0 || (looks[order[place - 1] ?? 0] ?? 0) <= (looks[index] ?? 0),
+    ),
+  );
+}
+
+const orders: Array<ReadonlyArray<readonly number[]>> = [];
+function everyOrder(count: number): ReadonlyArray<readonly number[]> {
+  orders[count] ??= permutations(count);
+  return orders[count];
+}
+
 const names = new Map<string, { readonly index: number; readonly opening: number }>();
 
 /** Process n calls itself "Pn", and its third opening "Pn 3". */
@@ -204,7 +245,7 @@ function versionsOf({ record, previous, left, members }: World): number[] {
     const { sync, outstanding } = process;
     const { known } = sync.reconciler;
     if (notice !== undefined) versions.push(notice.version);
-    if (sync.heard !== undefined) versions.push(sync.heard.version);
+    if (sync.notice !== undefined) versions.push(sync.notice.version);
     if (known !== undefined) versions.push(known.version);
     if (outstanding?.change !== undefined) versions.push(outstanding.change.version);
     if (outstanding?.answer !== undefined) versions.push(outstanding.answer.record.version);

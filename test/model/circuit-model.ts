@@ -1,8 +1,8 @@
 import type { CircuitTransition } from "../../src/circuit-rules.js";
 import type { CircuitSyncState } from "../../src/circuit-sync-state.js";
 import type { CircuitRecord } from "../../src/storage/storage.js";
-import { type Model, permutations } from "./checker.js";
-import { encoderOf } from "./circuit-encoding.js";
+import type { Model, Move } from "./checker.js";
+import { WorldEncoding } from "./circuit-encoding.js";
 import { type CircuitCode, CircuitProcess, NOW_MS, type Timer } from "./circuit-process.js";
 import {
   brokenByRecord,
@@ -39,14 +39,19 @@ export interface CircuitModelOptions {
    * @default true
    */
   readonly recovers?: boolean;
+  /**
+   * Whether a notice arrives with the change that it is about: fewer orders, for more processes.
+   * @default false
+   */
+  readonly instantNotices?: boolean;
 }
 
 /** The circuit of a fleet, by the real code: processes on one storage, and all that can go wrong. */
 export class CircuitModel implements Model<World> {
   readonly initial: World;
-  readonly orders: ReadonlyArray<readonly number[]>;
   readonly #processes: readonly CircuitProcess[];
   readonly #recovers: boolean;
+  readonly #instantNotices: boolean;
   /** The process that runs, as it was before this step. */
   #judged: Member | undefined = undefined;
   /** The rule that the step under way has broken. */
@@ -55,7 +60,7 @@ export class CircuitModel implements Model<World> {
   constructor(options: CircuitModelOptions) {
     const { code, processes, successThreshold, faults, recovers = true } = options;
     this.#recovers = recovers;
-    this.orders = permutations(processes);
+    this.#instantNotices = options.instantNotices ?? false;
     const record = firstRecord();
     this.#processes = Array.from({ length: processes }, (_, index) => {
       const process = new CircuitProcess(code, `P${index}`, successThreshold);
@@ -74,15 +79,15 @@ export class CircuitModel implements Model<World> {
         mode: "live",
         process: process.save(),
         notice: undefined,
-        isDeaf: false,
+        isDisconnected: false,
         late: undefined,
         isTaken: false,
       })),
     };
   }
 
-  encoder(world: World) {
-    return encoderOf(world);
+  encoding(world: World) {
+    return new WorldEncoding(world);
   }
 
   describe(world: World): string {
@@ -102,7 +107,8 @@ export class CircuitModel implements Model<World> {
     return disagreement(world);
   }
 
-  moves(world: World, report: Report): void {
+  moves(world: World, given: Report): void {
+    const report: Report = this.#instantNotices ? (move) => given(this.#noticed(move)) : given;
     storageMoves(world, this.#recovers, report);
     for (const index of world.members.keys()) {
       const member = world.members[index];
@@ -246,7 +252,7 @@ export class CircuitModel implements Model<World> {
   }
 
   #noticeMoves(world: World, index: number, member: Member, report: Report): void {
-    const { notice, isDeaf, process } = member;
+    const { notice, isDisconnected, process } = member;
     const { openings, opening } = process.sync.reconciler;
     const hear = (label: string, isGood: boolean, from: World, record: CircuitRecord) =>
       this.#run(
@@ -261,27 +267,48 @@ export class CircuitModel implements Model<World> {
       );
     if (notice !== undefined) {
       const heard = replace(world, index, { ...member, notice: undefined });
-      hear("hears of ", true, heard, notice);
+      hear("receives the notice ", true, heard, notice);
     }
-    if (!isDeaf && world.left.lostNotices > 0) {
-      const deaf = { ...member, notice: undefined, isDeaf: true };
+    if (!isDisconnected && world.left.lostNotices > 0) {
+      const deaf = { ...member, notice: undefined, isDisconnected: true };
       const next = replace(spend(world, "lostNotices"), index, deaf);
       const label = () => `P${index} loses its listening connection`;
       report({ label, isGood: false, next, broken: undefined });
     }
     // After a failover an old answer cannot come over the new connection.
     const isBehind = world.floor > 0 && process.outstanding?.answer !== undefined;
-    if (isDeaf && world.isUp && !isBehind) {
-      const listening = replace(world, index, { ...member, isDeaf: false });
+    if (isDisconnected && world.isUp && !isBehind) {
+      const listening = replace(world, index, { ...member, isDisconnected: false });
       const renewed = renew(listening, index);
       hear("listens again, and reads ", true, renewed, renewed.record);
     }
     if (world.left.forgedNotices > 0) {
       const tag = opening === undefined ? "nobody" : `P${index} ${openings}`;
       for (const forged of forgedNotices(world.record, `P${index}`, tag)) {
-        hear("hears a ", false, spend(world, "forgedNotices"), forged);
+        hear("receives a ", false, spend(world, "forgedNotices"), forged);
       }
     }
+  }
+
+  /** The move, with every notice that it leads to. */
+  #noticed(move: Move<World>): Move<World> {
+    const index = move.next.members.findIndex(({ notice }) => notice !== undefined);
+    const member = move.next.members[index];
+    const notice = member?.notice;
+    if (member === undefined || notice === undefined) return move;
+    const heard = replace(move.next, index, { ...member, notice: undefined });
+    let after = move;
+    this.#run(
+      heard,
+      index,
+      move.label,
+      move.isGood,
+      (hearing) => {
+        after = { ...hearing, broken: move.broken ?? hearing.broken };
+      },
+      (process) => process.hear(notice),
+    );
+    return this.#noticed(after);
   }
 
   #run(

@@ -127,7 +127,7 @@ export class CircuitProcess {
       sync: {
         ...state,
         reconciler: { ...state.reconciler },
-        troubles: { ...state.troubles },
+        failures: { ...state.failures },
         timers: { ...state.timers },
       },
       timers: this.#timers,
@@ -139,11 +139,11 @@ export class CircuitProcess {
 
   restore(saved: ProcessState): void {
     this.circuit.restore(saved.circuit);
-    const { reconciler, troubles, timers } = this.#state;
+    const { reconciler, failures, timers } = this.#state;
     Object.assign(reconciler, saved.sync.reconciler);
-    Object.assign(troubles, saved.sync.troubles);
+    Object.assign(failures, saved.sync.failures);
     Object.assign(timers, saved.sync.timers);
-    Object.assign(this.#state, saved.sync, { reconciler, troubles, timers });
+    Object.assign(this.#state, saved.sync, { reconciler, failures, timers });
     this.#timers = saved.timers;
     this.#outstanding = saved.outstanding;
     this.#probes = saved.probes;

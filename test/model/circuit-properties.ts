@@ -35,9 +35,9 @@ export function isClosedInProcesses({ members }: World): boolean {
 /** When everything has been said, every process agrees with the record. */
 export function disagreement({ record, isUp, members }: World): string | undefined {
   const isQuiet = members.every(
-    ({ mode, process: { timers, outstanding }, notice, isDeaf, late }) =>
+    ({ mode, process: { timers, outstanding }, notice, isDisconnected, late }) =>
       late === undefined &&
-      (mode === "dead" || !(timers.length > 0 || outstanding || notice || isDeaf)),
+      (mode === "dead" || !(timers.length > 0 || outstanding || notice || isDisconnected)),
   );
   if (!isUp || !isQuiet) return undefined;
   const agrees = members.every(({ mode, process: { circuit, sync } }) => {

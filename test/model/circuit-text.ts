@@ -31,7 +31,7 @@ export function describeWorld({ record, isUp, members }: World): string {
   ].join("; ");
 }
 
-function describeMember({ mode, process, notice, isDeaf, late }: Member): string {
+function describeMember({ mode, process, notice, isDisconnected, late }: Member): string {
   const writes = late === undefined ? "" : `, ${showChange(late.change)} may still arrive`;
   if (mode === "dead") return `dead${writes}`;
   const { circuit, sync, outstanding, probes, hanging } = process;
@@ -54,7 +54,7 @@ function describeMember({ mode, process, notice, isDeaf, late }: Member): string
       `asks to ${showChange(outstanding.change)}${outstanding.answer ? " (answered)" : ""}`,
     timers.length > 0 && `timers ${timers.join(", ")}`,
     notice && `a notice comes: ${show(notice)}`,
-    isDeaf && "deaf",
+    isDisconnected && "disconnected",
   ]
     .filter(Boolean)
     .join(", ")

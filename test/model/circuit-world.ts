@@ -40,7 +40,7 @@ export interface Member {
   /** The newest notice on its way to this process. */
   readonly notice: CircuitRecord | undefined;
   /** Its listening connection is lost. */
-  readonly isDeaf: boolean;
+  readonly isDisconnected: boolean;
   readonly late: LateWrite | undefined;
   /** The storage has made the newest opening of this process. */
   readonly isTaken: boolean;
@@ -167,13 +167,13 @@ export function withoutOldNews(member: Member): Member {
 }
 
 export function die(member: Member): Member {
-  return { ...member, mode: "dead", notice: undefined, isDeaf: false, isTaken: false };
+  return { ...member, mode: "dead", notice: undefined, isDisconnected: false, isTaken: false };
 }
 
 /** The record has changed: every process that listens is told. */
 export function write(world: World, record: CircuitRecord): World {
   const members = world.members.map((member) =>
-    member.mode === "live" && !member.isDeaf ? { ...member, notice: record } : member,
+    member.mode === "live" && !member.isDisconnected ? { ...member, notice: record } : member,
   );
   return {
     ...world,
@@ -189,7 +189,7 @@ export function failOver(world: World, record: CircuitRecord): World {
     if (member.mode !== "live") return member;
     const { openings } = member.process.sync.reconciler;
     const isTaken = member.isTaken && record.openedBy === `P${index} ${openings}`;
-    return { ...member, notice: undefined, isDeaf: true, isTaken };
+    return { ...member, notice: undefined, isDisconnected: true, isTaken };
   });
   // A database counts versions by its clock: it uses none again.
   const floor = world.record.version + 1;

@@ -71,7 +71,7 @@ describe("a shared circuit without one of its rules", () => {
       "A3: what probes found out stands against a record that is over",
       {
         file: "reconciler.ts",
-        text: "if (isFree(record) && this.#goesOn()) return;",
+        text: "if (isFree(record) && this.#outlastsRecord()) return;",
         without: "",
       },
       one({ openings: 1, outages: 1 }),

@@ -11,6 +11,7 @@ const USAGE = `Explores every state of a protocol, and prints the shortest way t
   processes          1 to 3 (default: 2)
   successThreshold   probes that close the circuit (default: 1)
   recovers           whether an outage ends in the end (default: true)
+  instantNotices     whether a notice arrives with its change: fewer orders, for more processes (default: false)
   faults             how often each may happen in one run (default: never):
                      ${FAULTS.join(", ")}
   maxStates          gives up beyond that many states (default: 5000000)`;
