@@ -76,7 +76,7 @@ function isError(value: unknown): value is object {
   }
 }
 
-/** A property as text; `""` when there is none, or one that is no text. */
+/** A property if it is text, else `""`. */
 function textOf(error: object, key: "message" | "name" | "code"): string {
   const value = read(error, key);
   if (key === "code" && typeof value !== "string" && typeof value !== "number") return "";

@@ -77,7 +77,7 @@ export class HealthCheck {
     run.controller.abort(error);
   }
 
-  /** Tells the verdict, unless one was told before. */
+  /** Reports the verdict, at most once. */
   #tell({ controller }: Run, healthy: boolean, error: unknown): void {
     if (!controller.signal.aborted) this.#options.onVerdict(healthy, error);
   }

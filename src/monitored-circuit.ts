@@ -15,7 +15,7 @@ export interface CircuitCall {
   generation: number;
 }
 
-/** Admits calls, and is told how each of them ends. */
+/** Admits calls, and records how each of them ends. */
 export interface CallCircuit {
   tryAcquire(call: CircuitCall): boolean;
   recordStart(call: CircuitCall): void;
@@ -44,7 +44,7 @@ export class MonitoredCircuit implements CallCircuit {
   readonly #rules: CircuitRules;
   readonly #window: RollingWindow;
   readonly #hooks: OpossumBreakerHooks;
-  /** Created when the user first asks for it: nobody can listen to it before that. */
+  /** Created when the user first asks for it: before that it can have no listeners. */
   #breaker: OpossumBreaker | undefined = undefined;
 
   constructor(

@@ -32,7 +32,7 @@ export class InMemoryStorage implements CircuitStorage {
   readonly #epochMs = Date.now() - now();
   readonly #circuits = new Map<string, CircuitRecord>();
   readonly #subscribers = new Map<string, Set<CircuitSubscriber>>();
-  /** Circuits that nobody uses any more, but that are not closed. */
+  /** Circuits that no bulkhead uses any more, but that are not closed. */
   readonly #left = new Set<string>();
   /** The highest version of a circuit that was forgotten. */
   #forgottenVersion = 0;
@@ -99,7 +99,7 @@ export class InMemoryStorage implements CircuitStorage {
     return circuit;
   }
 
-  /** Nobody uses the circuit: it is kept only as long as it is not closed. */
+  /** No bulkhead uses the circuit: it is kept only as long as it is not closed. */
   #forget(name: string): void {
     const circuit = this.#circuits.get(name);
     if (circuit !== undefined && circuit.state !== "CLOSED") {

@@ -86,7 +86,7 @@ export class Database {
       // Not the limit of the question that needs it: the next one would begin again with connecting.
       connectionTimeoutMillis: Math.ceil(this.#connectTimeoutMs),
     });
-    // An idle connection was lost. Whoever asks next gets another one.
+    // An idle connection was lost. The next query gets another one.
     pool.on("error", ignore);
     this.#connector = {
       pool,
