@@ -7,6 +7,10 @@ import { lstat, mkdtemp, readdir, realpath, rm } from "node:fs/promises";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+
+/** Far longer than a process that is at work takes from the one to the other. */
+const SETTLING_MS = 500;
 
 /**
  * @typedef {object} TemporaryFolder
@@ -68,6 +72,9 @@ async function removeAbandoned(path, beforeRemoval) {
     const { uid } = await lstat(path);
     // In a folder that every user can write to, a name says nothing about whose folder it is.
     if (process.getuid !== undefined && uid !== process.getuid()) return;
+    if (!(await isAbandoned(path))) return;
+    // A socket refuses connections also in the moment between its creation and the first `listen`.
+    await sleep(SETTLING_MS);
     if (!(await isAbandoned(path))) return;
     await beforeRemoval(path);
     await removeFolder(path);
