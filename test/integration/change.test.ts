@@ -256,5 +256,5 @@ describe("what a bulkhead asks of the database", () => {
     await bulkhead.shutdown();
     await storage.close();
     await pool.end();
-  }, 20_000);
+  }, 60_000);
 });
