@@ -2,7 +2,6 @@ import type CircuitBreaker from "opossum";
 import { outsideRequests } from "./async-context.js";
 import { CircuitRules, type CircuitTransition } from "./circuit-rules.js";
 import { CircuitSync } from "./circuit-sync.js";
-import { now } from "./clock.js";
 import type { ResolvedBulkheadConfig } from "./config.js";
 import type { BulkheadError } from "./errors.js";
 import type { Tell } from "./events.js";
@@ -78,7 +77,7 @@ export class Gate<C extends GatedCall> {
     this.#config = config;
     this.#hooks = hooks;
     if (config.circuitBreakerEnabled) {
-      const window = new RollingWindow(config.windowSeconds * 1000, now());
+      const window = new RollingWindow(config.windowSeconds * 1000);
       this.#rules = new CircuitRules(config, openingRules(config, window), {
         shared: storage !== undefined,
         onTransition: (transition) => this.#onTransition(transition),

@@ -29,41 +29,67 @@ export const BreakerBase = OpossumBreaker as unknown as typeof Breaker;
 
 const BUCKETS = 10;
 
+/** In place of a bucket until the window is created. Nothing is counted in it. */
+const NO_BUCKET: OpossumBreaker.Bucket = Object.freeze({
+  failures: 0,
+  fallbacks: 0,
+  successes: 0,
+  rejects: 0,
+  fires: 0,
+  timeouts: 0,
+  cacheHits: 0,
+  cacheMisses: 0,
+  semaphoreRejections: 0,
+  percentiles: {},
+  latencyTimes: [],
+});
+
 /**
  * opossum's rolling window, rotated when it is read or written instead of by a timer, and without the
  * latency of every call, which opossum keeps for the length of the window even with percentiles off.
+ * It is created by the first {@link advance}: an idle bulkhead costs half without it.
  */
 export class RollingWindow {
-  readonly status: OpossumBreaker.Status;
+  readonly #windowMs: number;
   readonly #rotator = new EventEmitter();
-  readonly #bucketMs: number;
+  #status: OpossumBreaker.Status | undefined = undefined;
   // To be read by everyone, and to be written here alone: they are on the path of every call.
   /** The bucket that counts now. */
-  newest: OpossumBreaker.Bucket;
-  /** When the window has to {@link advance} next. */
-  dueAt: number;
+  newest = NO_BUCKET;
+  /** When the window has to {@link advance} next, before anything is counted in it. */
+  dueAt = Number.NEGATIVE_INFINITY;
 
-  constructor(windowMs: number, time: number) {
-    this.status = OpossumBreaker.newStatus({
+  constructor(windowMs: number) {
+    this.#windowMs = windowMs;
+  }
+
+  get status(): OpossumBreaker.Status {
+    this.#status ??= OpossumBreaker.newStatus({
       rollingCountBuckets: BUCKETS,
-      rollingCountTimeout: windowMs,
+      rollingCountTimeout: this.#windowMs,
       rollingPercentilesEnabled: false,
       enableSnapshots: false,
       rotateBucketController: this.#rotator,
     });
-    this.#bucketMs = windowMs / BUCKETS;
-    this.dueAt = time + this.#bucketMs;
-    this.newest = newestOf(this.status);
+    return this.#status;
   }
 
   /** Brings the window up to `time`. Does nothing before {@link dueAt}. */
   advance(time: number): void {
+    if (time < this.dueAt) return;
+    const { status } = this;
+    const bucketMs = this.#windowMs / BUCKETS;
+    if (this.newest === NO_BUCKET) this.dueAt = time + bucketMs;
     // A disabled breaker does not listen; the window catches up when it is enabled.
-    if (time < this.dueAt || this.#rotator.listenerCount("rotate") === 0) return;
-    const due = 1 + Math.floor((time - this.dueAt) / this.#bucketMs);
-    this.dueAt += due * this.#bucketMs;
+    else if (this.#rotator.listenerCount("rotate") === 0) return;
+    else this.#rotate(time, bucketMs);
+    this.newest = newestOf(status);
+  }
+
+  #rotate(time: number, bucketMs: number): void {
+    const due = 1 + Math.floor((time - this.dueAt) / bucketMs);
+    this.dueAt += due * bucketMs;
     for (let rotated = 0; rotated < Math.min(due, BUCKETS); rotated++) this.#rotator.emit("rotate");
-    this.newest = newestOf(this.status);
   }
 }
 
