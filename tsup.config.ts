@@ -6,8 +6,8 @@ const licenceOfPLimit = readFileSync("node_modules/p-limit/license", "utf8").tri
 const library: Options = {
   entry: {
     index: "src/index.ts",
-    opentelemetry: "src/opentelemetry.ts",
-    prometheus: "src/prometheus.ts",
+    opentelemetry: "src/metrics/opentelemetry.ts",
+    prometheus: "src/metrics/prometheus.ts",
     "storage-contract": "src/storage/contract.ts",
   },
   format: ["esm", "cjs"],

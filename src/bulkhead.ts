@@ -6,8 +6,16 @@ import {
   type ExecutionResult,
   type RunOptions,
   TaskCall,
-} from "./call.js";
-import { now } from "./clock.js";
+} from "./call/call.js";
+import { Drains } from "./call/drains.js";
+import { type Lane, Lanes } from "./call/lanes.js";
+import { callChannel, trace } from "./call/tracing.js";
+import { TypicalRunTime } from "./call/typical-run-time.js";
+import { Gate } from "./circuit/gate.js";
+import { now } from "./common/clock.js";
+import { Deadlines } from "./common/deadlines.js";
+import type { AnyFunction, ArgsOf, ResultOf } from "./common/function-types.js";
+import { LinkedList } from "./common/linked-list.js";
 import {
   type BulkheadConfig,
   type BulkheadOptions,
@@ -19,19 +27,11 @@ import {
   type ShutdownOptions,
   show,
 } from "./config.js";
-import { Deadlines } from "./deadlines.js";
-import { Drains } from "./drains.js";
 import { toBulkheadError } from "./errors.js";
 import { announce, type BulkheadEvents, type Tell } from "./events.js";
-import type { AnyFunction, ArgsOf, ResultOf } from "./function-types.js";
-import { Gate } from "./gate.js";
-import { type Lane, Lanes } from "./lanes.js";
-import { LinkedList } from "./linked-list.js";
-import { abortReason, fullError, notAFunction, shutdownError, timeoutError } from "./refusals.js";
+import { abortReason, fullError, notAFunction, shutdownError, timeoutError } from "./rejections.js";
 import { BulkheadState } from "./state.js";
 import { type BulkheadStats, Ledger, type RejectionReason } from "./stats.js";
-import { callChannel, trace } from "./tracing.js";
-import { TypicalRunTime } from "./typical-run-time.js";
 
 /**
  * Bounds how many calls a dependency can have at once and how many can wait for it, and stops calling

@@ -1,8 +1,8 @@
-import type { RunOptions } from "./call.js";
-import { MAX_TIMER_MS } from "./clock.js";
-import { describeValue, oneLine } from "./describe.js";
-import { suggestField } from "./field-hints.js";
-import type { CircuitStorage } from "./storage/storage.js";
+import type { RunOptions } from "./call/call.js";
+import { MAX_TIMER_MS } from "./common/clock.js";
+import { describeValue, oneLine } from "./common/describe.js";
+import { suggestField } from "./common/field-hints.js";
+import type { CircuitStorage } from "./storage/circuit-storage.js";
 
 /** What a health check is given. */
 export interface HealthCheckContext {

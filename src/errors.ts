@@ -1,5 +1,5 @@
 import { debuglog } from "node:util";
-import { describeThrown } from "./describe.js";
+import { describeThrown } from "./common/describe.js";
 
 /** What every error of this library accepts besides its message. */
 export interface BulkheadErrorOptions {

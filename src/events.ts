@@ -1,8 +1,8 @@
 import type { EventEmitter } from "node:events";
-import { describeThrown } from "./describe.js";
+import { describeThrown } from "./common/describe.js";
 import type { BulkheadError } from "./errors.js";
 import type { RejectionReason } from "./stats.js";
-import type { CircuitStatus } from "./storage/storage.js";
+import type { CircuitStatus } from "./storage/circuit-storage.js";
 
 /** The circuit changed. */
 export interface StateChangeEvent {

@@ -6,7 +6,8 @@ export type {
   ExecutionResult,
   ExecutionSuccess,
   RunOptions,
-} from "./call.js";
+} from "./call/call.js";
+export type { CallTrace } from "./call/tracing.js";
 export type {
   BulkheadConfig,
   BulkheadOptions,
@@ -41,10 +42,6 @@ export type {
 export { BulkheadManager, type BulkheadManagerEvents } from "./manager.js";
 export { BulkheadState } from "./state.js";
 export type { BulkheadStats, RejectionReason } from "./stats.js";
-export { type CreateStorageOptions, createStorage } from "./storage/create-storage.js";
-export { InMemoryStorage, type InMemoryStorageOptions } from "./storage/memory.js";
-export { PostgresStorage } from "./storage/postgres.js";
-export type { PostgresStorageOptions } from "./storage/postgres-options.js";
 export type {
   CircuitChange,
   CircuitChangeResult,
@@ -52,6 +49,9 @@ export type {
   CircuitStatus,
   CircuitStorage,
   CircuitSubscriber,
-} from "./storage/storage.js";
-export type { CallTrace } from "./tracing.js";
+} from "./storage/circuit-storage.js";
+export { type CreateStorageOptions, createStorage } from "./storage/create-storage.js";
+export { InMemoryStorage, type InMemoryStorageOptions } from "./storage/memory.js";
+export type { PostgresStorageOptions } from "./storage/postgres/options.js";
+export { PostgresStorage } from "./storage/postgres/postgres-storage.js";
 export { type BulkheadWrapper, withBulkhead } from "./with-bulkhead.js";

@@ -1,5 +1,5 @@
 import type { BulkheadState } from "./state.js";
-import type { CircuitStatus } from "./storage/storage.js";
+import type { CircuitStatus } from "./storage/circuit-storage.js";
 
 /** Why a call never started. The keys of `BulkheadStats.rejections`. */
 export type RejectionReason =

@@ -1,7 +1,7 @@
 import type { Bulkhead } from "./bulkhead.js";
+import type { AnyFunction, ArgsOf, ResultOf, ThisOf } from "./common/function-types.js";
 import { show } from "./config.js";
-import type { AnyFunction, ArgsOf, ResultOf, ThisOf } from "./function-types.js";
-import { notAFunction } from "./refusals.js";
+import { notAFunction } from "./rejections.js";
 
 /** What {@link withBulkhead} returns: wraps a function, or decorates a method. */
 export interface BulkheadWrapper {

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { Call } from "../src/call.js";
+import { Call } from "../src/call/call.js";
 import {
   Bulkhead,
   BulkheadCircuitOpenError,

@@ -1,11 +1,11 @@
-import { now } from "../clock.js";
-import { PostgresStorage } from "../storage/postgres.js";
-import { clientConfig } from "../storage/postgres-connection.js";
-import { Database } from "../storage/postgres-database.js";
-import { PostgresStorageError } from "../storage/postgres-errors.js";
-import { recordJson, toRecord } from "../storage/postgres-record.js";
-import { SCHEMA_OF_TABLE } from "../storage/postgres-statements.js";
-import type { CircuitChange, CircuitRecord } from "../storage/storage.js";
+import { now } from "../common/clock.js";
+import type { CircuitChange, CircuitRecord } from "../storage/circuit-storage.js";
+import { clientConfig } from "../storage/postgres/connection.js";
+import { Database } from "../storage/postgres/database.js";
+import { PostgresStorageError } from "../storage/postgres/errors.js";
+import { PostgresStorage } from "../storage/postgres/postgres-storage.js";
+import { recordJson, toRecord } from "../storage/postgres/record.js";
+import { SCHEMA_OF_TABLE } from "../storage/postgres/statements.js";
 import { readEnvironment, readNamespace } from "./arguments.js";
 import { describeTarget } from "./target.js";
 

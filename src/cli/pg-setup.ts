@@ -1,10 +1,10 @@
-import { clientConfig, secretsOf } from "../storage/postgres-connection.js";
-import { asker } from "../storage/postgres-database.js";
-import { loadDriver } from "../storage/postgres-driver.js";
-import { tellable } from "../storage/postgres-errors.js";
-import { guardedClient } from "../storage/postgres-wire.js";
-import { SCHEMA_SQL } from "../storage/schema.js";
-import { checkVersion } from "../storage/server-version.js";
+import { clientConfig, secretsOf } from "../storage/postgres/connection.js";
+import { asker } from "../storage/postgres/database.js";
+import { loadDriver } from "../storage/postgres/driver.js";
+import { tellable } from "../storage/postgres/errors.js";
+import { SCHEMA_SQL } from "../storage/postgres/schema.js";
+import { checkVersion } from "../storage/postgres/server-version.js";
+import { guardedClient } from "../storage/postgres/wire.js";
 import { DATABASE_HELP, DATABASE_OPTIONS, readArguments, readEnvironment } from "./arguments.js";
 import { ask } from "./ask.js";
 import { type Command, INTERRUPTED, UsageError } from "./command.js";

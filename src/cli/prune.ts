@@ -1,4 +1,4 @@
-import { PostgresStorageError } from "../storage/postgres-errors.js";
+import { PostgresStorageError } from "../storage/postgres/errors.js";
 import { CIRCUITS_HELP, CIRCUITS_OPTIONS, readArguments, readDuration } from "./arguments.js";
 import { ask } from "./ask.js";
 import { type Circuits, QUERY_LIMIT_MS, withCircuits } from "./circuits.js";

@@ -1,4 +1,4 @@
-import type { CircuitRecord, CircuitStatus } from "../storage/storage.js";
+import type { CircuitRecord, CircuitStatus } from "../storage/circuit-storage.js";
 import { fitted, localTime, printable, shortTime, width } from "./text.js";
 
 export interface TableOptions {

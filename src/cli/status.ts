@@ -1,5 +1,5 @@
 import { fstatSync } from "node:fs";
-import type { CircuitRecord } from "../storage/storage.js";
+import type { CircuitRecord } from "../storage/circuit-storage.js";
 import { CIRCUITS_HELP, CIRCUITS_OPTIONS, readArguments } from "./arguments.js";
 import { type Circuits, list, namespaces, withCircuits } from "./circuits.js";
 import type { Command } from "./command.js";

@@ -1,6 +1,6 @@
-import { readConnectionUrl } from "../storage/connection-url.js";
-import type { ConnectionConfig } from "../storage/postgres-connection.js";
-import { loadDriver } from "../storage/postgres-driver.js";
+import type { ConnectionConfig } from "../storage/postgres/connection.js";
+import { readConnectionUrl } from "../storage/postgres/connection-url.js";
+import { loadDriver } from "../storage/postgres/driver.js";
 
 type Part = "host" | "port" | "database" | "user";
 

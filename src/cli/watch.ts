@@ -1,6 +1,6 @@
-import { PostgresListener } from "../storage/postgres-listener.js";
-import { toRecord } from "../storage/postgres-record.js";
-import type { CircuitRecord } from "../storage/storage.js";
+import type { CircuitRecord } from "../storage/circuit-storage.js";
+import { PostgresListener } from "../storage/postgres/listener.js";
+import { toRecord } from "../storage/postgres/record.js";
 import { type Circuits, list, QUERY_LIMIT_MS, schemaOf } from "./circuits.js";
 
 export type Records = ReadonlyMap<string, CircuitRecord>;

@@ -1,6 +1,6 @@
 import { BulkheadState } from "../state.js";
 import type { BulkheadStats, RejectionReason } from "../stats.js";
-import type { CircuitStatus } from "../storage/storage.js";
+import type { CircuitStatus } from "../storage/circuit-storage.js";
 
 /** How a started call ended, as metrics tell it: each call has one outcome. */
 export type Outcome = "success" | "failure" | "timeout";

@@ -1,4 +1,4 @@
-import type { CircuitChange, CircuitChangeResult, CircuitRecord } from "./storage.js";
+import type { CircuitChange, CircuitChangeResult, CircuitRecord } from "./circuit-storage.js";
 
 export interface ApplyChangeOptions {
   /** Seconds of a probe lease. > 0. */

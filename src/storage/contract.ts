@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { CircuitChange, CircuitRecord, CircuitStorage } from "./storage.js";
+import type { CircuitChange, CircuitRecord, CircuitStorage } from "./circuit-storage.js";
 
 /** What the cases need to know of the storage under test. */
 export interface StorageContractOptions {

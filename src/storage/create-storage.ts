@@ -1,7 +1,7 @@
 import { NAME, readFields } from "../config.js";
+import type { CircuitStorage } from "./circuit-storage.js";
 import { InMemoryStorage } from "./memory.js";
-import { PostgresStorage } from "./postgres.js";
-import type { CircuitStorage } from "./storage.js";
+import { PostgresStorage } from "./postgres/postgres-storage.js";
 
 /** Options of {@link createStorage}. */
 export interface CreateStorageOptions {

@@ -1,4 +1,4 @@
-import { now } from "../clock.js";
+import { now } from "../common/clock.js";
 import { POSITIVE_SECONDS, readFields } from "../config.js";
 import { applyChange, closedRecord } from "./apply-change.js";
 import type {
@@ -7,7 +7,7 @@ import type {
   CircuitRecord,
   CircuitStorage,
   CircuitSubscriber,
-} from "./storage.js";
+} from "./circuit-storage.js";
 
 /** Options of an {@link InMemoryStorage}. */
 export interface InMemoryStorageOptions {

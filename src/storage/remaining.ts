@@ -1,4 +1,4 @@
-import type { CircuitRecord } from "./storage.js";
+import type { CircuitRecord } from "./circuit-storage.js";
 
 /**
  * Milliseconds of the isolation that were left when the record was read; 0 when the circuit is not isolated.

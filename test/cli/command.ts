@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { SCHEMA_SQL } from "../../src/storage/schema.js";
+import { SCHEMA_SQL } from "../../src/storage/postgres/schema.js";
 import { createDatabase, service, type TestDatabase } from "../integration/database.js";
 
 interface Ended {

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { Bulkhead, type PostgresStorage } from "../../src/index.js";
-import { SCHEMA_SQL } from "../../src/storage/schema.js";
+import { SCHEMA_SQL } from "../../src/storage/postgres/schema.js";
 import { eventually } from "../integration/eventually.js";
 import { withChildren } from "../integration/fleet.js";
 import { CommandLine } from "./command.js";

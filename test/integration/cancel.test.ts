@@ -3,7 +3,7 @@ import { TLSSocket, type TlsOptions } from "node:tls";
 import { Client, type ClientConfig } from "pg";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { PostgresStorage } from "../../src/index.js";
-import { cancel } from "../../src/storage/postgres-cancel.js";
+import { cancel } from "../../src/storage/postgres/cancel.js";
 import { createDatabase, type TestDatabase } from "./database.js";
 import { eventually } from "./eventually.js";
 

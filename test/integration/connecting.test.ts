@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { SCHEMA_SQL } from "../../src/storage/schema.js";
+import { SCHEMA_SQL } from "../../src/storage/postgres/schema.js";
 import { createDatabase, type TestDatabase } from "./database.js";
 import { eventually } from "./eventually.js";
 import { subscribe } from "./subscriber.js";

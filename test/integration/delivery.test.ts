@@ -1,9 +1,9 @@
 import { Client } from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import type { ChangeHooks } from "../../src/storage/change-source.js";
-import { PostgresListener } from "../../src/storage/postgres-listener.js";
-import type { ListenerOptions } from "../../src/storage/postgres-listening.js";
-import { SCHEMA_SQL } from "../../src/storage/schema.js";
+import type { ChangeHooks } from "../../src/storage/postgres/change-source.js";
+import { PostgresListener } from "../../src/storage/postgres/listener.js";
+import type { ListenerOptions } from "../../src/storage/postgres/listening.js";
+import { SCHEMA_SQL } from "../../src/storage/postgres/schema.js";
 import { createDatabase, type TestDatabase } from "./database.js";
 import { eventually } from "./eventually.js";
 import { subscribe, subscribed } from "./subscriber.js";

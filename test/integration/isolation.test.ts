@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { CircuitChange } from "../../src/index.js";
-import { SCHEMA_SQL } from "../../src/storage/schema.js";
+import { SCHEMA_SQL } from "../../src/storage/postgres/schema.js";
 import { createDatabase, type TestDatabase } from "./database.js";
 import { eventually } from "./eventually.js";
 

@@ -1,7 +1,7 @@
 import type { Pool } from "pg";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { PostgresStorage } from "../../src/index.js";
-import { CREATION_SQL, SCHEMA_CHECK } from "../../src/storage/schema.js";
+import { CREATION_SQL, SCHEMA_CHECK } from "../../src/storage/postgres/schema.js";
 import { createDatabase, type TestDatabase } from "./database.js";
 import { eventually } from "./eventually.js";
 import { PythonProcess, type PythonVersion } from "./python.js";

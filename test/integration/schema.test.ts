@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Bulkhead, type PostgresStorageOptions } from "../../src/index.js";
-import { SCHEMA_CHECK, SCHEMA_SQL } from "../../src/storage/schema.js";
+import { SCHEMA_CHECK, SCHEMA_SQL } from "../../src/storage/postgres/schema.js";
 import { createDatabase, type TestDatabase } from "./database.js";
 
 let database: TestDatabase;

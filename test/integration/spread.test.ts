@@ -1,6 +1,6 @@
 import { Client } from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { PostgresListener } from "../../src/storage/postgres-listener.js";
+import { PostgresListener } from "../../src/storage/postgres/listener.js";
 import { createDatabase, type TestDatabase } from "./database.js";
 import { eventually } from "./eventually.js";
 import { subscribed } from "./subscriber.js";

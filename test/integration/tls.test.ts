@@ -5,7 +5,7 @@ import { Client } from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { type PostgresServer, startPostgres } from "../../scripts/postgres-server.mjs";
 import { createStorage, PostgresStorage } from "../../src/index.js";
-import { SCHEMA_SQL } from "../../src/storage/schema.js";
+import { SCHEMA_SQL } from "../../src/storage/postgres/schema.js";
 import { createAuthority } from "./certificates.js";
 import { createDatabase, type TestDatabase } from "./database.js";
 import { eventually } from "./eventually.js";

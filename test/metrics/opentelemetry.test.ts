@@ -2,7 +2,7 @@ import { metrics } from "@opentelemetry/api";
 import { AggregationTemporality, DataPointType, type MetricData } from "@opentelemetry/sdk-metrics";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { Bulkhead, BulkheadManager } from "../../src/index.js";
-import { instrumentBulkheads } from "../../src/opentelemetry.js";
+import { instrumentBulkheads } from "../../src/metrics/opentelemetry.js";
 import { failCalls, passCalls } from "../helpers/failing.js";
 import { expectedOf, inMemory } from "./reporters.js";
 

@@ -1,7 +1,7 @@
 import { Gauge, Registry, register } from "prom-client";
 import { afterEach, describe, expect, it } from "vitest";
 import { Bulkhead, BulkheadManager } from "../../src/index.js";
-import { collectBulkheads } from "../../src/prometheus.js";
+import { collectBulkheads } from "../../src/metrics/prometheus.js";
 import { passCalls } from "../helpers/failing.js";
 import { busyPage } from "./busy-page.js";
 import { readPage } from "./exposition.js";

@@ -10,8 +10,8 @@ import {
 } from "@opentelemetry/sdk-metrics";
 import { Registry } from "prom-client";
 import type { Bulkhead, BulkheadManager, BulkheadStats } from "../../src/index.js";
-import { instrumentBulkheads } from "../../src/opentelemetry.js";
-import { collectBulkheads } from "../../src/prometheus.js";
+import { instrumentBulkheads } from "../../src/metrics/opentelemetry.js";
+import { collectBulkheads } from "../../src/metrics/prometheus.js";
 import { type Page, readPage } from "./exposition.js";
 
 /**

@@ -1,5 +1,5 @@
-import type { CircuitTransition } from "../../src/circuit-rules.js";
-import type { CircuitChange, CircuitRecord } from "../../src/storage/storage.js";
+import type { CircuitTransition } from "../../src/circuit/circuit.js";
+import type { CircuitChange, CircuitRecord } from "../../src/storage/circuit-storage.js";
 import { Code, type Encoding, permutations } from "./checker.js";
 import { NOW_MS, type Outstanding } from "./circuit-process.js";
 import { FAULTS, isForged, type Member, timeLeft, type World } from "./circuit-world.js";

@@ -1,6 +1,6 @@
-import type { CircuitTransition } from "../../src/circuit-rules.js";
-import type { CircuitSyncState } from "../../src/circuit-sync-state.js";
-import type { CircuitRecord } from "../../src/storage/storage.js";
+import type { CircuitTransition } from "../../src/circuit/circuit.js";
+import type { CircuitSyncState } from "../../src/circuit/shared-circuit-state.js";
+import type { CircuitRecord } from "../../src/storage/circuit-storage.js";
 import type { Model, Move } from "./checker.js";
 import { WorldEncoding } from "./circuit-encoding.js";
 import { type CircuitCode, CircuitProcess, NOW_MS, type Timer } from "./circuit-process.js";

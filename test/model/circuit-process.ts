@@ -1,13 +1,20 @@
-import type { CircuitRules, CircuitSnapshot, CircuitTransition } from "../../src/circuit-rules.js";
-import type { CircuitSync } from "../../src/circuit-sync.js";
-import type { CircuitSyncState, newCircuitSyncState } from "../../src/circuit-sync-state.js";
+import type {
+  CircuitRules,
+  CircuitSnapshot,
+  CircuitTransition,
+} from "../../src/circuit/circuit.js";
+import type { CircuitSync } from "../../src/circuit/shared-circuit.js";
+import type {
+  CircuitSyncState,
+  newCircuitSyncState,
+} from "../../src/circuit/shared-circuit-state.js";
 import type { resolveConfig } from "../../src/config.js";
 import type {
   CircuitChange,
   CircuitChangeResult,
   CircuitRecord,
   CircuitSubscriber,
-} from "../../src/storage/storage.js";
+} from "../../src/storage/circuit-storage.js";
 
 /** The code under test: the real one, or a mutant of it. */
 export interface CircuitCode {

@@ -1,4 +1,4 @@
-import type { CircuitChange, CircuitChangeResult } from "../../src/storage/storage.js";
+import type { CircuitChange, CircuitChangeResult } from "../../src/storage/circuit-storage.js";
 import type { Move } from "./checker.js";
 import { showChange } from "./circuit-text.js";
 import {

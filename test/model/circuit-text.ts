@@ -1,4 +1,4 @@
-import type { CircuitChange, CircuitRecord } from "../../src/storage/storage.js";
+import type { CircuitChange, CircuitRecord } from "../../src/storage/circuit-storage.js";
 import { NOW_MS } from "./circuit-process.js";
 import { isForged, type Member, timeLeft, type World } from "./circuit-world.js";
 

@@ -3,7 +3,7 @@ import type {
   CircuitChange,
   CircuitChangeResult,
   CircuitRecord,
-} from "../../src/storage/storage.js";
+} from "../../src/storage/circuit-storage.js";
 import { LEASE_MS, type ProcessState } from "./circuit-process.js";
 
 /** What may go wrong, or be decided by somebody, and how often in one run. */

@@ -54,7 +54,7 @@ describe("a shared circuit without one of its rules", () => {
     [
       "A1: a lease is finite when the storage does not answer",
       {
-        file: "circuit-sync.ts",
+        file: "circuit/shared-circuit.ts",
         text: "this.#source.probeLeaseSeconds * 1000",
         without: "Number.POSITIVE_INFINITY",
       },
@@ -64,7 +64,7 @@ describe("a shared circuit without one of its rules", () => {
     [
       "A2: nothing lies between the last question and the rest",
       {
-        file: "circuit-sync.ts",
+        file: "circuit/shared-circuit.ts",
         text: "state.io = RESTING;",
         without: "setTimeout(() => { state.io = RESTING; }, 0);",
       },
@@ -74,7 +74,7 @@ describe("a shared circuit without one of its rules", () => {
     [
       "A3: what probes found out stands against a record that is over",
       {
-        file: "reconciler.ts",
+        file: "circuit/reconciler.ts",
         text: "if (isFree(record) && this.#outlastsRecord()) return;",
         without: "",
       },
@@ -84,7 +84,7 @@ describe("a shared circuit without one of its rules", () => {
     [
       "A4: an opening has a tag of its own",
       {
-        file: "reconciler.ts",
+        file: "circuit/reconciler.ts",
         text: "get #tag(): string {",
         without: "get #tag(): string { return this.#state.owner;",
       },
@@ -94,7 +94,7 @@ describe("a shared circuit without one of its rules", () => {
     [
       "A5: a notice is confirmed",
       {
-        file: "circuit-sync.ts",
+        file: "circuit/shared-circuit.ts",
         text: "this.#readAfter(CONFIRM_MS * (0.2 + Math.random() * 0.8));",
         without: "",
       },
@@ -104,7 +104,7 @@ describe("a shared circuit without one of its rules", () => {
     [
       "A5: what was read wins with a lower version, too",
       {
-        file: "reconciler.ts",
+        file: "circuit/reconciler.ts",
         text: "known === undefined || !isSame(record, known)",
         without: "known === undefined || record.version > known.version",
       },
@@ -114,7 +114,7 @@ describe("a shared circuit without one of its rules", () => {
     [
       "A5: what was read wins with the same version, too",
       {
-        file: "reconciler.ts",
+        file: "circuit/reconciler.ts",
         text: "known === undefined || !isSame(record, known)",
         without: "known === undefined || record.version !== known.version",
       },
@@ -124,7 +124,7 @@ describe("a shared circuit without one of its rules", () => {
     [
       "a notice gives no lease",
       {
-        file: "reconciler.ts",
+        file: "circuit/reconciler.ts",
         text: "const isOwn = this.#ownsLease(record) &&",
         without:
           "if (this.#ownsLease(record)) this.#hasLease(record);\n const isOwn = this.#ownsLease(record) &&",
@@ -135,7 +135,7 @@ describe("a shared circuit without one of its rules", () => {
     [
       "a hand is obeyed",
       {
-        file: "reconciler.ts",
+        file: "circuit/reconciler.ts",
         text: 'if (state.pending?.transition.origin === "hand" && !state.pending.isLate) return;',
         without: "",
       },

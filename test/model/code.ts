@@ -1,6 +1,6 @@
-import { CircuitRules } from "../../src/circuit-rules.js";
-import { CircuitSync } from "../../src/circuit-sync.js";
-import { newCircuitSyncState } from "../../src/circuit-sync-state.js";
+import { CircuitRules } from "../../src/circuit/circuit.js";
+import { CircuitSync } from "../../src/circuit/shared-circuit.js";
+import { newCircuitSyncState } from "../../src/circuit/shared-circuit-state.js";
 import { resolveConfig } from "../../src/config.js";
 import type { CircuitCode } from "./circuit-process.js";
 

@@ -35,7 +35,12 @@ export function mutantOf(mutation: Mutation): CircuitCode {
     );
     return exports;
   };
-  const files = ["circuit-rules", "circuit-sync", "circuit-sync-state", "config"];
+  const files = [
+    "circuit/circuit",
+    "circuit/shared-circuit",
+    "circuit/shared-circuit-state",
+    "config",
+  ];
   return Object.assign({}, ...files.map((file) => load(join(SOURCE, `${file}.ts`))));
 }
 

@@ -1,0 +1,253 @@
+import { AsyncResource } from "node:async_hooks";
+import type { GatedCall } from "../circuit/gate.js";
+import { type CallCircuit, NO_CIRCUIT } from "../circuit/monitored-circuit.js";
+import type { Deadline } from "../common/deadlines.js";
+import type { AnyFunction } from "../common/function-types.js";
+import { ListNode } from "../common/linked-list.js";
+import type { BulkheadError } from "../errors.js";
+import { abortReason } from "../rejections.js";
+import { newExecutionId } from "./execution-id.js";
+import type { Lane } from "./lanes.js";
+
+/** What the bulkhead tells of a call, whether its function succeeded or failed. */
+export interface ExecutionReport {
+  /** Seconds that the function ran, by the monotonic clock. */
+  readonly executionTime: number;
+  /** Seconds that the call waited for its permit, by the monotonic clock. */
+  readonly queuedTime: number;
+  /** Name of the bulkhead. */
+  readonly bulkheadName: string;
+  /** UUID of the call; the same as in events and in the task's context. */
+  readonly executionId: string;
+}
+
+/** A call whose function returned a value. */
+export interface ExecutionSuccess<T> extends ExecutionReport {
+  /** Tells the two ends of a call apart. */
+  readonly success: true;
+  /** What the function returned, or its promise resolved with. */
+  readonly result: T;
+  /** None. */
+  readonly error: null;
+}
+
+/** A call whose function threw, or whose promise rejected. */
+export interface ExecutionFailure extends ExecutionReport {
+  /** Tells the two ends of a call apart. */
+  readonly success: false;
+  /** None. */
+  readonly result: null;
+  /** What was thrown as its `cause`, or that itself when it was a {@link BulkheadError} already. */
+  readonly error: BulkheadError;
+}
+
+/** How a call ended whose function was run to its end: a union on `success`. */
+export type ExecutionResult<T> = ExecutionSuccess<T> | ExecutionFailure;
+
+/** What a task that is started with `run` is given. */
+export interface ExecutionContext {
+  /**
+   * Aborted when the caller is told the end of the call before the task has settled: `reason` is the
+   * {@link BulkheadTimeoutError}, the caller's own reason, or the {@link BulkheadShutdownError}.
+   * Pass it on to `fetch` and the like: the permit is held until the task really settles.
+   */
+  readonly signal: AbortSignal;
+  /** UUID of the call. */
+  readonly executionId: string;
+  /** Name of the bulkhead. */
+  readonly bulkheadName: string;
+}
+
+/** Options of one `run`. */
+export interface RunOptions {
+  /** Aborting it ends the call: a waiting one leaves the line, a running one is abandoned. */
+  signal?: AbortSignal | undefined;
+  /** In the place of the configured `timeoutSeconds`: > 0, or `null` for no limit. */
+  timeoutSeconds?: number | null | undefined;
+}
+
+/**
+ * - `waiting`: in the queue
+ * - `running`: its function runs, its caller waits
+ * - `abandoned`: its caller has its answer, its function runs on and holds the permit
+ * - `over`: it holds nothing any more
+ */
+type Phase = "waiting" | "running" | "abandoned" | "over";
+
+const NO_ARGS: readonly unknown[] = [];
+const NO_DESTROY = { requireManualDestroy: true };
+
+/** One call on its way through a bulkhead. */
+export class Call extends ListNode<Call> implements GatedCall {
+  /**
+   * Kept so that there is one at all times: V8 throws optimised code away when the last object of a
+   * shape that it relies on is collected. Each full collection without a call under way halved the
+   * speed of the calls after it. The same holds for deadlines.
+   */
+  static readonly specimen = Call.#makeSpecimen();
+
+  phase: Phase = "waiting";
+  /** No permit was free when it came. */
+  hasWaited = false;
+  /** Its time was over before its lane was open. */
+  isOverdue = false;
+  circuit: CallCircuit = NO_CIRCUIT;
+  generation = 0;
+  enteredAt = 0;
+  startedAt = 0;
+  resolve: (result: ExecutionResult<unknown>) => void = ignore;
+  reject: (reason: unknown) => void = ignore;
+  /** The end of the call's time, and then of its function's right to the permit. */
+  deadline: Deadline<Call> | undefined = undefined;
+  /** The permit, from the start on. */
+  lane: Lane<Call> | undefined = undefined;
+  #id: string | undefined = undefined;
+  #context: AsyncResource | undefined = undefined;
+  readonly #fn: AnyFunction;
+  /** What the function is called with. */
+  args: readonly unknown[];
+  /** The caller's own. */
+  readonly signal: AbortSignal | undefined;
+  /** Whether {@link prepare} has something to do. */
+  readonly isTask: boolean;
+
+  constructor(
+    fn: AnyFunction,
+    args: readonly unknown[],
+    signal: AbortSignal | undefined = undefined,
+    isTask = false,
+  ) {
+    super();
+    this.#fn = fn;
+    this.args = args;
+    this.signal = signal;
+    this.isTask = isTask;
+  }
+
+  /** Of the shape that calls have at their end: times are fractions. */
+  static #makeSpecimen(): Call {
+    const call = new Call(ignore, NO_ARGS);
+    call.enteredAt = 0.5;
+    call.startedAt = 0.5;
+    return call;
+  }
+
+  get id(): string {
+    this.#id ??= newExecutionId();
+    return this.#id;
+  }
+
+  /** The call is admitted at `time`, in its caller's `AsyncLocalStorage` context. */
+  enter(time: number): void {
+    this.enteredAt = time;
+    this.#context = new AsyncResource("BulkheadCall", NO_DESTROY);
+  }
+
+  /**
+   * Runs what the user's code sees of this call in its caller's context: otherwise logs, traces and
+   * transactions would be those of whichever call freed the permit, or armed the timer.
+   */
+  inContext<A extends unknown[], T>(work: (...args: A) => T, self: unknown, ...args: A): T {
+    if (this.#context === undefined) return Reflect.apply(work, self, args);
+    return this.#context.runInAsyncScope(work, self, ...args);
+  }
+
+  /** Makes what the task is given, when it starts: a waiting call has no use for it. */
+  prepare(): void {}
+
+  /** Runs the function. */
+  invoke(): unknown {
+    // Called through the field, it would have this call as its `this`.
+    const fn = this.#fn;
+    return fn(...this.args);
+  }
+
+  /** Seconds that the function has run at `time`. */
+  executionTime(time: number): number {
+    return (time - this.startedAt) / 1000;
+  }
+
+  /** Seconds that the call waited for a permit; 0 when one was free. */
+  get queuedTime(): number {
+    return this.hasWaited ? (this.startedAt - this.enteredAt) / 1000 : 0;
+  }
+
+  /** What events tell of a call that ends at `time`. */
+  times(time: number) {
+    return {
+      executionId: this.id,
+      executionTime: this.executionTime(time),
+      queuedTime: this.queuedTime,
+    };
+  }
+
+  /** Calls back when the caller aborts, until `unwatch()`. */
+  watch(_onAbort: (call: Call, reason: unknown) => void): void {}
+
+  unwatch(): void {}
+
+  /** Asks the function to stop. */
+  abort(_reason: unknown): void {}
+}
+
+/** The calls that a signal may abort: it gets one listener, however many they are. */
+class SignalCalls extends Set<TaskCall> {
+  readonly onAbort = () => {
+    for (const call of [...this]) call.aborted();
+  };
+}
+const callsOf = new WeakMap<AbortSignal, SignalCalls>();
+
+/** A call that was started with `run`: its function is given a signal, its caller may have one too. */
+export class TaskCall extends Call {
+  readonly #bulkheadName: string;
+  #onAbort: (() => void) | undefined = undefined;
+  #controller: AbortController | undefined = undefined;
+
+  constructor(task: AnyFunction, signal: AbortSignal | undefined, bulkheadName: string) {
+    super(task, NO_ARGS, signal, true);
+    this.#bulkheadName = bulkheadName;
+  }
+
+  override prepare(): void {
+    this.#controller = new AbortController();
+    const { signal } = this.#controller;
+    const context: ExecutionContext = {
+      signal,
+      executionId: this.id,
+      bulkheadName: this.#bulkheadName,
+    };
+    this.args = [context];
+  }
+
+  override watch(onAbort: (call: Call, reason: unknown) => void): void {
+    const signal = this.signal;
+    if (signal === undefined) return;
+    this.#onAbort = () => onAbort(this, abortReason(signal));
+    let calls = callsOf.get(signal);
+    if (calls === undefined) {
+      calls = new SignalCalls();
+      callsOf.set(signal, calls);
+      signal.addEventListener("abort", calls.onAbort);
+    }
+    calls.add(this);
+  }
+
+  override unwatch(): void {
+    const signal = this.signal;
+    const calls = signal === undefined ? undefined : callsOf.get(signal);
+    if (signal === undefined || !calls?.delete(this) || calls.size > 0) return;
+    callsOf.delete(signal);
+    signal.removeEventListener("abort", calls.onAbort);
+  }
+
+  aborted(): void {
+    this.#onAbort?.();
+  }
+
+  override abort(reason: unknown): void {
+    this.#controller?.abort(reason);
+  }
+}
+
+function ignore(): void {}

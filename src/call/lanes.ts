@@ -1,0 +1,125 @@
+import pLimit, { type LimitFunction } from "p-limit";
+import { outsideRequests } from "../common/async-context.js";
+
+export interface LanesHooks<T> {
+  /** A lane is idle that was not before: p-limit has opened it. */
+  readonly onOpen: () => void;
+  /** The promise that the function of `holder` returned has settled. */
+  readonly onSettled: (holder: T, succeeded: boolean, value: unknown) => void;
+}
+
+/** A slot of p-limit that runs one call after another. */
+export class Lane<T> {
+  holder: T | undefined = undefined;
+  /** Gives the slot back to p-limit. */
+  readonly close: () => void;
+  // Here and not per call: two closures less for each call.
+  readonly onFulfilled: (value: unknown) => void;
+  readonly onRejected: (error: unknown) => void;
+
+  constructor(close: () => void, onSettled: LanesHooks<T>["onSettled"]) {
+    this.close = close;
+    this.onFulfilled = (value) => {
+      if (this.holder !== undefined) onSettled(this.holder, true, value);
+    };
+    this.onRejected = (error) => {
+      if (this.holder !== undefined) onSettled(this.holder, false, error);
+    };
+  }
+}
+
+const SOON = Promise.resolve();
+
+/**
+ * The permits. p-limit alone decides how many lanes are open, and a function runs only in a lane.
+ *
+ * At most one lane is requested at a time. p-limit opens it when a slot is free: within the same turn of
+ * the event loop, or when another lane closes. A lane goes from call to call; when no call is queued it
+ * stays open for one microtask, so that calls one after another pay for p-limit once.
+ */
+export class Lanes<T> {
+  readonly #count: number;
+  readonly #hooks: LanesHooks<T>;
+  /** Created for the first call: an idle bulkhead stays small. */
+  #limit: LimitFunction | undefined = undefined;
+  readonly #open = new Set<Lane<T>>();
+  readonly #idle: Lane<T>[] = [];
+  #isRequested = false;
+  #isClosing = false;
+  readonly #requestLane = () => {
+    this.#limit ??= pLimit(this.#count);
+    void this.#limit(this.#openLane);
+  };
+  readonly #openLane = () => new Promise<void>((close) => this.#opened(close));
+  readonly #closeIdle = () => {
+    this.#isClosing = false;
+    for (let lane = this.#idle.pop(); lane !== undefined; lane = this.#idle.pop()) {
+      this.#open.delete(lane);
+      lane.close();
+    }
+  };
+
+  constructor(count: number, hooks: LanesHooks<T>) {
+    this.#count = count;
+    this.#hooks = hooks;
+  }
+
+  /** How many lanes p-limit opens at most. */
+  get count(): number {
+    return this.#limit?.concurrency ?? this.#count;
+  }
+
+  /** Who has a lane now. */
+  get holders(): T[] {
+    return [...this.#open].flatMap(({ holder }) => (holder === undefined ? [] : [holder]));
+  }
+
+  /** An idle lane for `holder`, if there is one. */
+  take(holder: T): Lane<T> | undefined {
+    const lane = this.#idle.pop();
+    if (lane !== undefined) lane.holder = holder;
+    return lane;
+  }
+
+  /** Asks p-limit for one more lane, unless p-limit has been asked already. */
+  request(): void {
+    if (this.#isRequested) return;
+    this.#isRequested = true;
+    // A lane outlives the request that it was opened for.
+    outsideRequests(this.#requestLane);
+  }
+
+  /** The function in the lane has settled. */
+  release(lane: Lane<T>): void {
+    lane.holder = undefined;
+    this.#idle.push(lane);
+  }
+
+  /**
+   * Takes the lane away from a function that is still running. The old lane object keeps its holder:
+   * the function may settle later, and must not settle the call that has the slot by then.
+   */
+  reclaim(lane: Lane<T>): void {
+    this.#open.delete(lane);
+    this.#add(lane.close);
+  }
+
+  /** Closes the lanes that are still idle after the microtasks that are queued by now. */
+  closeIdleSoon(): void {
+    if (this.#isClosing || this.#idle.length === 0) return;
+    this.#isClosing = true;
+    void SOON.then(this.#closeIdle);
+  }
+
+  #opened(close: () => void): void {
+    this.#isRequested = false;
+    this.#add(close);
+    this.#hooks.onOpen();
+  }
+
+  #add(close: () => void): void {
+    const lane = new Lane<T>(close, this.#hooks.onSettled);
+    this.#open.add(lane);
+    this.#idle.push(lane);
+  }
+}

@@ -1,0 +1,371 @@
+import { now } from "../common/clock.js";
+import type { ResolvedBulkheadConfig } from "../config.js";
+import type { CircuitStatus } from "../storage/circuit-storage.js";
+import { ConsecutiveFailures, type OpeningRule } from "./opening-rules.js";
+
+/** A change that the circuit has just made. `from` and `to` can be equal: a lease changed hands. */
+export interface CircuitTransition {
+  readonly from: CircuitStatus;
+  readonly to: CircuitStatus;
+  /** In words. */
+  readonly reason: string;
+  readonly origin: TransitionOrigin;
+  /** Failures in a row that led to it. */
+  readonly failures: number;
+  /** The failure of this process that led to it, if one did. */
+  readonly cause: unknown;
+  /** Whether calls waited for the answer to this process's claim, which this is. */
+  readonly endsClaim: boolean;
+}
+
+/**
+ * Where a change came from: a call's verdict or a health check of this process, a hand, the clock,
+ * or the storage, that is another process.
+ */
+export type TransitionOrigin = "verdict" | "hand" | "clock" | "storage";
+
+/**
+ * - `ours`: this process probes, until its lease runs out
+ * - `claiming`: this process has asked the storage for the lease; its probes wait for the answer
+ * - `elsewhere`: another process probes, or nobody does since its lease ran out
+ */
+type Prober = "ours" | "claiming" | "elsewhere";
+
+type State = { readonly status: "CLOSED" } | { readonly status: "OPEN"; until: number } | HalfOpen;
+
+interface HalfOpen {
+  readonly status: "HALF_OPEN";
+  prober: Prober;
+  /**
+   * When the lease runs out, on the monotonic clock. The lease of a private circuit begins with its first
+   * probe, and again with each success.
+   */
+  until: number;
+  /** How many more probes may be admitted. */
+  places: number;
+  successes: number;
+}
+
+/** Everything that changes in {@link CircuitRules} but the failure rate. */
+export interface CircuitSnapshot {
+  readonly state: Readonly<State>;
+  readonly generation: number;
+}
+
+export interface CircuitRulesHooks {
+  /** Whether other processes share the circuit: then a probe needs the storage's lease. */
+  readonly shared: boolean;
+  /** Told of each change, after it is made. */
+  readonly onTransition: (transition: CircuitTransition) => void;
+  /** Asked for the lease; answers with `claimed()` or by adopting what the storage has. */
+  readonly onClaim: () => void;
+  /** Told of each probe that succeeded, but was not the last one needed. */
+  readonly onProbeSuccess: () => void;
+}
+
+/**
+ * The lease of the probes of a private circuit: after it the next calls probe as well, otherwise probes
+ * that never settle would keep the circuit half-open for good. Also what is assumed of a lease while the
+ * storage has not answered.
+ */
+const LEASE_MS = 30_000;
+
+/**
+ * The rules of a circuit: what opens it, how it probes, when it closes. Its state is one union, and every
+ * change of its status goes through `#become`; what is counted within a status is changed in place. No
+ * timer moves it: it moves on when somebody looks.
+ */
+export class CircuitRules {
+  readonly #config: ResolvedBulkheadConfig;
+  readonly #consecutiveFailures: ConsecutiveFailures;
+  readonly #openingRules: readonly OpeningRule[];
+  readonly #hooks: CircuitRulesHooks;
+  #state: State = { status: "CLOSED" };
+  /** Goes up with each change of the circuit: an older call's verdict moves nothing. */
+  #generation = 0;
+  #lastFailure: unknown = undefined;
+  /** The failure that opened the circuit in this process; `undefined` while it is closed. */
+  #cause: unknown = undefined;
+  /** By the clock on the wall, as opossum has it. */
+  #openedAt: number | undefined = undefined;
+
+  /** @param openingRules beside the one that counts consecutive failures */
+  constructor(
+    config: ResolvedBulkheadConfig,
+    openingRules: readonly OpeningRule[],
+    hooks: CircuitRulesHooks,
+  ) {
+    this.#config = config;
+    this.#consecutiveFailures = new ConsecutiveFailures(config.failureThreshold);
+    this.#openingRules = [this.#consecutiveFailures, ...openingRules];
+    this.#hooks = hooks;
+  }
+
+  get status(): CircuitStatus {
+    return this.#current().status;
+  }
+
+  /** When the circuit opened last, in milliseconds of the epoch. */
+  get openedAt(): number | undefined {
+    return this.#openedAt;
+  }
+
+  /** The failure that opened the circuit in this process, if it is not closed and one did. */
+  get cause(): unknown {
+    return this.#cause;
+  }
+
+  /** Whether admitted calls must wait for the storage's answer before they start. */
+  get isClaiming(): boolean {
+    return this.#state.status === "HALF_OPEN" && this.#state.prober === "claiming";
+  }
+
+  /** Whether this process probes under a lease that has not run out. */
+  get isProbing(): boolean {
+    const state = this.#state;
+    return state.status === "HALF_OPEN" && state.prober === "ours" && now() < state.until;
+  }
+
+  /** How many probes have succeeded, when this process has the lease. */
+  get successesUnderLease(): number | undefined {
+    const state = this.#state;
+    return state.status === "HALF_OPEN" && state.prober === "ours" ? state.successes : undefined;
+  }
+
+  /**
+   * Seconds until a call is admitted at the latest, as far as is known: the rest of the isolation, or of the
+   * lease of the probes that are under way. A client that waits for that long is not rejected once more.
+   */
+  get retryAfterSeconds(): number {
+    const state = this.#state;
+    if (state.status === "CLOSED") return 0;
+    if (state.status === "HALF_OPEN" && state.places > 0) return 0;
+    const left = Number.isFinite(state.until) ? state.until - now() : LEASE_MS;
+    return Math.max(0, left) / 1000;
+  }
+
+  /** Opens the circuit for `isolationDuration`. Does nothing when it is open. */
+  open(reason: string, origin: TransitionOrigin, cause?: unknown): void {
+    if (this.#current().status === "OPEN") return;
+    const until = now() + this.#config.isolationDuration * 1000;
+    this.#become({ status: "OPEN", until }, reason, origin, cause);
+  }
+
+  /** Closes the circuit. Does nothing when it is closed. */
+  close(reason: string, origin: TransitionOrigin): void {
+    if (this.#current().status === "CLOSED") return;
+    this.#become({ status: "CLOSED" }, reason, origin);
+  }
+
+  /** Opens the circuit because a health check failed. Does nothing when it is open. */
+  healthCheckFailed(error: unknown): void {
+    this.open("the health check failed", "verdict", error);
+  }
+
+  /** Lets probes through before the isolation is over. Does nothing unless the circuit is open. */
+  healthCheckPassed(): void {
+    if (this.#current().status !== "OPEN") return;
+    this.#become(this.#halfOpened(), "the health check passed", "verdict");
+  }
+
+  // What the storage says
+
+  /**
+   * The storage gave the lease that `onClaim` asked for; or it did not answer, and this process probes under
+   * a lease of its own.
+   * @param successes of probes, as far as the storage knows of them
+   */
+  claimed(leaseMs: number, successes?: number): void {
+    const state = this.#state;
+    if (state.status !== "HALF_OPEN" || state.prober !== "claiming") return;
+    state.prober = "ours";
+    state.until = now() + leaseMs;
+    if (successes === undefined) return;
+    const known = this.#passable(successes);
+    state.places += state.successes - known;
+    state.successes = known;
+  }
+
+  /** This process goes on having the lease. */
+  renewed(leaseMs: number): void {
+    const state = this.#state;
+    if (state.status === "HALF_OPEN" && state.prober === "ours") state.until = now() + leaseMs;
+  }
+
+  /** The storage took this process's opening, and counts the isolation by its own clock. */
+  isolatedFor(isolationMs: number): void {
+    if (this.#state.status === "OPEN") this.#state.until = now() + isolationMs;
+  }
+
+  openedElsewhere(isolationMs: number, reason: string): void {
+    this.#become({ status: "OPEN", until: now() + isolationMs }, reason, "storage");
+  }
+
+  closedElsewhere(reason: string): void {
+    if (this.#state.status === "CLOSED") return;
+    this.#become({ status: "CLOSED" }, reason, "storage");
+  }
+
+  /** Another process holds the probe lease for `leaseMs` more, or nobody does when it is 0. */
+  probedElsewhere(leaseMs: number, successes: number, reason: string): void {
+    this.#become(halfOpen("elsewhere", now() + leaseMs, 0, successes), reason, "storage");
+  }
+
+  // For the model of the fleet, which goes back to states that it has seen
+
+  save(): CircuitSnapshot {
+    return { state: { ...this.#state }, generation: this.#generation };
+  }
+
+  restore({ state, generation }: CircuitSnapshot): void {
+    this.#state = { ...state };
+    this.#generation = generation;
+  }
+
+  // The way of a call
+
+  /** Moves the circuit on when the isolation is over. */
+  refresh(): void {
+    this.#current();
+  }
+
+  /** Admits a call, as a probe when the circuit is half-open, and sets its generation. */
+  tryAcquire(call: { generation: number }): boolean {
+    if (!this.#admits()) return false;
+    call.generation = this.#generation;
+    return true;
+  }
+
+  #admits(): boolean {
+    const state = this.#current();
+    if (state.status === "CLOSED") return true;
+    if (state.status === "OPEN") return false;
+    if (!this.#hooks.shared) return this.#tryAcquirePrivateProbe(state);
+    if (now() >= state.until) {
+      const successes = this.#passable(state.successes);
+      const places = this.#config.successThreshold - successes - 1;
+      const claiming = halfOpen("claiming", Number.POSITIVE_INFINITY, places, successes);
+      this.#become(claiming, "the probe lease is free", "clock");
+      this.#hooks.onClaim();
+      return true;
+    }
+    if (state.places <= 0) return false;
+    state.places--;
+    return true;
+  }
+
+  /**
+   * No other process probes a private circuit. So the verdicts of probes that outlive the lease still
+   * count; otherwise a dependency that takes longer than the lease could never close the circuit.
+   */
+  #tryAcquirePrivateProbe(state: HalfOpen): boolean {
+    const time = now();
+    if (time >= state.until) {
+      state.places = this.#config.successThreshold - state.successes;
+      state.until = Number.POSITIVE_INFINITY;
+    }
+    if (state.places <= 0) return false;
+    state.places--;
+    if (state.until === Number.POSITIVE_INFINITY) state.until = time + LEASE_MS;
+    return true;
+  }
+
+  /** An admitted call ends without a verdict: if it was a probe, the next call gets its place. */
+  drop(generation: number): void {
+    const state = this.#state;
+    if (state.status !== "HALF_OPEN" || generation !== this.#generation) return;
+    state.places = Math.min(state.places + 1, this.#config.successThreshold - state.successes);
+  }
+
+  /** Whether a verdict at `time` on a call of that generation moves the circuit. */
+  isCurrent(generation: number, time: number): boolean {
+    const state = this.#state;
+    if (generation !== this.#generation) return false;
+    return state.status !== "HALF_OPEN" || !this.#hooks.shared || time < state.until;
+  }
+
+  /** Records a success that {@link isCurrent}. */
+  recordSuccess(): void {
+    const state = this.#state;
+    if (state.status === "CLOSED") {
+      let reason: string | undefined;
+      for (const rule of this.#openingRules) reason ??= rule.recordSuccess();
+      if (reason !== undefined) this.open(reason, "verdict", this.#lastFailure);
+    } else if (state.status === "HALF_OPEN") {
+      state.successes++;
+      const { successThreshold } = this.#config;
+      if (state.successes === successThreshold) {
+        const reason = `${successThreshold} of ${successThreshold} probes succeeded`;
+        this.#become({ status: "CLOSED" }, reason, "verdict");
+      } else {
+        if (!this.#hooks.shared) state.until = now() + LEASE_MS;
+        this.#hooks.onProbeSuccess();
+      }
+    }
+  }
+
+  /** Records a failure that {@link isCurrent}. */
+  recordFailure(error: unknown): void {
+    const state = this.#state;
+    this.#lastFailure = error;
+    if (state.status === "HALF_OPEN") {
+      this.open("a probe failed", "verdict", error);
+    } else if (state.status === "CLOSED") {
+      let reason: string | undefined;
+      for (const rule of this.#openingRules) reason ??= rule.recordFailure();
+      if (reason !== undefined) this.open(reason, "verdict", error);
+    }
+  }
+
+  /** One more probe at least is to be seen here, whatever others ask for. */
+  #passable(successes: number): number {
+    return Math.max(0, Math.min(successes || 0, this.#config.successThreshold - 1));
+  }
+
+  /** The state, moved on when its time has come. */
+  #current(): State {
+    if (this.#state.status === "OPEN" && isOver(this.#state.until)) {
+      this.#become(this.#halfOpened(), "the isolation is over", "clock");
+    }
+    return this.#state;
+  }
+
+  #halfOpened(): State {
+    return this.#hooks.shared
+      ? halfOpen("elsewhere", now(), 0, 0)
+      : halfOpen("ours", Number.POSITIVE_INFINITY, this.#config.successThreshold, 0);
+  }
+
+  #become(state: State, reason: string, origin: TransitionOrigin, cause?: unknown): void {
+    const { status: from } = this.#state;
+    const failures = from === "CLOSED" ? this.#consecutiveFailures.count : 1;
+    const endsClaim = this.isClaiming;
+    this.#state = state;
+    this.#generation++;
+    if (state.status === "OPEN") this.#openedAt = Date.now();
+    // A half-open circuit is still the one that this failure opened.
+    if (state.status !== "HALF_OPEN") this.#cause = cause;
+    for (const rule of this.#openingRules) rule.reset();
+    this.#hooks.onTransition({
+      from,
+      to: state.status,
+      reason,
+      origin,
+      failures,
+      cause,
+      endsClaim,
+    });
+  }
+}
+
+/**
+ * A Node timer can fire up to a millisecond early by the monotonic clock: whoever sleeps for the whole
+ * isolation must find it over.
+ */
+function isOver(until: number): boolean {
+  return until - now() < 1;
+}
+
+function halfOpen(prober: Prober, until: number, places: number, successes: number): State {
+  return { status: "HALF_OPEN", prober, until, places, successes };
+}

@@ -1,0 +1,293 @@
+import type CircuitBreaker from "opossum";
+import { outsideRequests } from "../common/async-context.js";
+import type { ResolvedBulkheadConfig } from "../config.js";
+import type { BulkheadError } from "../errors.js";
+import type { Tell } from "../events.js";
+import { circuitOpenError, isolationError } from "../rejections.js";
+import { BulkheadState } from "../state.js";
+import type { RejectionReason } from "../stats.js";
+import { StoredCircuit } from "../storage/checked-storage.js";
+import type { CircuitStatus, CircuitStorage } from "../storage/circuit-storage.js";
+import { CircuitRules, type CircuitTransition } from "./circuit.js";
+import { HealthCheck } from "./health-check.js";
+import {
+  type CallCircuit,
+  type CircuitCall,
+  MonitoredCircuit,
+  NO_CIRCUIT,
+} from "./monitored-circuit.js";
+import { FailureRate, type OpeningRule } from "./opening-rules.js";
+import { RollingWindow } from "./rolling-window.js";
+import { CircuitSync } from "./shared-circuit.js";
+
+/** A call on its way through the gate. */
+export interface GatedCall extends CircuitCall {
+  /** What has admitted the call. */
+  circuit: CallCircuit;
+  /** Runs `work` in the `AsyncLocalStorage` context of the call. */
+  inContext<A extends unknown[]>(work: (...args: A) => void, self: unknown, ...args: A): void;
+}
+
+export interface GateHooks<C extends GatedCall> {
+  readonly emit: Tell;
+  /** The queued calls leave the queue: those that are returned, in their order. {@link onRejected} follows. */
+  readonly onRejecting: (reason: RejectionReason) => readonly C[];
+  /** The storage has answered: each queued call is admitted anew, or is returned as with {@link onRejecting}. */
+  readonly onStorageAnswered: () => readonly C[];
+  /** The caller of a call that has left the queue, and listeners, are to learn of it. */
+  readonly onRejected: (call: C, reason: RejectionReason, error: BulkheadError) => void;
+  /** Queued calls may start, as far as permits are free. */
+  readonly onAdmitting: () => void;
+  /** The user has shut opossum's breaker down. */
+  readonly onShutdown: () => void;
+}
+
+interface PendingChange<C> {
+  readonly transition: CircuitTransition;
+  /** Queued calls that the change has rejected. */
+  rejected: readonly C[];
+}
+
+/**
+ * Decides whether calls may go to the dependency: isolation by hand, the circuit with its storage, and
+ * the health check that moves it.
+ */
+export class Gate<C extends GatedCall> {
+  readonly #config: ResolvedBulkheadConfig;
+  readonly #hooks: GateHooks<C>;
+  readonly #rules: CircuitRules | undefined;
+  /** `undefined` when the circuit is switched off in the configuration. */
+  readonly #monitored: MonitoredCircuit | undefined;
+  /** What admits calls now: not the monitored circuit while the user has disabled opossum's breaker. */
+  #inUse: CallCircuit = NO_CIRCUIT;
+  readonly #sync: CircuitSync | undefined;
+  readonly #healthCheck: HealthCheck | undefined;
+  /** Changes of the circuit that have taken effect, and that listeners do not know of yet. */
+  readonly #pending: PendingChange<C>[] = [];
+  #isNotifying = false;
+  /** No call is left. */
+  #isEnded = false;
+  #isolation: { readonly reason: string | null } | undefined = undefined;
+
+  constructor(
+    config: ResolvedBulkheadConfig,
+    storage: CircuitStorage | undefined,
+    hooks: GateHooks<C>,
+  ) {
+    this.#config = config;
+    this.#hooks = hooks;
+    if (config.circuitBreakerEnabled) {
+      const window = new RollingWindow(config.windowSeconds * 1000);
+      this.#rules = new CircuitRules(config, openingRules(config, window), {
+        shared: storage !== undefined,
+        onTransition: (transition) => this.#onTransition(transition),
+        onClaim: () => outsideRequests(() => this.#sync?.claim()),
+        onProbeSuccess: () => outsideRequests(() => this.#sync?.renew()),
+      });
+      this.#monitored = new MonitoredCircuit(config, this.#rules, window, {
+        onSwitched: (enabled) => this.#switch(enabled),
+        onShutdown: hooks.onShutdown,
+      });
+      this.#inUse = this.#monitored;
+      if (storage !== undefined) this.#sync = this.#connect(storage, this.#rules);
+    }
+    this.#healthCheck = outsideRequests(() => this.#startHealthCheck());
+  }
+
+  get breaker(): CircuitBreaker | undefined {
+    const isNew = this.#monitored?.knownBreaker === undefined;
+    const breaker = this.#monitored?.breaker;
+    if (isNew && this.#isEnded) breaker?.end();
+    return breaker?.published;
+  }
+
+  get circuitStatus(): CircuitStatus | undefined {
+    return this.#rules?.status;
+  }
+
+  /** Settles when the circuit is loaded, or could not be in time. Never rejects. */
+  get ready(): Promise<void> | undefined {
+    return this.#sync?.ready;
+  }
+
+  /** Whether admitted calls must wait for an answer of the storage. */
+  get isAwaitingStorage(): boolean {
+    if (this.#sync === undefined) return false;
+    return !this.#sync.isLoaded || this.#rules?.isClaiming === true;
+  }
+
+  /** The state of a bulkhead that is not shut down. */
+  get state(): BulkheadState {
+    const status = this.circuitStatus;
+    if (this.#isolation !== undefined || status === "OPEN") return BulkheadState.ISOLATED;
+    return status === "HALF_OPEN" ? BulkheadState.DEGRADED : BulkheadState.HEALTHY;
+  }
+
+  // The path of a call
+
+  /** Moves the circuit on when its time has come. A listener may then close the bulkhead. */
+  refresh(): void {
+    this.#rules?.refresh();
+  }
+
+  /** The error for callers while the bulkhead is isolated by hand. */
+  isolationRejection(): BulkheadError | undefined {
+    if (this.#isolation === undefined) return undefined;
+    return isolationError(this.#config.name, this.#isolation.reason);
+  }
+
+  /** Whether the circuit admits the call. */
+  tryAcquire(call: GatedCall): boolean {
+    call.circuit = this.#inUse;
+    return call.circuit.tryAcquire(call);
+  }
+
+  /** The error for a call that the circuit rejects; opossum counts it. */
+  circuitRejection(call: CircuitCall, status = this.circuitStatus): BulkheadError {
+    const { retryAfterSeconds = 0, cause } = this.#rules ?? {};
+    const error = circuitOpenError(this.#config.name, status, retryAfterSeconds, cause);
+    this.#monitored?.recordRejection(call, error);
+    return error;
+  }
+
+  /** An admitted call is rejected because the bulkhead is full. */
+  recordFull(call: GatedCall, error: Error): void {
+    call.circuit.drop(call);
+    this.#monitored?.recordFull(call, error);
+  }
+
+  recordSuccess(call: GatedCall, result: unknown, time: number): void {
+    const { circuit } = call;
+    if (circuit === this.#inUse) circuit.recordSuccess(call, result, time);
+    else circuit.drop(call);
+  }
+
+  recordFailure(call: GatedCall, error: unknown, time: number): void {
+    const { circuit } = call;
+    if (circuit === this.#inUse) circuit.recordFailure(call, error, time);
+    else circuit.drop(call);
+  }
+
+  recordTimeout(call: GatedCall, error: unknown, time: number): void {
+    const { circuit } = call;
+    if (circuit === this.#inUse) circuit.recordTimeout(call, error, time);
+    else circuit.drop(call);
+  }
+
+  // Steering
+
+  isolate(reason: string | null): void {
+    this.#isolation = { reason };
+    const rejected = this.#hooks.onRejecting("isolated");
+    this.#hooks.emit("isolated", { reason });
+    for (const call of rejected) {
+      this.#hooks.onRejected(call, "isolated", isolationError(this.#config.name, reason));
+    }
+  }
+
+  release(): void {
+    if (this.#isolation === undefined) return;
+    this.#isolation = undefined;
+    this.#hooks.emit("released");
+  }
+
+  stopHealthCheck(): void {
+    this.#healthCheck?.stop();
+  }
+
+  /** Disconnects from the storage. */
+  async disconnect(): Promise<void> {
+    await this.#sync?.close();
+  }
+
+  /** No call is left, and none will come. */
+  end(): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    this.#monitored?.knownBreaker?.end();
+  }
+
+  // Inside
+
+  #switch(enabled: boolean): void {
+    if (this.#monitored === undefined) return;
+    this.#inUse = enabled ? this.#monitored : this.#monitored.bypass;
+  }
+
+  /** Everything takes effect first, also of a change that this one leads to; then listeners learn of it. */
+  #onTransition(transition: CircuitTransition): void {
+    const change: PendingChange<C> = { transition, rejected: [] };
+    this.#pending.push(change);
+    const isFirst = !this.#isNotifying;
+    this.#isNotifying = true;
+    outsideRequests(() => this.#sync?.transition(transition));
+    change.rejected = this.#rejectQueued(transition);
+    if (isFirst) outsideRequests(() => this.#notify());
+  }
+
+  #rejectQueued({ to, origin, endsClaim }: CircuitTransition): readonly C[] {
+    if (to === "CLOSED" || this.#inUse !== this.#monitored) return [];
+    const wasAwaited = origin === "storage" && (endsClaim || this.#sync?.isLoaded === false);
+    return wasAwaited ? this.#hooks.onStorageAnswered() : this.#hooks.onRejecting("circuitOpen");
+  }
+
+  /** In the order of the changes, also when a listener makes the next one. */
+  #notify(): void {
+    for (let change = this.#pending.shift(); change !== undefined; change = this.#pending.shift()) {
+      const { transition, rejected } = change;
+      const { from, to, reason, cause } = transition;
+      if (from !== to) {
+        this.#hooks.emit("stateChange", {
+          from,
+          to,
+          reason,
+          ...(cause !== undefined && { cause }),
+        });
+        this.#monitored?.knownBreaker?.changed(to);
+      }
+      for (const call of rejected) call.inContext(this.#rejectByCircuit, this, call, to);
+      if (to === "CLOSED") this.#hooks.onAdmitting();
+    }
+    this.#isNotifying = false;
+  }
+
+  #rejectByCircuit(call: C, status: CircuitStatus): void {
+    this.#hooks.onRejected(call, "circuitOpen", this.circuitRejection(call, status));
+  }
+
+  #connect(storage: CircuitStorage, rules: CircuitRules): CircuitSync {
+    const stored = new StoredCircuit(storage, this.#config.name);
+    const hooks = {
+      onError: (error: unknown) => this.#hooks.emit("storageError", error),
+      onAnswer: this.#hooks.onAdmitting,
+    };
+    return outsideRequests(() => new CircuitSync(stored, rules, hooks));
+  }
+
+  #startHealthCheck(): HealthCheck | undefined {
+    const { healthCheck: check, healthCheckInterval, timeoutSeconds } = this.#config;
+    if (check === undefined) return undefined;
+    return new HealthCheck({
+      check,
+      intervalMs: healthCheckInterval * 1000,
+      timeoutMs: timeoutSeconds === null ? null : timeoutSeconds * 1000,
+      onVerdict: (healthy, error) => this.#onHealthCheck(healthy, error),
+    });
+  }
+
+  #onHealthCheck(healthy: boolean, error: unknown): void {
+    this.#hooks.emit("healthCheck", { healthy, error });
+    if (!healthy) {
+      this.#monitored?.knownBreaker?.emit("healthCheckFailed", error);
+      this.#rules?.healthCheckFailed(error);
+    } else if (this.#sync?.isHeld !== true) {
+      this.#rules?.healthCheckPassed();
+    }
+  }
+}
+
+function openingRules(config: ResolvedBulkheadConfig, window: RollingWindow): OpeningRule[] {
+  const { failureRateThreshold } = config;
+  if (failureRateThreshold === null) return [];
+  return [new FailureRate(window, config, failureRateThreshold)];
+}

@@ -1,0 +1,165 @@
+import { now } from "../common/clock.js";
+import type { ResolvedBulkheadConfig } from "../config.js";
+import { isRejection } from "../errors.js";
+import { warnOnce } from "../events.js";
+import type { CircuitRules } from "./circuit.js";
+import { OpossumBreaker, type OpossumBreakerHooks } from "./opossum-breaker.js";
+import type { RollingWindow } from "./rolling-window.js";
+
+/** A call as a circuit sees it. */
+export interface CircuitCall {
+  /** What the function is called with. */
+  readonly args: readonly unknown[];
+  readonly startedAt: number;
+  /** The circuit's generation when it admitted the call. */
+  generation: number;
+}
+
+/** Admits calls, and records how each of them ends. */
+export interface CallCircuit {
+  tryAcquire(call: CircuitCall): boolean;
+  recordStart(call: CircuitCall): void;
+  recordSuccess(call: CircuitCall, result: unknown, time: number): void;
+  recordFailure(call: CircuitCall, error: unknown, time: number): void;
+  recordTimeout(call: CircuitCall, error: unknown, time: number): void;
+  /** The call ends without a verdict on the dependency. */
+  drop(call: CircuitCall): void;
+}
+
+/** The circuit is switched off: every call is admitted, and nothing is recorded. */
+export const NO_CIRCUIT: CallCircuit = {
+  tryAcquire: () => true,
+  recordStart: ignore,
+  recordSuccess: ignore,
+  recordFailure: ignore,
+  recordTimeout: ignore,
+  drop: ignore,
+};
+
+/** Reports each call to the circuit and to opossum. */
+export class MonitoredCircuit implements CallCircuit {
+  /** In use while the user has disabled opossum's breaker. As with opossum, a call is only fired. */
+  readonly bypass: CallCircuit = { ...NO_CIRCUIT, recordStart: (call) => this.recordStart(call) };
+  readonly #config: ResolvedBulkheadConfig;
+  readonly #rules: CircuitRules;
+  readonly #window: RollingWindow;
+  readonly #hooks: OpossumBreakerHooks;
+  /** Created when the user first asks for it: before that it can have no listeners. */
+  #breaker: OpossumBreaker | undefined = undefined;
+
+  constructor(
+    config: ResolvedBulkheadConfig,
+    rules: CircuitRules,
+    window: RollingWindow,
+    hooks: OpossumBreakerHooks,
+  ) {
+    this.#config = config;
+    this.#rules = rules;
+    this.#window = window;
+    this.#hooks = hooks;
+  }
+
+  get breaker(): OpossumBreaker {
+    this.#breaker ??= new OpossumBreaker(this.#config, this.#rules, this.#window, this.#hooks);
+    return this.#breaker;
+  }
+
+  /** The breaker, if the user has asked for it. */
+  get knownBreaker(): OpossumBreaker | undefined {
+    return this.#breaker;
+  }
+
+  tryAcquire(call: CircuitCall): boolean {
+    return this.#rules.tryAcquire(call);
+  }
+
+  drop(call: CircuitCall): void {
+    this.#rules.drop(call.generation);
+  }
+
+  recordStart(call: CircuitCall): void {
+    const window = this.#window;
+    if (call.startedAt >= window.dueAt) window.advance(call.startedAt);
+    window.newest.fires++;
+    if (this.#breaker !== undefined) this.#emit("fire", call.args);
+  }
+
+  recordSuccess(call: CircuitCall, result: unknown, time: number): void {
+    this.#feedSuccess(call, result, time);
+    if (this.#rules.isCurrent(call.generation, time)) this.#rules.recordSuccess();
+  }
+
+  recordFailure(call: CircuitCall, error: unknown, time: number): void {
+    if (isRejection(error)) this.drop(call);
+    else this.#recordFailure(call, error, time);
+  }
+
+  #recordFailure(call: CircuitCall, error: unknown, time: number): void {
+    const isExcused = this.#isExcused(error, call.args);
+    if (isExcused) this.#feedSuccess(call, error, time);
+    else this.#feedFailure(call, error, time);
+    if (!this.#rules.isCurrent(call.generation, time)) return;
+    if (isExcused) this.#rules.recordSuccess();
+    else this.#rules.recordFailure(error);
+  }
+
+  recordTimeout(call: CircuitCall, error: unknown, time: number): void {
+    this.#window.advance(time);
+    this.#window.newest.timeouts++;
+    if (this.#breaker !== undefined) this.#emit("timeout", error, time - call.startedAt, call.args);
+    this.#recordFailure(call, error, time);
+  }
+
+  /** The circuit has rejected the call. */
+  recordRejection(call: CircuitCall, error: Error): void {
+    this.#window.advance(now());
+    this.#window.newest.fires++;
+    this.#window.newest.rejects++;
+    if (this.#breaker === undefined) return;
+    this.#emit("fire", call.args);
+    this.#emit("reject", error);
+  }
+
+  /** The bulkhead has rejected the call because it is full: to opossum, its semaphore is locked. */
+  recordFull(call: CircuitCall, error: Error): void {
+    this.#window.advance(now());
+    this.#window.newest.fires++;
+    this.#window.newest.semaphoreRejections++;
+    if (this.#breaker === undefined) return;
+    this.#emit("fire", call.args);
+    this.#emit("semaphoreLocked", error, 0);
+  }
+
+  #feedSuccess(call: CircuitCall, result: unknown, time: number): void {
+    const window = this.#window;
+    if (time >= window.dueAt) window.advance(time);
+    window.newest.successes++;
+    if (this.#breaker !== undefined) this.#emit("success", result, time - call.startedAt);
+  }
+
+  #feedFailure(call: CircuitCall, error: unknown, time: number): void {
+    this.#window.advance(time);
+    this.#window.newest.failures++;
+    if (this.#breaker !== undefined) this.#emit("failure", error, time - call.startedAt, call.args);
+  }
+
+  #emit(event: string, ...args: unknown[]): void {
+    this.#breaker?.emit(event, ...args);
+  }
+
+  #isExcused(error: unknown, args: readonly unknown[]): boolean {
+    const { errorFilter } = this.#config;
+    if (errorFilter === undefined) return false;
+    try {
+      const isExcused: unknown = errorFilter(error, ...args);
+      if (!(isExcused instanceof Promise)) return Boolean(isExcused);
+      isExcused.catch(ignore);
+      throw new TypeError("it returned a promise, and an error cannot wait to be judged");
+    } catch (thrown) {
+      warnOnce(errorFilter, `errorFilter of bulkhead "${this.#config.name}"`, thrown);
+      return false;
+    }
+  }
+}
+
+function ignore(): void {}

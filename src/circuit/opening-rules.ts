@@ -1,0 +1,103 @@
+import type { ResolvedBulkheadConfig } from "../config.js";
+import type { RollingWindow } from "./rolling-window.js";
+
+/**
+ * Decides when a closed circuit opens. It sees every verdict that counts, and returns the reason to
+ * open, or `undefined`. It starts anew at each change of the circuit.
+ */
+export interface OpeningRule {
+  recordSuccess(): string | undefined;
+  recordFailure(): string | undefined;
+  reset(): void;
+}
+
+/** Opens after `failureThreshold` consecutive failures; counts them also when the rule is off. */
+export class ConsecutiveFailures implements OpeningRule {
+  readonly #threshold: number;
+  #count = 0;
+
+  constructor(threshold: number | null) {
+    this.#threshold = threshold ?? Number.POSITIVE_INFINITY;
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  recordSuccess(): undefined {
+    this.#count = 0;
+  }
+
+  recordFailure(): string | undefined {
+    this.#count++;
+    if (this.#count < this.#threshold) return undefined;
+    return this.#count === 1 ? "1 consecutive failure" : `${this.#count} consecutive failures`;
+  }
+
+  reset(): void {
+    this.#count = 0;
+  }
+}
+
+interface Tally {
+  calls: number;
+  failures: number;
+}
+
+/**
+ * Opens at `failureRateThreshold` percent of failures over opossum's window. opossum's own counters do
+ * not serve: they include results of calls from before the circuit's last change, and results without
+ * a verdict.
+ */
+export class FailureRate implements OpeningRule {
+  readonly #window: RollingWindow;
+  readonly #config: ResolvedBulkheadConfig;
+  readonly #threshold: number;
+  /** Beside each of opossum's buckets, so that a tally leaves the window together with its bucket. */
+  #tallies = new WeakMap<object, Tally>();
+
+  constructor(window: RollingWindow, config: ResolvedBulkheadConfig, threshold: number) {
+    this.#window = window;
+    this.#config = config;
+    this.#threshold = threshold;
+  }
+
+  recordSuccess(): string | undefined {
+    this.#tally().calls++;
+    return this.#reason();
+  }
+
+  recordFailure(): string | undefined {
+    const tally = this.#tally();
+    tally.calls++;
+    tally.failures++;
+    return this.#reason();
+  }
+
+  reset(): void {
+    this.#tallies = new WeakMap();
+  }
+
+  #tally(): Tally {
+    const bucket = this.#window.newest;
+    let tally = this.#tallies.get(bucket);
+    if (tally === undefined) {
+      tally = { calls: 0, failures: 0 };
+      this.#tallies.set(bucket, tally);
+    }
+    return tally;
+  }
+
+  #reason(): string | undefined {
+    let calls = 0;
+    let failures = 0;
+    for (const bucket of this.#window.status.window) {
+      const tally = this.#tallies.get(bucket);
+      calls += tally?.calls ?? 0;
+      failures += tally?.failures ?? 0;
+    }
+    const { minimumCalls, windowSeconds } = this.#config;
+    if (calls < minimumCalls || failures * 100 < calls * this.#threshold) return undefined;
+    return `${failures} of ${calls} calls failed within ${windowSeconds} s`;
+  }
+}

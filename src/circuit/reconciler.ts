@@ -1,0 +1,320 @@
+import type {
+  CircuitChange,
+  CircuitChangeResult,
+  CircuitRecord,
+} from "../storage/circuit-storage.js";
+import { isolationMsLeft, leaseMsLeft } from "../storage/remaining.js";
+import type { CircuitRules, CircuitTransition } from "./circuit.js";
+import { isFree, isSame } from "./circuit-record.js";
+
+/** A change that this process made and the storage has neither made nor refused yet. */
+interface PendingChange {
+  readonly transition: CircuitTransition;
+  /** The storage could not be asked when the change was made. */
+  readonly isLate: boolean;
+  /** The circuit is closed, but the record waits for a prober: the lease has to be asked for first. */
+  readonly needsLease: boolean;
+}
+
+/** How this process opened its closed circuit, as long as the circuit is open because of it. */
+interface Opening {
+  readonly transition: CircuitTransition;
+  /** What the record has as `openedBy` when it includes this opening. */
+  readonly tag: string;
+  /** The storage was asked to make it, whatever became of that. */
+  readonly isSent: boolean;
+}
+
+/** What one process knows of the record, and what it has decided. Every value is replaced, not changed. */
+export interface ReconcilerState {
+  /** Identifies this process to operators and to the guards of the storage. */
+  readonly owner: string;
+  /** The record as the storage has sent it last. */
+  known: CircuitRecord | undefined;
+  pending: PendingChange | undefined;
+  opening: Opening | undefined;
+  /** How many times this process has opened the circuit: no two openings have the same tag. */
+  openings: number;
+  /** A probe has succeeded: the lease is to be renewed, and the success to be kept. */
+  renews: boolean;
+}
+
+export function newReconcilerState(owner: string): ReconcilerState {
+  return {
+    owner,
+    known: undefined,
+    pending: undefined,
+    opening: undefined,
+    openings: 0,
+    renews: false,
+  };
+}
+
+/** What to ask the storage: for the record, or for a change. */
+export type Question =
+  | { readonly kind: "load" }
+  | {
+      readonly kind: "change";
+      readonly change: CircuitChange;
+      /** What this process had decided when it asked; `undefined` for the lease alone. */
+      readonly offered: CircuitTransition | undefined;
+    };
+
+const LOAD: Question = { kind: "load" };
+
+/**
+ * Decides what a process makes of each record, and what it asks the storage for. Does no I/O and owns no
+ * timer: every method is one synchronous step.
+ */
+export class Reconciler {
+  readonly #circuit: CircuitRules;
+  readonly #state: ReconcilerState;
+
+  constructor(circuit: CircuitRules, state: ReconcilerState) {
+    this.#circuit = circuit;
+    this.#state = state;
+  }
+
+  /** Whether a person has isolated the circuit for the whole fleet, which no health check ends. */
+  get isHeld(): boolean {
+    const { known } = this.#state;
+    return known?.state === "OPEN" && Boolean(known.reason);
+  }
+
+  // What this process does
+
+  /** The circuit has changed. What this process decided is to be offered to the storage. */
+  transition(transition: CircuitTransition): void {
+    const { from, to, origin } = transition;
+    const state = this.#state;
+    state.opening = undefined;
+    if (origin === "storage") state.pending = undefined;
+    if (origin === "storage" || origin === "clock") return;
+    if (to === "OPEN") state.openings++;
+    if (from === "CLOSED" && to === "OPEN") {
+      state.opening = { transition, tag: this.#tag, isSent: false };
+    }
+    state.pending = { transition, isLate: false, needsLease: false };
+  }
+
+  renew(): void {
+    this.#state.renews = true;
+  }
+
+  /** The storage did not answer. */
+  failed(): void {
+    const state = this.#state;
+    if (state.pending !== undefined) state.pending = { ...state.pending, isLate: true };
+  }
+
+  // What to ask
+
+  /** The next question, or `undefined` when everything is said and known. */
+  next(options: {
+    readonly needsRead: boolean;
+    readonly isClosing: boolean;
+  }): Question | undefined {
+    const state = this.#state;
+    const isOpen = this.#circuit.status === "OPEN";
+    const needsRead = options.needsRead && !options.isClosing;
+    if (!needsRead && !this.#hasChange(options.isClosing)) return undefined;
+    const { known } = state;
+    if (needsRead || known === undefined) return LOAD;
+    if (state.pending?.isLate && state.pending.transition.to === "OPEN" && !isOpen) {
+      // The isolation is over by now: no other process is to begin another one because of it.
+      state.pending = undefined;
+      return LOAD;
+    }
+    const change = this.#change(known);
+    state.renews = false;
+    if (change === undefined) return undefined;
+    const offered = state.pending?.transition;
+    if (state.opening && state.opening.transition === offered) {
+      state.opening = { ...state.opening, isSent: true };
+    }
+    return { kind: "change", change, offered };
+  }
+
+  /** The last change before the process leaves: the verdict of its probes, or the return of its lease. */
+  finalChange(): CircuitChange | undefined {
+    const { known, pending, owner } = this.#state;
+    if (known?.state !== "HALF_OPEN" || known.probeOwner !== owner) return undefined;
+    if (pending !== undefined && !pending.needsLease) return this.#change(known);
+    const successes = this.#circuit.successesUnderLease ?? known.probeSuccesses;
+    return { to: "HALF_OPEN", version: known.version, owner, early: true, successes };
+  }
+
+  #hasChange(isClosing: boolean): boolean {
+    if (this.#state.pending !== undefined) return true;
+    return !isClosing && (this.#circuit.isClaiming || this.#state.renews);
+  }
+
+  #change({ version }: CircuitRecord): CircuitChange | undefined {
+    const { owner, pending } = this.#state;
+    const common = { version, owner };
+    if (pending === undefined) {
+      if (this.#circuit.isClaiming) return { to: "HALF_OPEN", ...common };
+      const successes = this.#circuit.successesUnderLease;
+      return successes === undefined ? undefined : { to: "HALF_OPEN", successes, ...common };
+    }
+    if (pending.needsLease) return { to: "HALF_OPEN", ...common };
+    const { to, origin, failures } = pending.transition;
+    const byHand = origin === "hand";
+    if (to === "HALF_OPEN") return { to, early: true, ...common };
+    if (to === "CLOSED") return { to, byHand, ...common };
+    const openSeconds = this.#circuit.retryAfterSeconds;
+    return { to, byHand, openSeconds, failureCount: failures, opening: this.#tag, ...common };
+  }
+
+  /** Of the newest opening. */
+  get #tag(): string {
+    return `${this.#state.owner} ${this.#state.openings}`;
+  }
+
+  // What the storage answers. The circuit is moved on first, because its listeners can change it.
+
+  /** The storage returned the record. It wins over a notice, also with a lower version. */
+  read(record: CircuitRecord): void {
+    this.#circuit.refresh();
+    const state = this.#state;
+    const { known, pending } = state;
+    if (known === undefined && record.state === "CLOSED") state.known = record;
+    else if (known === undefined || !isSame(record, known)) this.#adopt(record);
+    else if (pending === undefined) this.#confirm(record);
+  }
+
+  /** The record is the known one. The circuit can have moved on since: its isolation ended, or it probes alone. */
+  #confirm(record: CircuitRecord): void {
+    const { status, isProbing } = this.#circuit;
+    const isolationEnded = record.state === "OPEN" && status === "HALF_OPEN";
+    if (record.state !== status && !isolationEnded) this.#adopt(record);
+    else if (this.#ownsLease(record)) this.#hasLease(record);
+    else if (isProbing) this.#state.renews = true;
+  }
+
+  /** A notice arrived. Returns whether it was new, so that it has to be confirmed by reading the record. */
+  noticed(record: CircuitRecord): boolean {
+    this.#circuit.refresh();
+    const { known } = this.#state;
+    if (known !== undefined && record.version <= known.version) return false;
+    const isNothing = known === undefined && record.state === "CLOSED";
+    // A lease is taken from an answer only: a forged notice could give one without an end.
+    const isOwn = this.#ownsLease(record) && (this.#state.pending !== undefined || this.#probes);
+    if (isNothing || isOwn) this.#state.known = record;
+    else this.#adopt(record);
+    return true;
+  }
+
+  get #probes(): boolean {
+    return this.#circuit.isClaiming || this.#circuit.isProbing;
+  }
+
+  /** The storage made or refused a change. */
+  answered(offered: CircuitTransition | undefined, { changed, record }: CircuitChangeResult): void {
+    this.#circuit.refresh();
+    const state = this.#state;
+    const isNewest = state.pending?.transition === offered;
+    if (changed) {
+      state.known = record;
+      if (isNewest) state.pending = this.#stillPending();
+      if (record.state === "HALF_OPEN") this.#hasLease(record);
+      else if (record.state === "OPEN" && isNewest) {
+        this.#circuit.isolatedFor(isolationMsLeft(record));
+      }
+    } else if (offered?.origin === "hand" && isNewest) {
+      // Requested again, on top of what another process did, also when it is late.
+      state.known = record;
+    } else {
+      this.#adopt(record);
+    }
+  }
+
+  #ownsLease(record: CircuitRecord): boolean {
+    const isProbed = record.state === "HALF_OPEN" && !isFree(record);
+    return isProbed && record.probeOwner === this.#state.owner;
+  }
+
+  /** What is left of the pending change after the storage made what was requested. */
+  #stillPending(): PendingChange | undefined {
+    const { pending } = this.#state;
+    return pending?.needsLease ? { ...pending, needsLease: false } : undefined;
+  }
+
+  /** Does nothing when another process holds the lease, or none does. */
+  #hasLease(record: CircuitRecord): void {
+    if (record.probeOwner !== this.#state.owner) return;
+    const leaseMs = leaseMsLeft(record);
+    if (this.#circuit.isClaiming) this.#circuit.claimed(leaseMs, record.probeSuccesses);
+    else this.#circuit.renewed(leaseMs);
+  }
+
+  #adopt(record: CircuitRecord): void {
+    const state = this.#state;
+    state.known = record;
+    if (this.#ownsLease(record)) {
+      // What this process decided under its lease is still to be written, whatever delayed it.
+      this.#hasLease(record);
+      if (state.pending !== undefined || this.#circuit.isProbing) return;
+    }
+    const { opening } = state;
+    if (opening !== undefined && record.state === "CLOSED" && this.#isUnaware(record, opening)) {
+      // No process closed this opening: the storage never received it, or lost it.
+      state.pending ??= { transition: opening.transition, isLate: true, needsLease: false };
+      return;
+    }
+    // A manual change wins, also when another process was faster by a moment.
+    if (state.pending?.transition.origin === "hand" && !state.pending.isLate) return;
+    if (isFree(record) && this.#outlastsRecord()) return;
+    state.pending = undefined;
+    this.#follow(record);
+  }
+
+  /**
+   * The isolation or the lease of the record is over, so the verdict of this process is newer, and so is its
+   * probing. Returns whether there is one: then the process changes the record instead of following it.
+   */
+  #outlastsRecord(): boolean {
+    const state = this.#state;
+    const { pending } = state;
+    const to = pending?.transition.to;
+    if (pending !== undefined && to !== "HALF_OPEN") {
+      const isVerdict = pending.transition.origin === "verdict";
+      state.pending = { ...pending, needsLease: isVerdict && to === "CLOSED" };
+      return true;
+    }
+    if (!this.#probes) return false;
+    state.pending = undefined;
+    state.renews = this.#circuit.isProbing;
+    return true;
+  }
+
+  #follow(record: CircuitRecord): void {
+    const circuit = this.#circuit;
+    if (record.state === "CLOSED") {
+      circuit.closedElsewhere("closed by another process");
+    } else if (record.state === "OPEN") {
+      circuit.openedElsewhere(isolationMsLeft(record), this.#whyOpen(record));
+    } else {
+      // A lease that this process holds without probing is free for its next call.
+      const leaseMs = this.#ownsLease(record) ? 0 : leaseMsLeft(record);
+      const why = leaseMs > 0 ? "another process probes" : "the probe lease is free";
+      circuit.probedElsewhere(leaseMs, record.probeSuccesses, why);
+    }
+  }
+
+  #whyOpen({ reason, openedBy }: CircuitRecord): string {
+    if (reason) return `isolated: ${reason}`;
+    const isOwn = openedBy?.startsWith(this.#state.owner);
+    return isOwn ? "opened by this process before" : "opened by another process";
+  }
+
+  /**
+   * Whether the record of a closed circuit does not include the opening of this process. The owner alone
+   * cannot show that: the record may be the closing of an earlier opening of the same owner.
+   */
+  #isUnaware({ openedBy }: Partial<CircuitRecord>, { tag, isSent }: Opening): boolean {
+    if (this.#circuit.status !== "OPEN" || openedBy === undefined || openedBy === tag) return false;
+    // A custom storage without `opening` keeps the owner instead.
+    return openedBy !== this.#state.owner || !isSent;
+  }
+}

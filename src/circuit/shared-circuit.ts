@@ -1,0 +1,328 @@
+import { type CircuitSource, noAnswerError } from "../storage/checked-storage.js";
+import type { CircuitRecord } from "../storage/circuit-storage.js";
+import type { CircuitRules, CircuitTransition } from "./circuit.js";
+import { type Question, Reconciler } from "./reconciler.js";
+import {
+  type CircuitSyncState,
+  DECIDING,
+  FIRST_RETRY_MS,
+  newCircuitSyncState,
+  RESTING,
+} from "./shared-circuit-state.js";
+
+const LAST_RETRY_MS = 30_000;
+/**
+ * A notice is confirmed by one read, this long after it at most, and a fifth of that at least: a fleet of
+ * 1000 processes reads about 1250 times a second for 0.8 s, and more notices in that time cost nothing more.
+ */
+const CONFIRM_MS = 1000;
+/** Another process can be the reason that a change is refused; not ten times in a row. */
+const MAX_QUESTIONS = 10;
+
+export interface CircuitSyncHooks {
+  /** Questions began to fail, or notices to fail to arrive. Emitted again only after an answer in between. */
+  readonly onError: (error: unknown) => void;
+  /** Calls that waited for the storage's answer may start now, if the circuit lets them. */
+  readonly onAnswer: () => void;
+}
+
+/**
+ * Keeps one circuit and its record in a storage in step. The circuit moves at once, by itself; what it
+ * did is offered to the storage as a guarded change; when another process was first, it follows that. The
+ * storage is asked one question at a time, each with a time limit, and none while nothing changes.
+ *
+ * A notice is a hint, because every role that may connect to a database can send one: the circuit follows it at
+ * once, and then reads the record, which wins.
+ *
+ * Every step is synchronous: it applies an answer, and then asks the next question or rests, before anything else
+ * can run. Otherwise a change that is made between the two would never be sent.
+ */
+export class CircuitSync {
+  readonly #source: CircuitSource;
+  readonly #circuit: CircuitRules;
+  readonly #hooks: CircuitSyncHooks;
+  readonly #state: CircuitSyncState;
+  readonly #reconciler: Reconciler;
+  readonly #unsubscribe: () => void;
+  #onLoaded = () => {};
+  #onLeft = () => {};
+  readonly #left = new Promise<void>((resolve) => {
+    this.#onLeft = resolve;
+  });
+  /** Settles when the circuit is loaded, or the storage's time limit has passed. Never rejects. */
+  readonly ready = new Promise<void>((resolve) => {
+    this.#onLoaded = resolve;
+  });
+
+  constructor(
+    source: CircuitSource,
+    circuit: CircuitRules,
+    hooks: CircuitSyncHooks,
+    state = newCircuitSyncState(),
+  ) {
+    this.#source = source;
+    this.#circuit = circuit;
+    this.#hooks = hooks;
+    this.#state = state;
+    this.#reconciler = new Reconciler(circuit, state.reconciler);
+    this.#unsubscribe = this.#subscribe();
+    state.needsRead = true;
+    this.#start();
+  }
+
+  /** Whether calls may start: the circuit was loaded, or it took too long. */
+  get isLoaded(): boolean {
+    return this.#state.isLoaded;
+  }
+
+  /** Whether a person has isolated the circuit for the whole fleet, which no health check ends. */
+  get isHeld(): boolean {
+    return this.#reconciler.isHeld;
+  }
+
+  /** The circuit has changed. What this process decided is offered to the storage. */
+  transition(transition: CircuitTransition): void {
+    if (transition.endsClaim) this.#clear("claim");
+    this.#reconciler.transition(transition);
+    this.#start();
+  }
+
+  /**
+   * Asks for the probe lease. The circuit gets an answer within the storage's time limit, also when other
+   * questions come first.
+   */
+  claim(): void {
+    const { timers, isClosed } = this.#state;
+    if (isClosed) return;
+    this.#clear("claim");
+    timers.claim = setTimeout(() => {
+      timers.claim = undefined;
+      this.#claimTimedOut();
+    }, this.#source.queryTimeoutSeconds * 1000);
+    this.#start();
+  }
+
+  #claimTimedOut(): void {
+    if (!this.#circuit.isClaiming) return;
+    this.#probeWithoutStorage();
+    // As soon as the storage answers, the process asks for the lease that it probes without.
+    this.#reconciler.renew();
+    this.#fail("asking", noAnswerError(this.#source.queryTimeoutSeconds));
+    this.#hooks.onAnswer();
+  }
+
+  /**
+   * A probe succeeded under the lease. Not sent at once: when the last probe succeeds in the same turn of the
+   * event loop, the closing includes it.
+   */
+  renew(): void {
+    const { timers, isClosed } = this.#state;
+    if (isClosed) return;
+    // Set anew each time: one that a test has left behind with its fake timers never fires.
+    this.#clear("renew");
+    timers.renew = setTimeout(() => {
+      timers.renew = undefined;
+      this.#reconciler.renew();
+      this.#start();
+    }, 0).unref();
+  }
+
+  /** Unsubscribes and asks nothing more. Returns a lease that this process holds. */
+  close(): Promise<void> {
+    const state = this.#state;
+    if (state.isClosed) return this.#left;
+    state.isClosed = true;
+    this.#clear("read");
+    this.#clear("renew");
+    this.#clear("claim");
+    try {
+      this.#unsubscribe();
+    } catch {
+      // A broken storage must not keep a bulkhead from being shut down.
+    }
+    if (state.io.kind === "resting") this.#leave();
+    return this.#left;
+  }
+
+  #leave(): void {
+    const change = this.#reconciler.finalChange();
+    if (change === undefined) this.#onLeft();
+    // When this fails, the lease runs out.
+    else this.#source.change(change).then(this.#onLeft, this.#onLeft);
+  }
+
+  #subscribe(): () => void {
+    try {
+      return this.#source.subscribe(
+        {
+          onRecord: (record) => this.#receive(record),
+          onError: (error) => this.#fail("hearing", error),
+        },
+        (error) => {
+          this.#fail("hearing", error);
+          this.#readLater();
+        },
+      );
+    } catch (error) {
+      // Not at once: listeners can be attached only after the bulkhead is constructed.
+      queueMicrotask(() => this.#fail("hearing", error));
+      return () => {};
+    }
+  }
+
+  #receive(record: CircuitRecord): void {
+    const state = this.#state;
+    if (state.isClosed) return;
+    state.failures.hearing = false;
+    state.notice = newer(state.notice, record);
+    this.#start();
+  }
+
+  // Asking. Each of these is one synchronous step.
+
+  /** Something happened that may have to be sent. */
+  #start(): void {
+    const state = this.#state;
+    if (state.isClosed || state.io.kind !== "resting") return;
+    const question = this.#decide();
+    if (question === undefined) this.#rest();
+    else this.#ask(question);
+  }
+
+  #decide(): Question | undefined {
+    const state = this.#state;
+    state.io = DECIDING;
+    // What listeners do here is part of this step.
+    do {
+      this.#circuit.refresh();
+      this.#catchUp();
+    } while (state.notice !== undefined);
+    return this.#reconciler.next({ needsRead: state.needsRead, isClosing: state.isClosed });
+  }
+
+  #catchUp(): void {
+    const { notice } = this.#state;
+    this.#state.notice = undefined;
+    if (notice === undefined || !this.#reconciler.noticed(notice)) return;
+    if (this.#state.timers.read === undefined && !this.#state.isClosed) {
+      this.#readAfter(CONFIRM_MS * (0.2 + Math.random() * 0.8));
+    }
+  }
+
+  #ask(question: Question): void {
+    const state = this.#state;
+    state.io = question;
+    state.questions++;
+    // Every answer contains the record, so it confirms a notice like a read does.
+    state.needsRead = false;
+    this.#clear("read");
+    const onFailure = (error: unknown) => {
+      this.#failed(error);
+      this.#hooks.onAnswer();
+    };
+    if (question.kind === "load") {
+      this.#source
+        .load()
+        .then((record) => this.#answered(() => this.#reconciler.read(record)), onFailure);
+    } else {
+      const { change, offered } = question;
+      this.#source
+        .change(change)
+        .then(
+          (result) => this.#answered(() => this.#reconciler.answered(offered, result)),
+          onFailure,
+        );
+    }
+  }
+
+  #answered(apply: () => void): void {
+    const state = this.#state;
+    state.io = DECIDING;
+    apply();
+    if (!this.#circuit.isClaiming) this.#clear("claim");
+    this.#loaded();
+    const question = this.#decide();
+    if (question === undefined) {
+      state.failures.asking = false;
+      state.failures.hearing = false;
+      state.retryMs = FIRST_RETRY_MS;
+      this.#rest();
+    } else if (state.questions >= MAX_QUESTIONS) {
+      this.#failed(new Error("The circuit storage does not take a change"));
+    } else {
+      this.#ask(question);
+    }
+    this.#hooks.onAnswer();
+  }
+
+  #failed(error: unknown): void {
+    this.#state.io = DECIDING;
+    this.#reconciler.failed();
+    this.#probeWithoutStorage();
+    this.#loaded();
+    this.#catchUp();
+    this.#rest();
+    this.#readLater();
+    this.#fail("asking", error);
+  }
+
+  /**
+   * Lets the calls that claimed the lease probe without it, for as long as a lease lasts. Without an end, probes that
+   * never settle would keep the circuit half-open after the storage is back.
+   */
+  #probeWithoutStorage(): void {
+    this.#clear("claim");
+    if (this.#circuit.isClaiming) this.#circuit.claimed(this.#source.probeLeaseSeconds * 1000);
+  }
+
+  #loaded(): void {
+    this.#state.isLoaded = true;
+    this.#onLoaded();
+  }
+
+  #rest(): void {
+    const state = this.#state;
+    state.io = RESTING;
+    state.questions = 0;
+    if (state.isClosed) this.#leave();
+  }
+
+  // Failures
+
+  #fail(where: "asking" | "hearing", error: unknown): void {
+    const { failures, isClosed } = this.#state;
+    if (isClosed) return;
+    const isKnown = failures.asking || failures.hearing;
+    failures[where] = true;
+    if (!isKnown) this.#hooks.onError(error);
+  }
+
+  /** Reads the circuit again after a while, so that both sides catch up; full jitter, as AWS advises. */
+  #readLater(): void {
+    const state = this.#state;
+    if (state.isClosed) return;
+    const delayMs = state.retryMs * (0.5 + Math.random() / 2);
+    state.retryMs = Math.min(state.retryMs * 2, LAST_RETRY_MS);
+    this.#readAfter(delayMs);
+  }
+
+  #readAfter(delayMs: number): void {
+    const state = this.#state;
+    this.#clear("read");
+    state.timers.read = setTimeout(() => {
+      state.timers.read = undefined;
+      state.needsRead = true;
+      this.#start();
+    }, delayMs).unref();
+  }
+
+  #clear(timer: keyof CircuitSyncState["timers"]): void {
+    const { timers } = this.#state;
+    clearTimeout(timers[timer]);
+    timers[timer] = undefined;
+  }
+}
+
+function newer(one: CircuitRecord | undefined, other: CircuitRecord): CircuitRecord {
+  return one !== undefined && one.version > other.version ? one : other;
+}

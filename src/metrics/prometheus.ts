@@ -1,0 +1,259 @@
+import {
+  Counter,
+  Gauge,
+  register as globalRegistry,
+  Histogram,
+  type OpenMetricsContentType,
+  type PrometheusContentType,
+  type Registry,
+} from "prom-client";
+import { type Rule, readFields, show } from "../config.js";
+import type { RejectionReason } from "../stats.js";
+import { checkSource, type Follower, Watch } from "./bulkhead-observer.js";
+import type { MeasuredBulkhead, MeasuredManager } from "./measured.js";
+import {
+  BULKHEAD,
+  CALLS,
+  DURATION_BUCKETS,
+  EXECUTION_DURATION,
+  GAUGES,
+  type GaugeMetric,
+  type Metric,
+  type Outcome,
+  REASONS,
+  REJECTIONS,
+  readGauge,
+  WAIT_DURATION,
+} from "./metrics.js";
+
+export type { MeasuredBulkhead, MeasuredManager };
+
+/** A registry of prom-client, whichever of its two formats it writes. */
+export type AnyRegistry = Registry<PrometheusContentType> | Registry<OpenMetricsContentType>;
+
+/** Options of {@link collectBulkheads}. */
+export interface CollectBulkheadsOptions {
+  /** Where the metrics are registered. Default: prom-client's global `register`. */
+  register?: AnyRegistry | undefined;
+  /**
+   * Upper bounds of the two histograms in seconds, ascending, > 0. A registry has the histograms once:
+   * a later call with the same registry can only give the same. Default: 0.005 to 10.
+   */
+  buckets?: readonly number[] | undefined;
+}
+
+const OPTIONS_RULES: { readonly [Field in keyof CollectBulkheadsOptions]-?: Rule } = {
+  register: {
+    words: "a Registry of prom-client",
+    hasType: (value) =>
+      typeof value === "object" &&
+      value !== null &&
+      typeof Reflect.get(value, "registerMetric") === "function",
+    inRange: () => true,
+  },
+  buckets: {
+    words: "an array of ascending numbers of seconds over 0",
+    hasType: (value) => Array.isArray(value) && value.every((bound) => typeof bound === "number"),
+    inRange: (bounds: readonly number[]) =>
+      bounds.length > 0 &&
+      bounds.every((bound, i) => Number.isFinite(bound) && bound > (bounds[i - 1] ?? 0)),
+  },
+};
+
+const collectors = new WeakMap<AnyRegistry, Collector>();
+
+/**
+ * Has a registry of `prom-client` show a bulkhead, or every bulkhead of a manager as they come and go.
+ *
+ * Counters: `bulkman_bulkhead_calls_total` by `outcome` (`success`, `failure`, `timeout`), and
+ * `bulkman_bulkhead_rejections_total` by `reason`. Each call is in one of them, once. They begin with
+ * what `getStats()` shows, and `resetStats()` does not lower them.
+ * Gauges: `bulkman_bulkhead_active_calls`, `…_waiting_calls`, `…_abandoned_calls`,
+ * `…_concurrency_limit`, `…_queue_limit`, and `…_state` and `…_circuit_state` by `state`. Histograms:
+ * `bulkman_bulkhead_execution_duration_seconds` by `outcome` and `…_wait_duration_seconds`.
+ *
+ * Counters and gauges are set when the registry is read; a call costs the two histograms. The only
+ * label with values of yours is `bulkhead`, the name; bulkheads of the same name are added up. All
+ * series of a bulkhead that was removed disappear.
+ * @returns undoes it; may be called again
+ * @throws {TypeError} for something else than a bulkhead or a manager, and for a wrong option
+ * @throws {RangeError} for `buckets` out of range, or other than those that the registry has
+ * @throws {Error} the registry has a metric of such a name that is not of this library
+ */
+export function collectBulkheads(
+  bulkheadOrManager: MeasuredBulkhead | MeasuredManager,
+  options: CollectBulkheadsOptions = {},
+): () => void {
+  checkSource(bulkheadOrManager);
+  const { register = globalRegistry, buckets } = readFields("options", options, OPTIONS_RULES);
+  let collector = collectors.get(register);
+  if (collector === undefined || !collector.isRegistered) {
+    collector = new Collector(register, buckets ?? DURATION_BUCKETS);
+    collectors.set(register, collector);
+  } else if (buckets !== undefined && String(buckets) !== String(collector.buckets)) {
+    throw new RangeError(
+      `buckets must be those that the registry has, ${show(collector.buckets)}; got ${show(buckets)}`,
+    );
+  }
+  return collector.add(bulkheadOrManager);
+}
+
+/** What was counted of the bulkheads of one name. */
+interface Tally {
+  readonly calls: Record<Outcome, number>;
+  readonly rejections: Record<RejectionReason, number>;
+}
+
+/** The metrics of one registry, and what they measure. */
+class Collector {
+  readonly buckets: readonly number[];
+  readonly #register: AnyRegistry;
+  readonly #executionDuration: Histogram;
+  readonly #waitDuration: Histogram;
+  /** By the name that the registry knows them by; prom-client cuts a counter's own for OpenMetrics. */
+  readonly #metrics = new Map<string, Counter | Gauge | Histogram>();
+  readonly #tallies = new Map<string, Tally>();
+  readonly #watch = new Watch((name) => this.#follow(name));
+
+  constructor(register: AnyRegistry, buckets: readonly number[]) {
+    this.buckets = [...buckets];
+    this.#register = register;
+    this.#addCounter(CALLS, ({ calls }) => Object.entries(calls));
+    this.#addCounter(REJECTIONS, ({ rejections }) =>
+      REASON_WORDS.map(([reason, word]) => [word, rejections[reason]]),
+    );
+    for (const metric of GAUGES) this.#addGauge(metric);
+    this.#executionDuration = this.#addHistogram(EXECUTION_DURATION);
+    this.#waitDuration = this.#addHistogram(WAIT_DURATION);
+    for (const name of this.#metrics.keys()) {
+      if (register.getSingleMetric(name) === undefined) continue;
+      throw new Error(`The registry has a metric "${name}" already`);
+    }
+    for (const metric of this.#metrics.values()) register.registerMetric(metric);
+  }
+
+  /** Whether the registry still has metrics of this collector: it can be cleared. */
+  get isRegistered(): boolean {
+    return Array.from(this.#metrics).some(([name, metric]) => this.#has(name, metric));
+  }
+
+  add(source: MeasuredBulkhead | MeasuredManager): () => void {
+    const undo = this.#watch.add(source);
+    return () => {
+      undo();
+      if (this.#watch.isIdle) this.#unregister();
+    };
+  }
+
+  #has(name: string, metric: Counter | Gauge | Histogram): boolean {
+    const registered: unknown = this.#register.getSingleMetric(name);
+    return registered === metric;
+  }
+
+  #unregister(): void {
+    for (const [name, metric] of this.#metrics) {
+      if (this.#has(name, metric)) this.#register.removeSingleMetric(name);
+    }
+  }
+
+  #follow(name: string): Follower {
+    const tally: Tally = {
+      calls: { success: 0, failure: 0, timeout: 0 },
+      rejections: { full: 0, circuitOpen: 0, timeout: 0, aborted: 0, isolated: 0, shutdown: 0 },
+    };
+    this.#tallies.set(name, tally);
+    const ran = {
+      success: this.#ran(name, "success"),
+      failure: this.#ran(name, "failure"),
+      timeout: this.#ran(name, "timeout"),
+    };
+    const waited = child(this.#waitDuration, labels(name));
+    return {
+      ended: (outcome, calls) => {
+        tally.calls[outcome] += calls;
+      },
+      rejected: (reason, calls) => {
+        tally.rejections[reason] += calls;
+      },
+      took: (outcome, { executionTime, queuedTime }) => {
+        ran[outcome].observe(executionTime);
+        waited.observe(queuedTime);
+      },
+      left: () => {
+        this.#tallies.delete(name);
+        this.#waitDuration.remove(labels(name));
+        for (const outcome of CALLS.label.values) {
+          this.#executionDuration.remove(labels(name, EXECUTION_DURATION, outcome));
+        }
+      },
+    };
+  }
+
+  #ran(name: string, outcome: Outcome): Histogram.Internal<string> {
+    return child(this.#executionDuration, labels(name, EXECUTION_DURATION, outcome));
+  }
+
+  #addCounter(metric: Metric, read: (tally: Tally) => Array<[labelValue: string, count: number]>) {
+    const tallies = this.#tallies;
+    const config = configOf(metric, "_total");
+    const counter = new Counter({
+      ...config,
+      // A counter of prom-client can only be raised: it is made anew each time it is read.
+      collect() {
+        this.reset();
+        for (const [name, tally] of tallies) {
+          for (const [word, count] of read(tally)) this.inc(labels(name, metric, word), count);
+        }
+      },
+    });
+    this.#metrics.set(config.name, counter);
+  }
+
+  #addGauge(metric: GaugeMetric): void {
+    const watch = this.#watch;
+    const config = configOf(metric);
+    const gauge = new Gauge({
+      ...config,
+      collect() {
+        this.reset();
+        for (const [name, bulkheads] of watch.read()) {
+          for (const [word, value] of readGauge(metric, bulkheads)) {
+            this.set(labels(name, metric, word), value);
+          }
+        }
+      },
+    });
+    this.#metrics.set(config.name, gauge);
+  }
+
+  #addHistogram(metric: Metric): Histogram {
+    const config = configOf(metric, "_seconds");
+    const histogram = new Histogram({ ...config, buckets: [...this.buckets] });
+    this.#metrics.set(config.name, histogram);
+    return histogram;
+  }
+}
+
+const REASON_WORDS = Object.entries(REASONS) as ReadonlyArray<[RejectionReason, string]>;
+
+/** Of a metric that is in no registry yet. */
+function configOf({ name, description, label }: Metric, suffix = "") {
+  return {
+    name: `bulkman_bulkhead_${name.replaceAll(".", "_")}${suffix}`,
+    help: description,
+    labelNames: label === undefined ? [BULKHEAD.name] : [BULKHEAD.name, label.name],
+    registers: [],
+  };
+}
+
+function labels(name: string, metric?: Metric, value?: string): Record<string, string> {
+  const ofBulkhead = { [BULKHEAD.name]: name };
+  if (metric?.label === undefined || value === undefined) return ofBulkhead;
+  return { ...ofBulkhead, [metric.label.name]: value };
+}
+
+/** A histogram's series, which is shown from now on, also while it is empty. */
+function child(histogram: Histogram, of: Record<string, string>): Histogram.Internal<string> {
+  histogram.zero(of);
+  return histogram.labels(of);
+}

@@ -1,0 +1,87 @@
+import { now } from "./common/clock.js";
+import { oneLine } from "./common/describe.js";
+import type { ResolvedBulkheadConfig } from "./config.js";
+import { show } from "./config.js";
+import {
+  BulkheadCircuitOpenError,
+  BulkheadFullError,
+  BulkheadIsolationError,
+  BulkheadShutdownError,
+  BulkheadTimeoutError,
+  withoutFrames,
+} from "./errors.js";
+import type { CircuitStatus } from "./storage/circuit-storage.js";
+
+// Their messages are the same for every call of one configuration, so that logs can be grouped by them.
+// Figures that change from call to call are fields.
+
+export function fullError(config: ResolvedBulkheadConfig): BulkheadFullError {
+  const { name: bulkheadName, maxConcurrentCalls, maxQueueSize } = config;
+  const message =
+    `Bulkhead "${oneLine(bulkheadName)}" is full: ${maxConcurrentCalls} of ${maxConcurrentCalls} permits and ` +
+    `${maxQueueSize} of ${maxQueueSize} places in the line are taken`;
+  return withoutFrames(() => new BulkheadFullError(message, { bulkheadName }));
+}
+
+export function circuitOpenError(
+  bulkheadName: string,
+  status: CircuitStatus | undefined,
+  retryAfterSeconds: number,
+  cause: unknown,
+): BulkheadCircuitOpenError {
+  const state =
+    status === "HALF_OPEN"
+      ? "half-open and its probes are under way"
+      : "open; try again after retryAfterSeconds";
+  const message = `The circuit of bulkhead "${oneLine(bulkheadName)}" is ${state}`;
+  const options = { bulkheadName, retryAfterSeconds, ...(cause !== undefined && { cause }) };
+  return withoutFrames(() => new BulkheadCircuitOpenError(message, options));
+}
+
+/** A call whose time is over. */
+interface LateCall {
+  /** The end of its time. */
+  readonly deadline: { readonly delayMs: number } | undefined;
+  readonly enteredAt: number;
+  /** Seconds that it waited before it started. */
+  readonly queuedTime: number;
+}
+
+export function timeoutError(
+  bulkheadName: string,
+  call: LateCall,
+  phase: "waiting" | "running",
+): BulkheadTimeoutError {
+  const { deadline, enteredAt, queuedTime } = call;
+  const limit = ((deadline?.delayMs ?? 0) / 1000).toFixed(3);
+  const queuedSeconds = phase === "running" ? queuedTime : (now() - enteredAt) / 1000;
+  const end =
+    phase === "waiting" ? "it was still waiting for a permit" : "its function was still running";
+  const message = `A call of bulkhead "${oneLine(bulkheadName)}" timed out after ${limit} s: ${end}`;
+  const options = { bulkheadName, phase, queuedSeconds };
+  return withoutFrames(() => new BulkheadTimeoutError(message, options));
+}
+
+export function isolationError(
+  bulkheadName: string,
+  reason: string | null | undefined,
+): BulkheadIsolationError {
+  const why = reason ? `: ${oneLine(reason)}` : "";
+  const message = `Bulkhead "${oneLine(bulkheadName)}" is isolated by hand${why}`;
+  return withoutFrames(() => new BulkheadIsolationError(message, { bulkheadName }));
+}
+
+export function shutdownError(bulkheadName: string): BulkheadShutdownError {
+  const message = `Bulkhead "${oneLine(bulkheadName)}" is shut down`;
+  return withoutFrames(() => new BulkheadShutdownError(message, { bulkheadName }));
+}
+
+/** Why the signal was aborted: an `AbortError` when it is of a polyfill without reasons. */
+export function abortReason({ reason }: AbortSignal): unknown {
+  if (reason !== undefined) return reason;
+  return new DOMException("This operation was aborted", "AbortError");
+}
+
+export function notAFunction(what: string, given: unknown): TypeError {
+  return new TypeError(`${what} must be a function; got ${show(given)}`);
+}

@@ -1,0 +1,68 @@
+import type { CircuitRecord, CircuitStatus } from "../circuit-storage.js";
+
+/**
+ * SQL for a row as JSON, with its times in milliseconds of the epoch: independent of the session's
+ * `DateStyle` and of the type parsers that an application has given to pg.
+ *
+ * @param row name of the row in the statement
+ * @param indent of the lines after the first, for people who read the statement
+ */
+export function recordJson(row: string, indent = 2): string {
+  const ms = (column: string) => `extract(epoch FROM ${column}) * 1000`;
+  return [
+    `json_build_object('state', ${row}.state, 'failureCount', ${row}.failure_count,`,
+    `'openUntil', ${ms(`${row}.open_until`)},`,
+    // A notice of Postgres holds 8000 bytes, and anybody may write there.
+    `'openedBy', left(${row}.opened_by, 255), 'reason', left(${row}.reason, 255),`,
+    `'probeOwner', left(${row}.probe_owner, 255), 'probeUntil', ${ms(`${row}.probe_until`)},`,
+    `'probeSuccesses', ${row}.probe_successes,`,
+    `'version', ${row}.version, 'updatedAt', ${ms(`${row}.updated_at`)},`,
+    `'readAt', ${ms("clock_timestamp()")})`,
+  ].join(`\n${" ".repeat(indent)}`);
+}
+
+/**
+ * Reads what {@link recordJson} wrote.
+ * @throws {TypeError} when it is something else
+ */
+export function toRecord(json: unknown): CircuitRecord {
+  if (typeof json !== "object" || json === null) throw unreadable(json);
+  const row: { readonly [field: string]: unknown } = { ...json };
+  const { state, version, failureCount, openedBy, reason, probeOwner } = row;
+  const readAt = toDate(row["readAt"], Math.floor);
+  if (!isStatus(state) || !Number.isSafeInteger(version) || readAt === null) throw unreadable(json);
+  return {
+    state,
+    failureCount: Number(failureCount),
+    // Rounded so that nothing seems over here before it is over in the database.
+    openUntil: toDate(row["openUntil"], Math.ceil),
+    openedBy: typeof openedBy === "string" ? openedBy : null,
+    reason: typeof reason === "string" ? reason : null,
+    probeOwner: typeof probeOwner === "string" ? probeOwner : null,
+    probeUntil: toDate(row["probeUntil"], Math.ceil),
+    probeSuccesses: Number(row["probeSuccesses"]),
+    version: Number(version),
+    updatedAt: toDate(row["updatedAt"], Math.floor) ?? readAt,
+    readAt,
+  };
+}
+
+const LAST_DATE_MS = 8.64e15;
+
+/** `infinity`, which an operator may write, becomes the last moment that a `Date` can hold. */
+function toDate(ms: unknown, round: (ms: number) => number): Date | null {
+  if (ms === null || ms === undefined) return null;
+  const date = new Date(Math.max(-LAST_DATE_MS, Math.min(LAST_DATE_MS, round(Number(ms)))));
+  return Number.isNaN(date.getTime()) ? null : date;
+}
+
+function isStatus(state: unknown): state is CircuitStatus {
+  return state === "CLOSED" || state === "OPEN" || state === "HALF_OPEN";
+}
+
+function unreadable(json: unknown): TypeError {
+  const text = JSON.stringify(json) ?? String(json);
+  return new TypeError(
+    `The database answered with a circuit that cannot be read: ${text.slice(0, 200)}`,
+  );
+}

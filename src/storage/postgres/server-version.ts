@@ -1,0 +1,35 @@
+import { PostgresStorageError } from "./errors.js";
+
+/** The oldest major version of PostgreSQL whose SQL is enough. */
+const OLDEST = 12;
+
+/** syntax_error and undefined_function: what a server says to SQL that it is too old for. */
+const NOT_UNDERSTOOD = /^(42601|42883)$/;
+
+const FEATURE_NOT_SUPPORTED = "0A000";
+
+type Ask = (statement: string) => Promise<ReadonlyArray<ReadonlyArray<string | null>>>;
+
+/** @throws {PostgresStorageError} when the server is too old */
+export async function checkVersion(ask: Ask): Promise<void> {
+  const [row] = await ask("SHOW server_version");
+  const [version, major] = /^(\d+)[\d.]*/.exec(row?.[0] ?? "") ?? [];
+  if (version === undefined || Number(major) >= OLDEST) return;
+  throw new PostgresStorageError(
+    `PostgreSQL ${version} is too old; version ${OLDEST} or newer is needed`,
+    FEATURE_NOT_SUPPORTED,
+  );
+}
+
+/** The reason for an error, when that is the age of the server; else the error. */
+export async function explainByVersion(error: unknown, ask: Ask): Promise<unknown> {
+  const code: unknown = error instanceof Error ? Reflect.get(error, "code") : undefined;
+  if (typeof code !== "string" || !NOT_UNDERSTOOD.test(code)) return error;
+  try {
+    await checkVersion(ask);
+  } catch (reason) {
+    // Not that the version cannot be asked for.
+    if (reason instanceof PostgresStorageError) return reason;
+  }
+  return error;
+}

@@ -1,0 +1,46 @@
+import { isDate } from "node:util/types";
+import { check, type Rule } from "../config.js";
+import type { CircuitRecord } from "./circuit-storage.js";
+
+const isObject = (value: unknown) => typeof value === "object" && value !== null;
+const isTime = (value: unknown) => isDate(value) && !Number.isNaN(value.getTime());
+const isStatus = (value: unknown) =>
+  value === "CLOSED" || value === "OPEN" || value === "HALF_OPEN";
+
+const RECORD = rule("an object", isObject);
+const DATE = rule("a valid Date", isTime);
+/** A storage that is older than the field has `undefined`. */
+const isTextOrNull = (value: unknown) => (value ?? null) === null || typeof value === "string";
+const TEXT_OR_NULL = rule("a text, or null", isTextOrNull);
+const DATE_OR_NULL = rule("a valid Date, or null", (value) => value === null || isTime(value));
+
+/** What the circuit goes by. The rest of a record is for people. */
+const RULES = {
+  state: rule('"CLOSED", "OPEN" or "HALF_OPEN"', isStatus),
+  version: rule("a safe integer", Number.isSafeInteger),
+  readAt: DATE,
+  openUntil: DATE_OR_NULL,
+  openedBy: TEXT_OR_NULL,
+  reason: TEXT_OR_NULL,
+  probeUntil: DATE_OR_NULL,
+  probeSuccesses: rule(
+    "an integer from 0",
+    (value) => Number.isSafeInteger(value) && Number(value) >= 0,
+  ),
+} as const satisfies { readonly [Field in keyof CircuitRecord]?: Rule };
+
+/**
+ * The record that a storage has told: one of somebody's own, or one that lies, may tell anything.
+ * @throws {TypeError} that names the field, the rule and the value
+ */
+export function checkRecord(record: CircuitRecord): CircuitRecord {
+  check("the record of a circuit", record, RECORD);
+  for (const [field, rule] of Object.entries(RULES)) {
+    check(`${field} of a circuit's record`, Reflect.get(record, field), rule);
+  }
+  return record;
+}
+
+function rule(words: string, hasType: (value: unknown) => boolean): Rule {
+  return { words, hasType, inRange: () => true };
+}

@@ -1,0 +1,99 @@
+import { AsyncLocalStorage, createHook } from "node:async_hooks";
+import { tracingChannel } from "node:diagnostics_channel";
+import { afterEach, describe, expect, it } from "vitest";
+import { Bulkhead, type CallTrace } from "../../src/index.js";
+import { gate } from "../helpers/gate.js";
+
+const channel = tracingChannel<unknown, CallTrace>("bulkman:call");
+let told: Array<[string, CallTrace]> = [];
+
+const subscribers = Object.fromEntries(
+  (["start", "end", "asyncStart", "asyncEnd", "error"] as const).map((event) => [
+    event,
+    (trace: CallTrace) => told.push([event, { ...trace }]),
+  ]),
+) as unknown as Parameters<typeof channel.subscribe>[0];
+
+function subscribed() {
+  told = [];
+  channel.subscribe(subscribers);
+  return new Bulkhead({ name: "api", maxConcurrentCalls: 1, maxQueueSize: 1, failureThreshold: 1 });
+}
+
+const events = () => told.map(([event]) => event);
+
+afterEach(() => {
+  channel.unsubscribe(subscribers);
+});
+
+describe("the tracing channel bulkman:call", () => {
+  it("follows a call from its beginning to what its caller is told", async () => {
+    const bulkhead = subscribed();
+    const work = gate<string>();
+    const running = bulkhead.execute(() => work.promise);
+    expect(events()).toEqual(["start", "end"]);
+    work.open("done");
+    const outcome = await running;
+    expect(events()).toEqual(["start", "end", "asyncStart", "asyncEnd"]);
+    const { executionId, executionTime, queuedTime } = outcome;
+    const begun = { bulkheadName: "api", executionId };
+    expect(told[0]?.[1]).toEqual(begun);
+    expect(told[3]?.[1]).toEqual({ ...begun, executionTime, queuedTime, result: "done" });
+  });
+
+  it("tells of a failure, and of a refusal, with the error that the caller is told", async () => {
+    const bulkhead = subscribed();
+    const { error } = await bulkhead.execute(() => Promise.reject(new Error("down")));
+    expect(events()).toEqual(["start", "end", "error", "asyncStart", "asyncEnd"]);
+    expect(told[2]?.[1].error).toBe(error);
+    told = [];
+    const refusal = await bulkhead.execute(() => 1).catch((reason: unknown) => reason);
+    expect(events()).toEqual(["start", "end", "error", "asyncStart", "asyncEnd"]);
+    expect(told[2]?.[1].error).toBe(refusal);
+    told = [];
+    const reason = new Error("gone");
+    const signal = AbortSignal.abort(reason);
+    await expect(bulkhead.run(() => 1, { signal })).rejects.toBe(reason);
+    expect(told[2]?.[1].error).toBe(reason);
+  });
+
+  it("is the context of the function, also of one that waited", async () => {
+    const bulkhead = subscribed();
+    const span = new AsyncLocalStorage<string>();
+    channel.start.bindStore(span, ({ executionId }) => executionId);
+    const busy = gate();
+    const first = bulkhead.execute(async () => {
+      await busy.promise;
+      return span.getStore();
+    });
+    const second = bulkhead.execute(() => span.getStore());
+    busy.open();
+    for (const outcome of await Promise.all([first, second])) {
+      expect(outcome.result).toBe(outcome.executionId);
+    }
+    expect(span.getStore()).toBeUndefined();
+    channel.start.unbindStore(span);
+  });
+
+  it("costs nothing while nobody subscribes: no promise more than before anybody did", async () => {
+    const bulkhead = new Bulkhead({ name: "api" });
+    const work = async () => 1;
+    const count = async () => {
+      await bulkhead.execute(work);
+      let promises = 0;
+      const hook = createHook({
+        init: (_, type) => {
+          if (type === "PROMISE") promises++;
+        },
+      }).enable();
+      for (let n = 0; n < 100; n++) await bulkhead.execute(work);
+      hook.disable();
+      return promises;
+    };
+    const before = await count();
+    channel.subscribe(subscribers);
+    expect(await count()).toBeGreaterThan(before);
+    channel.unsubscribe(subscribers);
+    expect(await count()).toBe(before);
+  });
+});

@@ -1,0 +1,67 @@
+import { spawnSync } from "node:child_process";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { PostgresStorage } from "../../src/index.js";
+import { CommandLine } from "../cli/command.js";
+import { eventually } from "../integration/eventually.js";
+import { readPage } from "./examples.js";
+
+const PAGES = ["README.md", "docs/operating.md", "docs/postgres.md"];
+
+let commandLine: CommandLine;
+let storage: PostgresStorage;
+beforeAll(async () => {
+  commandLine = await CommandLine.create();
+  storage = commandLine.database.storage({ namespace: "my_app" });
+  await storage.load("payments");
+}, 60_000);
+afterAll(() => commandLine.close());
+
+/** The arguments of each `npx bulkman …` of a page's shell blocks. */
+function commandsOf(page: string): string[][] {
+  return Array.from(readPage(page).matchAll(/^```sh\n([\s\S]*?)^```/gm), ([, block = ""]) =>
+    Array.from(block.matchAll(/^npx bulkman (.*)$/gm), ([, line = ""]) =>
+      Array.from(line.matchAll(/"([^"]*)"|(\S+)/g), ([, quoted, word]) => quoted ?? word ?? ""),
+    ),
+  ).flat();
+}
+
+/** What each command is to have done. */
+const DONE: { readonly [command: string]: () => Promise<void> } = {
+  isolate: async () => expect(await state()).toBe("OPEN"),
+  release: async () => expect(await state()).toBe("CLOSED"),
+};
+
+async function state(): Promise<string | undefined> {
+  return (await storage.getState("payments"))?.state;
+}
+
+const hasScript = spawnSync("script", ["--version"]).status === 0;
+describe.each(PAGES)("the command lines of %s", (page) => {
+  const commands = commandsOf(page);
+
+  it("are some", () => {
+    expect(commands.length).toBeGreaterThan(0);
+  });
+
+  for (const args of commands) {
+    const [command = ""] = args;
+    const isWatch = args.includes("--watch");
+    it.runIf(hasScript || (!isWatch && command !== "pg-setup"))(
+      `work: ${args.join(" ")}`,
+      async () => {
+        const running = hasScript ? commandLine.onTerminal(args) : commandLine.start(args);
+        if (command === "pg-setup") {
+          await eventually(() => running.read.stdout.includes("[y/N]"));
+          running.process.stdin?.write("y\n");
+        }
+        if (isWatch) {
+          await eventually(() => running.read.stdout.includes("payments"));
+          running.process.stdin?.write("\u0003");
+        }
+        const { status, stdout } = await running.ended;
+        expect(status, stdout).toBe(isWatch ? 130 : 0);
+        await DONE[command]?.();
+      },
+    );
+  }
+});
