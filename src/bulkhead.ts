@@ -22,11 +22,11 @@ import {
   type ShutdownOptions,
 } from "./config.js";
 import { type BulkheadError, toBulkheadError } from "./errors.js";
-import { announce, type BulkheadEvents, type Tell } from "./events.js";
+import { type BulkheadEvents, type Emit, safeEmit } from "./events.js";
 import { abortReason, fullError, notAFunction, shutdownError, timeoutError } from "./rejections.js";
 import type { ExecutionContext, ExecutionResult, RunOptions } from "./result.js";
 import { BulkheadState } from "./state.js";
-import { type BulkheadStats, Ledger, type RejectionReason } from "./stats.js";
+import { type BulkheadStats, Counters, type RejectionReason } from "./stats.js";
 
 /**
  * Bounds how many calls a dependency can have at once and how many can wait for it, and stops calling
@@ -39,24 +39,24 @@ import { type BulkheadStats, Ledger, type RejectionReason } from "./stats.js";
 export class Bulkhead extends EventEmitter<BulkheadEvents> {
   /** The configuration with its defaults, frozen. */
   readonly config: ResolvedBulkheadConfig;
-  readonly #ledger = new Ledger();
+  readonly #counters = new Counters();
   readonly #lanes: Lanes<Call>;
   /** First in, first out; p-limit's own queue can only be cleared whole. */
   readonly #queue = new LinkedList<Call>();
   readonly #deadlines = new Deadlines<Call>((call) => this.#expire(call), { holdsProcess: true });
   readonly #reclaims = new Deadlines<Call>((call) => this.#reclaim(call), { holdsProcess: false });
-  readonly #emit: Tell = (event, ...payload) => {
-    announce(this, event, payload);
+  readonly #emit: Emit = (event, ...payload) => {
+    safeEmit(this, event, payload);
   };
-  readonly #onAbort = (call: Call, reason: unknown) => this.#cancel(call, "aborted", reason);
+  readonly #onAbort = (call: Call, reason: unknown) => this.#abort(call, "aborted", reason);
   readonly #typicalRunTime = new TypicalRunTime();
   readonly #gate: Gate<Call>;
-  #isServing = false;
+  #isStarting = false;
   /** No call is admitted any more. */
   #isClosed = false;
   readonly #drains = new Drains();
   /** `shutdown` was emitted. */
-  #isRetired = false;
+  #isShutDown = false;
 
   /**
    * @throws {TypeError} for a wrong or missing type, and for an unknown field
@@ -192,7 +192,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     if (isolation !== undefined) return this.#reject("isolated", isolation);
     if (!this.#gate.tryAcquire(call)) return this.#rejectByCircuit(call);
     const { maxConcurrentCalls, maxQueueSize } = this.config;
-    const freePermits = maxConcurrentCalls - this.#ledger.active - this.#ledger.abandoned;
+    const freePermits = maxConcurrentCalls - this.#counters.active - this.#counters.abandoned;
     // A call that waits for its lane, or for the storage, needs no place as long as a permit is free.
     if (this.#queue.size >= maxQueueSize + freePermits) return this.#rejectFull(call);
     const outcome = new Promise<T>((resolve, reject) => {
@@ -212,19 +212,19 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   }
 
   #reject(reason: RejectionReason, error: unknown): Promise<never> {
-    this.#ledger.refused(reason);
+    this.#counters.recordRejection(reason);
     return this.#notifyRejection(reason, error);
   }
 
   /** Counted first: the breaker's listeners find it in the statistics. */
   #rejectByCircuit(call: Call): Promise<never> {
-    this.#ledger.refused("circuitOpen");
+    this.#counters.recordRejection("circuitOpen");
     return this.#notifyRejection("circuitOpen", this.#gate.circuitRejection(call));
   }
 
   #rejectFull(call: Call): Promise<never> {
     const error = fullError(this.config);
-    this.#ledger.refused("full");
+    this.#counters.recordRejection("full");
     this.#gate.recordFull(call, error);
     return this.#notifyRejection("full", error);
   }
@@ -236,7 +236,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
 
   #enqueue(call: Call): void {
     const isAwaitingStorage = this.#gate.isAwaitingStorage;
-    const free = this.#lanes.count - this.#ledger.active - this.#ledger.abandoned;
+    const free = this.#lanes.count - this.#counters.active - this.#counters.abandoned;
     call.hasWaited = isAwaitingStorage || this.#queue.size >= free;
     this.#queue.push(call);
     // A queued call may depend on a permit that is to be reclaimed.
@@ -250,8 +250,8 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
    * @param freedAt when the permit became free, if that is known
    */
   #startQueued(freedAt?: number): void {
-    if (this.#isServing) return;
-    this.#isServing = true;
+    if (this.#isStarting) return;
+    this.#isStarting = true;
     let time = freedAt;
     for (let call = this.#queue.first; call !== undefined; call = this.#queue.first) {
       if (this.#gate.isAwaitingStorage) break;
@@ -269,7 +269,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
       call.inContext(this.#start, this, call, lane, time);
       time = undefined;
     }
-    this.#isServing = false;
+    this.#isStarting = false;
     this.#lanes.closeIdleSoon();
     this.#checkIdle();
   }
@@ -289,7 +289,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     call.phase = "running";
     call.startedAt = time;
     call.lane = lane;
-    this.#ledger.active++;
+    this.#counters.active++;
     if (call.isTask) call.prepare();
     call.circuit.recordStart(call);
     let returned: unknown;
@@ -323,18 +323,18 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     else this.#fail(call, value, time);
     if (call.lane !== undefined) this.#lanes.release(call.lane);
     if (this.#queue.size > 0) this.#startQueued(time);
-    else this.#rest();
+    else this.#onQueueEmpty();
   }
 
   /** There is nothing to start. */
-  #rest(): void {
+  #onQueueEmpty(): void {
     this.#lanes.closeIdleSoon();
     if (this.#isClosed) this.#checkIdle();
   }
 
   #succeed(call: Call, result: unknown, time: number): void {
-    this.#ledger.active--;
-    this.#ledger.successful++;
+    this.#counters.active--;
+    this.#counters.successful++;
     this.#typicalRunTime.record(time - call.startedAt);
     if (this.listenerCount("success") > 0) this.#emit("success", call.times(time));
     this.#gate.recordSuccess(call, result, time);
@@ -343,7 +343,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   }
 
   #fail(call: Call, thrown: unknown, time: number): void {
-    this.#ledger.failed();
+    this.#counters.recordFailure();
     const isObserved = this.listenerCount("failure") > 0;
     const error = isObserved || !call.wantsValue ? toBulkheadError(thrown, this.name) : null;
     if (isObserved && error !== null) this.#emit("failure", { ...call.times(time), error });
@@ -379,7 +379,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   }
 
   /** The caller ends a call, or the shutdown does. */
-  #cancel(call: Call, reason: RejectionReason, error: unknown): void {
+  #abort(call: Call, reason: RejectionReason, error: unknown): void {
     if (call.phase === "waiting") this.#rejectQueued(call, reason, error);
     else if (call.phase === "running") {
       const why = reason === "aborted" && isDeadline(error) ? "deadline" : "canceled";
@@ -436,7 +436,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   #dequeue(call: Call, reason: RejectionReason): void {
     this.#detachCaller(call, "over");
     call.circuit.drop(call);
-    this.#ledger.refused(reason);
+    this.#counters.recordRejection(reason);
   }
 
   #notifyRejected(call: Call, reason: RejectionReason, error: unknown): void {
@@ -457,10 +457,10 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   #abandon(call: Call, error: unknown, why: "timedOut" | "deadline" | "canceled"): void {
     const time = now();
     const timedOut = why === "timedOut";
-    const isVerdict = why !== "canceled" && hadTime(call, time);
+    const isVerdict = why !== "canceled" && isFairVerdict(call, time);
     const { reclaimAfterSeconds } = this.config;
     this.#detachCaller(call, "abandoned");
-    this.#ledger.abandon(timedOut);
+    this.#counters.recordAbandoned(timedOut);
     if (reclaimAfterSeconds) {
       call.deadline = this.#reclaims.set(call, time, reclaimAfterSeconds * 1000);
     }
@@ -484,7 +484,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   #releaseAbandoned(call: Call, settled: boolean): void {
     call.phase = "over";
     if (call.deadline !== undefined) this.#reclaims.clear(call.deadline);
-    this.#ledger.abandoned--;
+    this.#counters.abandoned--;
     if (call.lane !== undefined) {
       if (settled) this.#lanes.release(call.lane);
       else this.#lanes.reclaim(call.lane);
@@ -505,7 +505,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     if (this.#queue.size === 0) this.#reclaims.holdProcess(false);
     if (!this.#isClosed || !this.#isIdle) return;
     this.#drains.end();
-    if (this.#isRetired) this.#gate.end();
+    if (this.#isShutDown) this.#gate.end();
   }
 
   // What users see and steer
@@ -517,7 +517,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     return {
       name,
       state: this.getState(),
-      ...this.#ledger.figures(),
+      ...this.#counters.snapshot(),
       queuedTasks: this.#queue.size,
       maxConcurrentCalls,
       maxQueueSize,
@@ -539,7 +539,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
 
   /** Sets every counter to 0. Calls under way and the circuit are left as they are. */
   resetStats(): void {
-    this.#ledger.reset();
+    this.#counters.reset();
   }
 
   /**
@@ -576,19 +576,19 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     this.#isClosed = true;
     this.#gate.stopHealthCheck();
     if (drainSeconds !== undefined) {
-      this.#drains.begin(drainSeconds * 1000, () => this.#cutAll());
+      this.#drains.begin(drainSeconds * 1000, () => this.#cancelAll());
     } else if (this.#drains.ended === undefined) {
       this.#rejectAllForShutdown();
     }
     this.#checkIdle();
     if (this.#drains.ended !== undefined) await this.#drains.ended;
-    this.#retire();
+    this.#emitShutdown();
     await this.#gate.disconnect();
   }
 
-  #retire(): void {
-    if (this.#isRetired) return;
-    this.#isRetired = true;
+  #emitShutdown(): void {
+    if (this.#isShutDown) return;
+    this.#isShutDown = true;
     this.#emit("shutdown", { drained: this.#isIdle });
     this.#checkIdle();
   }
@@ -598,7 +598,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     return this.shutdown();
   }
 
-  #cutAll(): void {
+  #cancelAll(): void {
     this.#rejectAllForShutdown();
     for (let call = this.#queue.first; call !== undefined; call = this.#queue.first) {
       this.#rejectQueued(call, "shutdown", shutdownError(this.name));
@@ -610,7 +610,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   }
 
   get #isIdle(): boolean {
-    const { active, abandoned } = this.#ledger;
+    const { active, abandoned } = this.#counters;
     return active + abandoned + this.#queue.size === 0;
   }
 }
@@ -619,7 +619,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
  * Whether a call that ran out of time says something of the dependency: its function had at least half of
  * the time. The rest was spent in the bulkhead's own queue, which says nothing.
  */
-function hadTime({ hasWaited, enteredAt, startedAt, deadline }: Call, time: number): boolean {
+function isFairVerdict({ hasWaited, enteredAt, startedAt, deadline }: Call, time: number): boolean {
   if (!hasWaited) return true;
   // A limit that came as a signal is not known: what has passed of it is.
   const limitMs = deadline?.delayMs ?? time - enteredAt;

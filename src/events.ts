@@ -111,7 +111,7 @@ export interface BulkheadEvents {
 }
 
 /** Tells the listeners of a bulkhead. */
-export type Tell = <E extends keyof BulkheadEvents>(
+export type Emit = <E extends keyof BulkheadEvents>(
   event: E,
   ...payload: BulkheadEvents[E]
 ) => void;
@@ -120,7 +120,7 @@ export type Tell = <E extends keyof BulkheadEvents>(
  * Tells every listener of an event. One that throws, or whose promise rejects, is reported as a
  * process warning; it neither keeps the others from hearing nor reaches the caller.
  */
-export function announce(emitter: EventEmitter, event: string | symbol, args: unknown[]): boolean {
+export function safeEmit(emitter: EventEmitter, event: string | symbol, args: unknown[]): boolean {
   const listeners = emitter.rawListeners(event);
   for (const listener of listeners) {
     try {

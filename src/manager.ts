@@ -10,7 +10,7 @@ import {
   type ShutdownOptions,
 } from "./config.js";
 import { BulkheadError, BulkheadShutdownError } from "./errors.js";
-import { announce } from "./events.js";
+import { safeEmit } from "./events.js";
 import type { ExecutionContext, ExecutionResult, RunOptions } from "./result.js";
 import type { BulkheadStats } from "./stats.js";
 
@@ -145,7 +145,7 @@ export class BulkheadManager
     // First of all out of the map: a listener that hears of a refusal may make another of that name.
     this.#bulkheads.delete(name);
     void bulkhead.shutdown();
-    announce(this, "removed", [bulkhead]);
+    safeEmit(this, "removed", [bulkhead]);
     return true;
   }
 
@@ -193,7 +193,7 @@ export class BulkheadManager
     }
     const bulkhead = new Bulkhead(config, this.#options);
     this.#bulkheads.set(bulkhead.name, bulkhead);
-    announce(this, "created", [bulkhead]);
+    safeEmit(this, "created", [bulkhead]);
     return bulkhead;
   }
 

@@ -1,7 +1,7 @@
 import { hostname } from "node:os";
 import { randomUUID } from "../common/random-uuid.js";
 import type { CircuitRecord } from "../storage/circuit-storage.js";
-import { newReconcilerState, type Question, type ReconcilerState } from "./reconciler.js";
+import { newReconcilerState, type ReconcilerState, type StorageRequest } from "./reconciler.js";
 
 /** The first pause after a question that failed. */
 export const FIRST_RETRY_MS = 500;
@@ -10,13 +10,13 @@ export const FIRST_RETRY_MS = 500;
  * What the process does with its storage at the moment. Whatever happens while it decides or asks is kept,
  * and handled before it rests.
  */
-type Io = { readonly kind: "resting" | "deciding" } | Question;
+type Io = { readonly kind: "idle" | "deciding" } | StorageRequest;
 
-export const RESTING: Io = { kind: "resting" };
+export const IDLE: Io = { kind: "idle" };
 export const DECIDING: Io = { kind: "deciding" };
 
-/** Everything that changes in a {@link CircuitSync}: the model of the fleet saves and restores it. */
-export interface CircuitSyncState {
+/** Everything that changes in a {@link SharedCircuit}: the model of the fleet saves and restores it. */
+export interface SharedCircuitState {
   readonly reconciler: ReconcilerState;
   io: Io;
   /** The newest notice that arrived while the process was not resting. */
@@ -24,33 +24,33 @@ export interface CircuitSyncState {
   /** The record is to be read, whatever is known of it. */
   needsRead: boolean;
   /** Questions since it rested last. */
-  questions: number;
+  requests: number;
   retryMs: number;
   isLoaded: boolean;
   isClosed: boolean;
   /** Questions fail, or notices do not arrive. One `storageError` for both. */
-  readonly failures: { asking: boolean; hearing: boolean };
+  readonly failures: { requests: boolean; notices: boolean };
   readonly timers: {
     /** Has the record read. */
     read: NodeJS.Timeout | undefined;
     renew: NodeJS.Timeout | undefined;
     /** Ends the wait of the calls that claimed the lease. */
-    claim: NodeJS.Timeout | undefined;
+    leaseRequest: NodeJS.Timeout | undefined;
   };
 }
 
-export function newCircuitSyncState(owner = newOwner()): CircuitSyncState {
+export function newSharedCircuitState(owner = newOwner()): SharedCircuitState {
   return {
     reconciler: newReconcilerState(owner),
-    io: RESTING,
+    io: IDLE,
     notice: undefined,
     needsRead: false,
-    questions: 0,
+    requests: 0,
     retryMs: FIRST_RETRY_MS,
     isLoaded: false,
     isClosed: false,
-    failures: { asking: false, hearing: false },
-    timers: { read: undefined, renew: undefined, claim: undefined },
+    failures: { requests: false, notices: false },
+    timers: { read: undefined, renew: undefined, leaseRequest: undefined },
   };
 }
 
