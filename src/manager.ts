@@ -59,7 +59,7 @@ export class BulkheadManager
   }
 
   /**
-   * The bulkhead of that name; made when there is none. The configuration of one that is there
+   * The bulkhead of that name; created when there is none. The configuration of an existing one
    * already stays as it is, also when it was shut down: `removeBulkhead` makes room for another.
    * @throws {BulkheadShutdownError} there is none, and the manager was shut down
    * @throws {TypeError | RangeError} for a wrong configuration
@@ -136,13 +136,13 @@ export class BulkheadManager
   }
 
   /**
-   * Takes a bulkhead out and shuts it down: its waiting calls are refused, its running ones go on.
+   * Takes a bulkhead out and shuts it down: its queued calls are rejected, its running ones go on.
    * @returns whether there was one of that name
    */
   removeBulkhead(name: string): boolean {
     const bulkhead = this.#bulkheads.get(name);
     if (bulkhead === undefined) return false;
-    // First of all out of the map: a listener that hears of a refusal may make another of that name.
+    // Out of the map first: a listener of a rejection may create another of that name.
     this.#bulkheads.delete(name);
     void bulkhead.shutdown();
     safeEmit(this, "removed", [bulkhead]);

@@ -130,7 +130,7 @@ export class Call extends ListNode<Call> implements GatedCall {
     return this.hasWaited ? (this.startedAt - this.enteredAt) / 1000 : 0;
   }
 
-  /** What events tell of a call that ends at `time`. */
+  /** The fields of events for a call that ends at `time`. */
   times(time: number) {
     return {
       executionId: this.id,

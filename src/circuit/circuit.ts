@@ -7,27 +7,27 @@ import { ConsecutiveFailures, type OpeningRule } from "./opening-rules.js";
 export interface CircuitTransition {
   readonly from: CircuitStatus;
   readonly to: CircuitStatus;
-  /** In words. */
+  /** A short text for people. */
   readonly reason: string;
   readonly origin: TransitionOrigin;
-  /** Failures in a row that led to it. */
+  /** Consecutive failures that led to it. */
   readonly failures: number;
   /** The failure of this process that led to it, if one did. */
   readonly cause: unknown;
-  /** Whether calls waited for the answer to this process's claim, which this is. */
+  /** Whether it answers this process's request for the lease, which calls waited for. */
   readonly endsLeaseRequest: boolean;
 }
 
 /**
- * Where a change came from: a call's verdict or a health check of this process, a hand, the clock,
- * or the storage, that is another process.
+ * Where a change came from: a call's verdict or a health check of this process, a manual change,
+ * the clock, or the storage, that is another process.
  */
 export type TransitionOrigin = "verdict" | "manual" | "clock" | "storage";
 
 /**
  * - `ours`: this process probes, until its lease runs out
  * - `acquiring`: this process has asked the storage for the lease; its probes wait for the answer
- * - `elsewhere`: another process probes, or nobody does since its lease ran out
+ * - `elsewhere`: another process probes, or no process does since its lease ran out
  */
 type Prober = "ours" | "acquiring" | "elsewhere";
 
@@ -55,11 +55,11 @@ export interface CircuitSnapshot {
 export interface CircuitHooks {
   /** Whether other processes share the circuit: then a probe needs the storage's lease. */
   readonly shared: boolean;
-  /** Told of each change, after it is made. */
+  /** Called with each change, after it is made. */
   readonly onTransition: (transition: CircuitTransition) => void;
-  /** Asked for the lease; answers with `claimed()` or by adopting what the storage has. */
+  /** Acquires the lease from the storage; `leaseGranted()` or an `apply…()` follows. */
   readonly onLeaseNeeded: () => void;
-  /** Told of each probe that succeeded, but was not the last one needed. */
+  /** Called for each probe that succeeded, but was not the last one needed. */
   readonly onProbeSuccess: () => void;
 }
 
@@ -72,8 +72,8 @@ const LEASE_MS = 30_000;
 
 /**
  * The rules of a circuit: what opens it, how it probes, when it closes. Its state is one union, and every
- * change of its status goes through `#become`; what is counted within a status is changed in place. No
- * timer moves it: it moves on when somebody looks.
+ * change of its status goes through `#transitionTo`; what is counted within a status is changed in place. No
+ * timer moves it: it moves on when it is read.
  */
 export class Circuit {
   readonly #config: ResolvedBulkheadConfig;
@@ -134,7 +134,7 @@ export class Circuit {
 
   /**
    * Seconds until a call is admitted at the latest, as far as is known: the rest of the isolation, or of the
-   * lease of the probes that are under way. A client that waits for that long is not rejected once more.
+   * lease of the probes that are under way. A client that waits for that long is not rejected again.
    */
   get retryAfterSeconds(): number {
     const state = this.#state;
@@ -168,10 +168,10 @@ export class Circuit {
     this.#transitionTo(this.#halfOpened(), "the health check passed", "verdict");
   }
 
-  // What the storage says
+  // What the storage answered
 
   /**
-   * The storage gave the lease that `onClaim` asked for; or it did not answer, and this process probes under
+   * The storage granted the requested lease; or it did not answer, and this process probes under
    * a lease of its own.
    * @param successes of probes, as far as the storage knows of them
    */
@@ -186,13 +186,13 @@ export class Circuit {
     state.successes = known;
   }
 
-  /** This process goes on having the lease. */
+  /** This process keeps the lease. */
   leaseRenewed(leaseMs: number): void {
     const state = this.#state;
     if (state.status === "HALF_OPEN" && state.prober === "ours") state.until = now() + leaseMs;
   }
 
-  /** The storage took this process's opening, and counts the isolation by its own clock. */
+  /** The storage recorded this process's opening; the isolation ends by the storage's clock. */
   applyIsolation(isolationMs: number): void {
     if (this.#state.status === "OPEN") this.#state.until = now() + isolationMs;
   }
@@ -206,7 +206,7 @@ export class Circuit {
     this.#transitionTo({ status: "CLOSED" }, reason, "storage");
   }
 
-  /** Another process holds the probe lease for `leaseMs` more, or nobody does when it is 0. */
+  /** Another process holds the probe lease for `leaseMs` more, or no process does when it is 0. */
   applyRemoteProbing(leaseMs: number, successes: number, reason: string): void {
     this.#transitionTo(halfOpen("elsewhere", now() + leaseMs, 0, successes), reason, "storage");
   }
@@ -222,7 +222,7 @@ export class Circuit {
     this.#generation = generation;
   }
 
-  // The way of a call
+  // The path of a call
 
   /** Moves the circuit on when the isolation is over. */
   refresh(): void {
@@ -320,7 +320,7 @@ export class Circuit {
     }
   }
 
-  /** One more probe at least is to be seen here, whatever others ask for. */
+  /** At least one probe is still needed here: another process may have a higher `successThreshold`. */
   #clampSuccesses(successes: number): number {
     return Math.max(0, Math.min(successes || 0, this.#config.successThreshold - 1));
   }
@@ -362,7 +362,7 @@ export class Circuit {
 }
 
 /**
- * A Node timer can fire up to a millisecond early by the monotonic clock: whoever sleeps for the whole
+ * A Node timer can fire up to a millisecond early by the monotonic clock: a caller that sleeps for the whole
  * isolation must find it over.
  */
 function isOver(until: number): boolean {

@@ -30,11 +30,11 @@ export interface GatedCall extends CircuitCall {
 
 export interface GateHooks<C extends GatedCall> {
   readonly emit: Emit;
-  /** The queued calls leave the queue: those that are returned, in their order. {@link onRejected} follows. */
+  /** The queued calls that are returned leave the queue, in their order. {@link onRejected} follows. */
   readonly onRejecting: (reason: RejectionReason) => readonly C[];
   /** The storage has answered: each queued call is admitted anew, or is returned as with {@link onRejecting}. */
   readonly onStorageAnswered: () => readonly C[];
-  /** The caller of a call that has left the queue, and listeners, are to learn of it. */
+  /** Rejects the caller of a call that has left the queue, and emits the event. */
   readonly onRejected: (call: C, reason: RejectionReason, error: BulkheadError) => void;
   /** Queued calls may start, as far as permits are free. */
   readonly onAdmitting: () => void;
@@ -49,20 +49,20 @@ interface PendingChange<C> {
 }
 
 /**
- * Decides whether calls may go to the dependency: isolation by hand, the circuit with its storage, and
+ * Decides whether calls may go to the dependency: manual isolation, the circuit with its storage, and
  * the health check that moves it.
  */
 export class Gate<C extends GatedCall> {
   readonly #config: ResolvedBulkheadConfig;
   readonly #hooks: GateHooks<C>;
   readonly #circuit: Circuit | undefined;
-  /** `undefined` when the circuit is switched off in the configuration. */
+  /** `undefined` when `circuitBreakerEnabled` is `false`. */
   readonly #monitored: MonitoredCircuit | undefined;
-  /** What admits calls now: not the monitored circuit while the user has disabled opossum's breaker. */
+  /** What admits calls now: the bypass while the user has disabled opossum's breaker. */
   #inUse: CallCircuit = NO_CIRCUIT;
   readonly #shared: SharedCircuit | undefined;
   readonly #healthCheck: HealthCheck | undefined;
-  /** Changes of the circuit that have taken effect, and that listeners do not know of yet. */
+  /** Changes of the circuit that have taken effect, and are not emitted yet. */
   readonly #pending: PendingChange<C>[] = [];
   #isNotifying = false;
   /** No call is left. */
@@ -130,7 +130,7 @@ export class Gate<C extends GatedCall> {
     this.#circuit?.refresh();
   }
 
-  /** The error for callers while the bulkhead is isolated by hand. */
+  /** The error for callers while the bulkhead is isolated manually. */
   isolationRejection(): BulkheadError | undefined {
     if (this.#isolation === undefined) return undefined;
     return isolationError(this.#config.name, this.#isolation.reason);
@@ -174,7 +174,7 @@ export class Gate<C extends GatedCall> {
     else circuit.drop(call);
   }
 
-  // Steering
+  // Manual changes and shutdown
 
   isolate(reason: string | null): void {
     this.#isolation = { reason };
@@ -207,14 +207,14 @@ export class Gate<C extends GatedCall> {
     this.#monitored?.createdBreaker?.end();
   }
 
-  // Inside
+  // Transitions
 
   #switch(enabled: boolean): void {
     if (this.#monitored === undefined) return;
     this.#inUse = enabled ? this.#monitored : this.#monitored.bypass;
   }
 
-  /** Everything takes effect first, also of a change that this one leads to; then listeners learn of it. */
+  /** Everything takes effect first, also of a change that this one leads to; events follow. */
   #onTransition(transition: CircuitTransition): void {
     const change: PendingChange<C> = { transition, rejected: [] };
     this.#pending.push(change);

@@ -32,7 +32,7 @@ export class HealthCheck {
     unref(this.#timer);
   }
 
-  /** No check starts after this, and the verdict of a running one is not told any more. */
+  /** No check starts after this, and a running one reports no verdict. */
   stop(): void {
     clearInterval(this.#timer);
     if (this.#running === undefined) return;

@@ -7,7 +7,7 @@ import { isolationMsLeft, leaseMsLeft } from "../storage/remaining.js";
 import type { Circuit, CircuitTransition } from "./circuit.js";
 import { isFree, isSame } from "./circuit-record.js";
 
-/** A change that this process made and the storage has neither made nor refused yet. */
+/** A change that this process made, and the storage has neither made nor rejected yet. */
 interface PendingChange {
   readonly transition: CircuitTransition;
   /** The storage could not be asked when the change was made. */
@@ -25,7 +25,7 @@ interface Opening {
   readonly isSent: boolean;
 }
 
-/** What one process knows of the record, and what it has decided. Every value is replaced, not changed. */
+/** What one process knows of the record, and what it has decided. Values are replaced, not mutated. */
 export interface ReconcilerState {
   /** Identifies this process to operators and to the guards of the storage. */
   readonly owner: string;
@@ -50,20 +50,20 @@ export function newReconcilerState(owner: string): ReconcilerState {
   };
 }
 
-/** What to ask the storage: for the record, or for a change. */
+/** A request to the storage: for the record, or for a change. */
 export type StorageRequest =
   | { readonly kind: "load" }
   | {
       readonly kind: "change";
       readonly change: CircuitChange;
-      /** What this process had decided when it asked; `undefined` for the lease alone. */
+      /** The decision of this process that it was sent for; `undefined` for the lease alone. */
       readonly offered: CircuitTransition | undefined;
     };
 
 const LOAD: StorageRequest = { kind: "load" };
 
 /**
- * Decides what a process makes of each record, and what it asks the storage for. Does no I/O and owns no
+ * Decides what follows from each record, and what to request from the storage. Does no I/O and owns no
  * timer: every method is one synchronous step.
  */
 export class Reconciler {
@@ -75,7 +75,7 @@ export class Reconciler {
     this.#state = state;
   }
 
-  /** Whether a person has isolated the circuit for the whole fleet, which no health check ends. */
+  /** Whether an operator has isolated the circuit for the whole fleet: no health check ends that. */
   get isIsolatedByOperator(): boolean {
     const { known } = this.#state;
     return known?.state === "OPEN" && Boolean(known.reason);
@@ -107,9 +107,9 @@ export class Reconciler {
     if (state.pending !== undefined) state.pending = { ...state.pending, isLate: true };
   }
 
-  // What to ask
+  // The next request
 
-  /** The next question, or `undefined` when everything is said and known. */
+  /** The next request, or `undefined` when nothing is to be sent or read. */
   nextRequest(options: {
     readonly needsRead: boolean;
     readonly isClosing: boolean;
@@ -121,7 +121,7 @@ export class Reconciler {
     const { known } = state;
     if (needsRead || known === undefined) return LOAD;
     if (state.pending?.isLate && state.pending.transition.to === "OPEN" && !isOpen) {
-      // The isolation is over by now: no other process is to begin another one because of it.
+      // The isolation is over by now: sent this late, it would begin another one in every process.
       state.pending = undefined;
       return LOAD;
     }
@@ -135,7 +135,7 @@ export class Reconciler {
     return { kind: "change", change, offered };
   }
 
-  /** The last change before the process leaves: the verdict of its probes, or the return of its lease. */
+  /** The last change before the process disconnects: the verdict of its probes, or the return of its lease. */
   finalChange(): CircuitChange | undefined {
     const { known, pending, owner } = this.#state;
     if (known?.state !== "HALF_OPEN" || known.probeOwner !== owner) return undefined;
@@ -171,7 +171,7 @@ export class Reconciler {
     return `${this.#state.owner} ${this.#state.openings}`;
   }
 
-  // What the storage answers. The circuit is moved on first, because its listeners can change it.
+  // What the storage answered. The circuit is refreshed first, because its listeners can change it.
 
   /** The storage returned the record. It wins over a notice, also with a lower version. */
   applyRead(record: CircuitRecord): void {
@@ -183,7 +183,7 @@ export class Reconciler {
     else if (pending === undefined) this.#confirm(record);
   }
 
-  /** The record is the known one. The circuit can have moved on since: its isolation ended, or it probes alone. */
+  /** The record is unchanged. The circuit can have changed since: its isolation ended, or it probes alone. */
   #confirm(record: CircuitRecord): void {
     const { status, isProbing } = this.#circuit;
     const isolationEnded = record.state === "OPEN" && status === "HALF_OPEN";
@@ -198,7 +198,7 @@ export class Reconciler {
     const { known } = this.#state;
     if (known !== undefined && record.version <= known.version) return false;
     const isNothing = known === undefined && record.state === "CLOSED";
-    // A lease is taken from an answer only: a forged notice could give one without an end.
+    // Only a response grants a lease: a forged notice could grant one without an end.
     const isOwn = this.#ownsLease(record) && (this.#state.pending !== undefined || this.#probes);
     if (isNothing || isOwn) this.#state.known = record;
     else this.#adopt(record);
@@ -209,7 +209,7 @@ export class Reconciler {
     return this.#circuit.isAcquiringLease || this.#circuit.isProbing;
   }
 
-  /** The storage made or refused a change. */
+  /** The storage made or rejected a change. */
   applyResult(
     offered: CircuitTransition | undefined,
     { changed, record }: CircuitChangeResult,
@@ -243,7 +243,7 @@ export class Reconciler {
     return pending?.needsLease ? { ...pending, needsLease: false } : undefined;
   }
 
-  /** Does nothing when another process holds the lease, or none does. */
+  /** Does nothing unless this process holds the lease. */
   #extendLease(record: CircuitRecord): void {
     if (record.probeOwner !== this.#state.owner) return;
     const leaseMs = leaseMsLeft(record);
@@ -265,7 +265,7 @@ export class Reconciler {
       state.pending ??= { transition: opening.transition, isLate: true, needsLease: false };
       return;
     }
-    // A manual change wins, also when another process was faster by a moment.
+    // A manual change wins, also when another process was a moment faster.
     if (state.pending?.transition.origin === "manual" && !state.pending.isLate) return;
     if (isFree(record) && this.#outlastsRecord()) return;
     state.pending = undefined;
@@ -273,8 +273,8 @@ export class Reconciler {
   }
 
   /**
-   * The isolation or the lease of the record is over, so the verdict of this process is newer, and so is its
-   * probing. Returns whether there is one: then the process changes the record instead of following it.
+   * The isolation or the lease of the record is over, so a verdict or a probing of this process is newer.
+   * Returns whether there is one: then the process changes the record instead of following it.
    */
   #outlastsRecord(): boolean {
     const state = this.#state;

@@ -16,26 +16,26 @@ const LAST_RETRY_MS = 30_000;
  * 1000 processes reads about 1250 times a second for 0.8 s, and more notices in that time cost nothing more.
  */
 const CONFIRM_MS = 1000;
-/** Another process can be the reason that a change is refused; not ten times in a row. */
+/** Another process can be the reason that a change is rejected; not ten times in succession. */
 const MAX_REQUESTS = 10;
 
 export interface SharedCircuitHooks {
-  /** Questions began to fail, or notices to fail to arrive. Emitted again only after an answer in between. */
+  /** Requests began to fail, or notices stopped arriving. Called again only after a response in between. */
   readonly onError: (error: unknown) => void;
-  /** Calls that waited for the storage's answer may start now, if the circuit lets them. */
+  /** Calls that waited for the storage may start now, if the circuit admits them. */
   readonly onAnswer: () => void;
 }
 
 /**
- * Keeps one circuit and its record in a storage in step. The circuit moves at once, by itself; what it
- * did is offered to the storage as a guarded change; when another process was first, it follows that. The
- * storage is asked one question at a time, each with a time limit, and none while nothing changes.
+ * Keeps one circuit and its record in a storage in step. The circuit changes at once, by itself; the change
+ * is sent to the storage as a compare-and-set; when another process was first, the circuit follows it. There
+ * is one request at a time, each with a time limit, and none while nothing changes.
  *
  * A notice is a hint, because every role that may connect to a database can send one: the circuit follows it at
  * once, and then reads the record, which wins.
  *
- * Every step is synchronous: it applies an answer, and then asks the next question or rests, before anything else
- * can run. Otherwise a change that is made between the two would never be sent.
+ * Every step is synchronous: it applies a response, and then sends the next request or becomes idle, before
+ * anything else can run. Otherwise a change that is made between the two would never be sent.
  */
 export class SharedCircuit {
   readonly #source: CircuitSource;
@@ -75,12 +75,12 @@ export class SharedCircuit {
     return this.#state.isLoaded;
   }
 
-  /** Whether a person has isolated the circuit for the whole fleet, which no health check ends. */
+  /** Whether an operator has isolated the circuit for the whole fleet: no health check ends that. */
   get isIsolatedByOperator(): boolean {
     return this.#reconciler.isIsolatedByOperator;
   }
 
-  /** The circuit has changed. What this process decided is offered to the storage. */
+  /** The circuit has changed. A decision of this process is sent to the storage. */
   onTransition(transition: CircuitTransition): void {
     if (transition.endsLeaseRequest) this.#clear("leaseRequest");
     this.#reconciler.onTransition(transition);
@@ -88,8 +88,8 @@ export class SharedCircuit {
   }
 
   /**
-   * Asks for the probe lease. The circuit gets an answer within the storage's time limit, also when other
-   * questions come first.
+   * Requests the probe lease. The circuit gets an answer within the storage's time limit, also when other
+   * requests come first.
    */
   acquireLease(): void {
     const { timers, isClosed } = this.#state;
@@ -105,7 +105,7 @@ export class SharedCircuit {
   #leaseRequestTimedOut(): void {
     if (!this.#circuit.isAcquiringLease) return;
     this.#probeWithoutStorage();
-    // As soon as the storage answers, the process asks for the lease that it probes without.
+    // As soon as the storage answers, the process requests the lease that it probes without.
     this.#reconciler.renewLease();
     this.#emitError("requests", noAnswerError(this.#source.queryTimeoutSeconds));
     this.#hooks.onAnswer();
@@ -127,7 +127,7 @@ export class SharedCircuit {
     }, 0).unref();
   }
 
-  /** Unsubscribes and asks nothing more. Returns a lease that this process holds. */
+  /** Unsubscribes and sends nothing more, except for the return of a lease that this process holds. */
   disconnect(): Promise<void> {
     const state = this.#state;
     if (state.isClosed) return this.#disconnected;
@@ -178,9 +178,9 @@ export class SharedCircuit {
     this.#run();
   }
 
-  // Asking. Each of these is one synchronous step.
+  // Requests. Each of these is one synchronous step.
 
-  /** Something happened that may have to be sent. */
+  /** Sends the next request, unless one is under way. */
   #run(): void {
     const state = this.#state;
     if (state.isClosed || state.io.kind !== "idle") return;
@@ -213,7 +213,7 @@ export class SharedCircuit {
     const state = this.#state;
     state.io = question;
     state.requests++;
-    // Every answer contains the record, so it confirms a notice like a read does.
+    // Every response contains the record, so it confirms a notice like a read does.
     state.needsRead = false;
     this.#clear("read");
     const onFailure = (error: unknown) => {
@@ -248,7 +248,7 @@ export class SharedCircuit {
       state.retryMs = FIRST_RETRY_MS;
       this.#setIdle();
     } else if (state.requests >= MAX_REQUESTS) {
-      this.#onFailure(new Error("The circuit storage does not take a change"));
+      this.#onFailure(new Error("The circuit storage rejected 10 changes in succession"));
     } else {
       this.#send(question);
     }
@@ -267,7 +267,7 @@ export class SharedCircuit {
   }
 
   /**
-   * Lets the calls that claimed the lease probe without it, for as long as a lease lasts. Without an end, probes that
+   * Lets the calls that wait for the lease probe without it, for as long as a lease lasts. Without an end, probes that
    * never settle would keep the circuit half-open after the storage is back.
    */
   #probeWithoutStorage(): void {
