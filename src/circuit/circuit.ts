@@ -71,9 +71,28 @@ export interface CircuitHooks {
 const LEASE_MS = 30_000;
 
 /**
- * The rules of a circuit: what opens it, how it probes, when it closes. Its state is one union, and every
- * change of its status goes through `#transitionTo`; what is counted within a status is changed in place. No
- * timer moves it: it moves on when it is read.
+ * A circuit: what opens it, how it probes, when it closes. A pure state machine without I/O and without a timer:
+ * it changes when it is used or read.
+ *
+ * What happens       | CLOSED                     | OPEN                     | HALF_OPEN
+ * -------------------|----------------------------|--------------------------|-------------------------------------
+ * a call arrives     | admitted                   | rejected                 | admitted while probes are left
+ * a success          | recorded; a rate may open  | ignored                  | counted; the last needed one closes
+ * a failure          | recorded; a rule may open  | ignored                  | opens
+ * no verdict (drop)  | ignored                    | ignored                  | the next call gets the probe's place
+ * isolation is over  | -                          | HALF_OPEN                | -
+ * probe lease is over| -                          | -                        | the next calls probe; shared: the
+ *                    |                            |                          | next one acquires the lease first
+ * health check fails | opens                      | ignored                  | opens
+ * health check passes| ignored                    | HALF_OPEN                | ignored
+ * manual open, close | opens, ignored             | ignored, closes          | opens, closes
+ * another process    | follows it                 | follows it               | follows it
+ *
+ * A success, a failure or a drop of a call that was admitted before the last transition is ignored in every
+ * state. In a shared circuit, so is the verdict of a probe whose lease is over.
+ *
+ * Its state is one union. Every change of its status goes through `#transitionTo`; what is counted within a
+ * status is changed in place.
  */
 export class Circuit {
   readonly #config: ResolvedBulkheadConfig;

@@ -1,10 +1,37 @@
-import type CircuitBreaker from "opossum";
+import type { EventEmitter } from "node:events";
+import CircuitBreaker from "opossum";
 import { now } from "../common/clock.js";
 import type { ResolvedBulkheadConfig } from "../config.js";
 import { safeEmit } from "../events.js";
 import type { CircuitStatus } from "../storage/circuit-storage.js";
 import type { Circuit } from "./circuit.js";
-import { BreakerBase, type RollingWindow } from "./rolling-window.js";
+import type { RollingWindow } from "./rolling-window.js";
+
+/**
+ * The part of opossum's class that this library uses, as opossum's code has it. The published types
+ * declare the accessors as fields, and TypeScript does not let an accessor override a field.
+ */
+declare class Breaker extends EventEmitter {
+  constructor(action: (...args: unknown[]) => unknown, options: CircuitBreaker.Options<unknown[]>);
+  get closed(): boolean;
+  get opened(): boolean;
+  get halfOpen(): boolean;
+  get isShutdown(): boolean;
+  get enabled(): boolean;
+  get status(): CircuitBreaker.Status;
+  get stats(): CircuitBreaker.Stats;
+  readonly options: CircuitBreaker.Options<unknown[]>;
+  fire(...args: unknown[]): Promise<unknown>;
+  call(context: unknown, ...args: unknown[]): Promise<unknown>;
+  open(): void;
+  close(): void;
+  enable(): void;
+  disable(): void;
+  shutdown(): void;
+  toJSON(): { state: object; status: CircuitBreaker.Stats };
+}
+
+const BreakerBase = CircuitBreaker as unknown as typeof Breaker;
 
 export interface OpossumBreakerHooks {
   /** `enable()` or `disable()` was called. */

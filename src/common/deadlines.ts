@@ -1,11 +1,13 @@
 import { hasNativeTimers, MAX_TIMER_MS, now } from "./clock.js";
+import { keepShapeAlive } from "./keep-shape-alive.js";
 import { LinkedList, ListNode } from "./linked-list.js";
 import { UnsharedDeadlines } from "./unshared-deadlines.js";
 
 /** A deadline that was set and can be cleared with {@link Deadlines.clear}. */
 export class Deadline<T> extends ListNode<Deadline<T>> {
-  /** Kept for V8, as a call's. */
-  static readonly specimen = new Deadline(0.5, 1, undefined);
+  static {
+    keepShapeAlive(new Deadline(0.5, 1, undefined));
+  }
 
   constructor(
     readonly at: number,
