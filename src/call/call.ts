@@ -1,7 +1,7 @@
 import { AsyncResource } from "node:async_hooks";
 import type { GatedCall } from "../circuit/gate.js";
 import { type CallCircuit, NO_CIRCUIT } from "../circuit/monitored-circuit.js";
-import type { Deadline } from "../common/deadlines.js";
+import type { Deadline } from "../common/deadline.js";
 import type { AnyFunction } from "../common/function-types.js";
 import { keepShapeAlive } from "../common/keep-shape-alive.js";
 import { ListNode } from "../common/linked-list.js";
