@@ -441,7 +441,7 @@ describe("the errors of refusals", () => {
     expect(error).toMatchObject({
       code: "ERR_BULKHEAD_FULL",
       bulkheadName: "api",
-      message: 'Bulkhead "api" is full: 2 of 2 permits and 1 of 1 places in the line are taken',
+      message: 'Bulkhead "api" is full: 2 of 2 permits and 1 of 1 queue places are taken',
     });
     busy.open();
     await Promise.all(calls);
