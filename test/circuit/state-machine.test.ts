@@ -228,7 +228,10 @@ describe("an open circuit", () => {
 
   it("closes manually, without a cause from then on", () => {
     const { circuit, transitions } = opened();
+    const { openedAt } = circuit;
+    vi.spyOn(Date, "now").mockReturnValue(77);
     circuit.close("closed manually", "manual");
+    expect(circuit.openedAt).toBe(openedAt);
     expect(transitions).toMatchObject([
       { from: "OPEN", to: "CLOSED", reason: "closed manually", origin: "manual", failures: 1 },
     ]);
@@ -312,6 +315,14 @@ describe("a private half-open circuit", () => {
     expect(circuit.retryAfterSeconds).toBe(30);
     time += 30_000;
     expect(admitted(circuit)).toBe(2);
+  });
+
+  it("counts the 30 s from the first of several probes, not from the last", () => {
+    const { circuit } = halfOpen();
+    acquire(circuit);
+    time += 20_000;
+    expect(admitted(circuit)).toBe(2);
+    expect(circuit.retryAfterSeconds).toBe(10);
   });
 
   it("closes with the last success that it needs", () => {
@@ -440,6 +451,16 @@ describe("a shared half-open circuit", () => {
       expect(admitted(circuit), `${known} known`).toBe(left);
       expect(circuit.successesUnderLease, `${known} known`).toBe(2 - left);
     }
+  });
+
+  it("keeps the successes that it knows when the storage does not answer", () => {
+    const { circuit } = probing();
+    circuit.recordSuccess();
+    time += 5000;
+    acquire(circuit);
+    circuit.leaseGranted(5000);
+    expect(circuit.successesUnderLease).toBe(1);
+    expect(admitted(circuit)).toBe(1);
   });
 
   it("ignores a lease that it has not asked for", () => {
