@@ -3,8 +3,8 @@ import type { Client, ClientBase, ClientConfig, Pool, PoolClient } from "pg";
 import { cancel } from "./cancel.js";
 import { Checkout } from "./checkout.js";
 import { secretsOf } from "./connection.js";
-import { loadDriver } from "./driver.js";
-import { isConflict, PostgresStorageError, tellable } from "./errors.js";
+import { isPool, loadDriver } from "./driver.js";
+import { closedError, isConflict, PostgresStorageError, tellable } from "./errors.js";
 import { explainByVersion } from "./server-version.js";
 import { destroy, guard, guardedClient } from "./wire.js";
 
@@ -237,10 +237,6 @@ export async function within<T>(limitMs: number, answer: Promise<T>): Promise<T>
   }
 }
 
-export function closedError(): PostgresStorageError {
-  return new PostgresStorageError("This PostgresStorage is closed");
-}
-
 function lateError(limitMs: number): PostgresStorageError {
   const seconds = Math.round(limitMs) / 1000;
   return new PostgresStorageError(`The database did not answer within ${seconds} s`, "ETIMEDOUT");
@@ -249,10 +245,6 @@ function lateError(limitMs: number): PostgresStorageError {
 function discard(client: PoolClient, error: unknown): void {
   destroy(client);
   client.release(error instanceof Error ? error : true);
-}
-
-function isPool(source: Pool | ClientConfig): source is Pool {
-  return "connect" in source;
 }
 
 function ignore(): void {}

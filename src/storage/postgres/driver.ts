@@ -22,3 +22,13 @@ export async function loadDriver(): Promise<Driver> {
 export function isNative(client: object): boolean {
   return "native" in client;
 }
+
+/** By its shape: an application can have a pg of its own. */
+export function isPool(value: unknown): value is Pool {
+  if (typeof value !== "object" || value === null) return false;
+  return (
+    typeof Reflect.get(value, "connect") === "function" &&
+    typeof Reflect.get(value, "Client") === "function" &&
+    typeof Reflect.get(value, "options") === "object"
+  );
+}

@@ -10,6 +10,10 @@ export class PostgresStorageError extends Error {
   }
 }
 
+export function closedError(): PostgresStorageError {
+  return new PostgresStorageError("This PostgresStorage is closed");
+}
+
 const SETUP = 'run "bulkman pg-setup" as a user who may create it';
 const TABLE = "the table rc_circuit_breakers";
 

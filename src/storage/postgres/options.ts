@@ -1,7 +1,7 @@
 import type { Pool } from "pg";
 import { BOOLEAN, NAME, orNull, POSITIVE_SECONDS, readFields } from "../../config.js";
-import { clientConfig, kindOf } from "./connection.js";
-import { isNative } from "./driver.js";
+import { type ConnectionConfig, clientConfig, kindOf } from "./connection.js";
+import { isNative, isPool } from "./driver.js";
 
 /**
  * Options of a {@link PostgresStorage}. Without `pool` and `connectionString` the environment says how to connect:
@@ -45,6 +45,19 @@ export interface PostgresStorageOptions {
   heartbeatSeconds?: number | null | undefined;
 }
 
+/** Validated {@link PostgresStorageOptions} with every default filled in. */
+export interface ResolvedPostgresOptions {
+  /** An application's pool, or how to connect with a pool of the storage's own. */
+  readonly source: Pool | ConnectionConfig;
+  readonly namespace: string;
+  readonly ensureSchema: boolean;
+  readonly queryTimeoutSeconds: number;
+  readonly connectTimeoutSeconds: number;
+  readonly probeLeaseSeconds: number;
+  readonly pollSeconds: number | null;
+  readonly heartbeatSeconds: number | null;
+}
+
 const anything = { words: "", hasType: () => true, inRange: () => true };
 const RULES = {
   // Checked apart: a message that shows what was given would show a password.
@@ -63,7 +76,7 @@ const RULES = {
  * Checks the options and fills in the defaults.
  * @throws {TypeError | RangeError} for a wrong value or an unknown field; never shows a secret
  */
-export function readPostgresOptions(given: PostgresStorageOptions) {
+export function readPostgresOptions(given: PostgresStorageOptions): ResolvedPostgresOptions {
   if (typeof given !== "object" || given === null) {
     throw new TypeError(`options must be an object; got ${kindOf(given)}`);
   }
@@ -90,16 +103,6 @@ export function readPostgresOptions(given: PostgresStorageOptions) {
     pollSeconds: options.pollSeconds ?? null,
     heartbeatSeconds: options.heartbeatSeconds === undefined ? 30 : options.heartbeatSeconds,
   };
-}
-
-/** By its shape: an application can have a pg of its own. */
-function isPool(value: unknown): value is Pool {
-  if (typeof value !== "object" || value === null) return false;
-  return (
-    typeof Reflect.get(value, "connect") === "function" &&
-    typeof Reflect.get(value, "Client") === "function" &&
-    typeof Reflect.get(value, "options") === "object"
-  );
 }
 
 /** Only a client shows of which kind it is; it is not connected. */
