@@ -53,7 +53,9 @@ export class InMemoryStorage implements CircuitStorage {
   }
 
   async change(name: string, change: CircuitChange): Promise<CircuitChangeResult> {
-    const result = applyChange(this.#loadNow(name), change, this.#time(), this);
+    const result = applyChange(this.#loadNow(name), change, this.#time(), {
+      leaseSeconds: this.probeLeaseSeconds,
+    });
     if (!result.changed) return result;
     this.#circuits.set(name, { ...result.record });
     for (const subscriber of this.#subscribers.get(name) ?? []) {

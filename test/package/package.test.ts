@@ -24,6 +24,7 @@ const PUBLIC_NAMES = [
   "BulkheadTimeoutError",
   "InMemoryStorage",
   "PostgresStorage",
+  "applyChange",
   "createStorage",
   "withBulkhead",
 ];
