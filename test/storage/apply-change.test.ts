@@ -131,15 +131,17 @@ describe("the SQL of a PostgresStorage", () => {
   }
 });
 
-/** Both round to milliseconds: Postgres counts microseconds, and rounds each time by itself. */
-function comparable({ version: _, readAt, ...record }: CircuitRecord, now: Date) {
-  const seconds = (date: Date | null) =>
+/**
+ * Times in tenths of a second: Postgres counts microseconds, and rounds each time by itself. Without the version,
+ * which Postgres takes from its clock, and the time of reading, which is later than that of the change.
+ */
+function comparable({ version: _, readAt: __, ...record }: CircuitRecord, now: Date) {
+  const tenths = (date: Date | null) =>
     date === null ? null : Math.round((date.getTime() - now.getTime()) / 100);
   return {
     ...record,
-    openUntil: seconds(record.openUntil),
-    probeUntil: seconds(record.probeUntil),
-    updatedAt: seconds(record.updatedAt),
-    readAt: seconds(readAt),
+    openUntil: tenths(record.openUntil),
+    probeUntil: tenths(record.probeUntil),
+    updatedAt: tenths(record.updatedAt),
   };
 }

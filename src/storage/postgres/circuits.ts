@@ -14,11 +14,11 @@ import type { ResolvedPostgresOptions } from "./options.js";
 import { PostgresPoller } from "./poller.js";
 import { Queries } from "./queries.js";
 import { toRecord } from "./record.js";
-import { CHANGE, GET_STATE, NOTIFY, RENEW } from "./statements.js";
+import { BUMP_VERSION, CHANGE, GET_STATE, NOTIFY } from "./statements.js";
 import { Subscriptions } from "./subscriptions.js";
 
 /**
- * The circuits of a {@link PostgresStorage}: everything that asks the database. Loaded on demand, because a
+ * The circuits of a {@link PostgresStorage}: everything that queries the database. Loaded on demand, because a
  * program without Postgres would pay for compiling it at each start.
  */
 export class PostgresCircuits {
@@ -47,8 +47,8 @@ export class PostgresCircuits {
       onNoAnswer: () => this.#changeSource.check(),
     });
     const { lockTimeout } = this.#queries;
-    const ask = (statement: string, values: unknown[]) => this.#queries.ask(statement, values);
-    this.#loader = new CircuitLoader({ ask, namespace, lockTimeout });
+    const query = (statement: string, values: unknown[]) => this.#queries.query(statement, values);
+    this.#loader = new CircuitLoader({ query, namespace, lockTimeout });
     const heartbeatMs = heartbeatSeconds === null ? null : heartbeatSeconds * 1000;
     const connect = () => this.#database.client();
     const limits = { queryTimeoutMs, connectTimeoutMs, heartbeatMs };
@@ -62,7 +62,7 @@ export class PostgresCircuits {
   async getState(name: string): Promise<CircuitRecord | null> {
     const deadline = this.#queries.deadline();
     await this.#changing.get(name);
-    const [row] = await this.#queries.ask(GET_STATE, [this.#namespace, name], deadline);
+    const [row] = await this.#queries.query(GET_STATE, [this.#namespace, name], deadline);
     return row === undefined ? null : toRecord(JSON.parse(row[0] ?? ""));
   }
 
@@ -106,7 +106,7 @@ export class PostgresCircuits {
   #hooks(): ChangeHooks {
     return {
       prepare: async () => {
-        this.#database.reached();
+        this.#database.markReachable();
         await this.#queries.ensureSchema();
       },
       onChange: (name, row) => {
@@ -116,11 +116,11 @@ export class PostgresCircuits {
       },
       schema: () => this.#loader.schema,
       reread: () => this.#reread(),
-      onTrouble: (error) => this.#interrupt(error),
-      onSilence: () => this.#forgetSchema(),
-      onHearing: () => this.#subscriptions.endInterruption(),
+      onInterrupted: (error) => this.#interrupt(error),
+      onConnectionLost: () => this.#forgetSchema(),
+      onSynced: () => this.#subscriptions.endInterruption(),
       notify: async (channel, payload) => {
-        await this.#queries.ask(NOTIFY, [channel, payload]);
+        await this.#queries.query(NOTIFY, [channel, payload]);
       },
       announcements: this.#announcements,
       onUndelivered: (error: PostgresStorageError) => this.#subscriptions.startUndelivered(error),
@@ -130,7 +130,7 @@ export class PostgresCircuits {
 
   async #change(name: string, change: CircuitChange): Promise<CircuitChangeResult> {
     const isOpening = change.to === "OPEN";
-    const [row] = await this.#queries.ask(CHANGE, [
+    const [row] = await this.#queries.query(CHANGE, [
       this.#namespace,
       name,
       this.#queries.lockTimeout,
@@ -177,14 +177,14 @@ export class PostgresCircuits {
   }
 
   /**
-   * The database has lost a version that was known before it was asked, like a standby that took over without
+   * The database has lost a version that was known before the query, like a standby that took over without
    * the last transactions. Its row counts from now on, so it has to become the newest for every process.
    */
   async #bumpVersion(name: string, behind: CircuitRecord, known: number): Promise<boolean> {
     try {
       const { lockTimeout } = this.#queries;
       const values = [this.#namespace, name, behind.version, known, lockTimeout];
-      const [row] = await this.#queries.ask(RENEW, values);
+      const [row] = await this.#queries.query(BUMP_VERSION, values);
       // Without a row another process was faster.
       if (row === undefined) return this.#reread(name);
       this.#subscriptions.emit(name, toRecord(JSON.parse(row[0] ?? "")));
@@ -193,7 +193,7 @@ export class PostgresCircuits {
       // A standby that lags behind has lost nothing.
       if (isReadOnly(error)) return true;
       // Another program holds a lock on the row, or a constraint forbids the update: this circuit alone is affected.
-      this.#subscriptions.emitUnreadable(name, this.#database.tellable(error));
+      this.#subscriptions.emitUnreadable(name, this.#database.toStorageError(error));
       return false;
     }
   }
@@ -211,7 +211,7 @@ export class PostgresCircuits {
 
   #interrupt(error: unknown): void {
     this.#forgetSchema();
-    this.#subscriptions.interrupt(this.#database.tellable(error));
+    this.#subscriptions.interrupt(this.#database.toStorageError(error));
   }
 
   /** It may be another database when it is back. */

@@ -1,7 +1,7 @@
 import { now } from "../../common/clock.js";
 import type { Database, Row } from "./database.js";
 import { Schema } from "./ensure-schema.js";
-import { closedError, isNoAnswer, isSchemaTrouble } from "./errors.js";
+import { closedError, isConnectionError, isSchemaError } from "./errors.js";
 
 export interface QueriesOptions {
   readonly queryTimeoutSeconds: number;
@@ -47,31 +47,31 @@ export class Queries {
   }
 
   /** @throws {PostgresStorageError} for every failure */
-  async ask(statement: string, values: unknown[], deadline = this.deadline()): Promise<Row[]> {
+  async query(statement: string, values: unknown[], deadline = this.deadline()): Promise<Row[]> {
     if (this.#database.isClosed) throw closedError();
     try {
-      const rows = await this.#askWithSchema(statement, values, deadline);
+      const rows = await this.#queryWithSchema(statement, values, deadline);
       this.#options.onAnswer();
       return rows;
     } catch (error) {
-      if (isNoAnswer(error)) this.#options.onNoAnswer();
+      if (isConnectionError(error)) this.#options.onNoAnswer();
       throw error;
     }
   }
 
-  async #askWithSchema(statement: string, values: unknown[], deadline: number): Promise<Row[]> {
+  async #queryWithSchema(statement: string, values: unknown[], deadline: number): Promise<Row[]> {
     const schema = this.#schema;
-    const query = () => this.#database.query(statement, values, deadline - now());
-    if (schema === undefined) return query();
+    const run = () => this.#database.query(statement, values, deadline - now());
+    if (schema === undefined) return run();
     await schema.ready(deadline - now());
     try {
-      return await query();
+      return await run();
     } catch (error) {
-      if (!isSchemaTrouble(error)) throw error;
+      if (!isSchemaError(error)) throw error;
       // Dropped or replaced since it was checked.
       schema.forget();
       await schema.ready(deadline - now());
-      return query();
+      return run();
     }
   }
 }
