@@ -6,7 +6,7 @@ import type { Emit } from "../events.js";
 import { circuitOpenError, isolationError } from "../rejections.js";
 import { BulkheadState } from "../state.js";
 import type { RejectionReason } from "../stats.js";
-import { StoredCircuit } from "../storage/checked-storage.js";
+import { CheckedStorage } from "../storage/checked-storage.js";
 import type { CircuitStatus, CircuitStorage } from "../storage/circuit-storage.js";
 import { Circuit, type CircuitTransition } from "./circuit.js";
 import { HealthCheck } from "./health-check.js";
@@ -274,7 +274,7 @@ export class Gate<C extends GatedCall> {
   }
 
   #connect(storage: CircuitStorage, rules: Circuit): SharedCircuit {
-    const stored = new StoredCircuit(storage, this.#config.name);
+    const stored = new CheckedStorage(storage, this.#config.name);
     const hooks = {
       onError: (error: unknown) => this.#hooks.emit("storageError", error),
       onAnswer: this.#hooks.onAdmitting,
