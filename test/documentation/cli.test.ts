@@ -5,7 +5,7 @@ import { CommandLine } from "../cli/command.js";
 import { eventually } from "../integration/eventually.js";
 import { readPage } from "./examples.js";
 
-const PAGES = ["README.md", "docs/operating.md", "docs/postgres.md"];
+const PAGES = ["README.md", "docs/operations/runbook.md", "docs/operations/postgres.md"];
 
 let commandLine: CommandLine;
 let storage: PostgresStorage;

@@ -4,7 +4,7 @@ import { CommandLine } from "../cli/command.js";
 import type { TestDatabase } from "../integration/database.js";
 import { PythonProcess, type PythonVersion } from "../integration/python.js";
 
-const GUIDE = readFileSync("docs/coming-from-python.md", "utf8");
+const GUIDE = readFileSync("docs/migration/from-python.md", "utf8");
 const [GRANTS = ""] = Array.from(
   GUIDE.matchAll(/^```sql\n([\s\S]*?)^```/gm),
   ([, sql = ""]) => sql,

@@ -19,7 +19,7 @@ const VERSIONS: ReadonlyArray<readonly [number, Cockatiel]> = [
 ];
 let cockatiel = version3;
 
-const GUIDE = readPage("docs/migrating-from-cockatiel.md");
+const GUIDE = readPage("docs/migration/from-cockatiel.md");
 
 beforeEach(() => {
   vi.useFakeTimers();

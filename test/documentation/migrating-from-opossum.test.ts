@@ -19,7 +19,7 @@ import {
 } from "./peers.js";
 import { codeIn, tableBelow, titlesBelow } from "./tables.js";
 
-const GUIDE = readPage("docs/migrating-from-opossum.md");
+const GUIDE = readPage("docs/migration/from-opossum.md");
 const SOURCE = readFileSync(join(ROOT, "node_modules/opossum/lib/circuit.js"), "utf8");
 const { config: DEFAULTS } = new Bulkhead({ name: "x" });
 

@@ -3,7 +3,7 @@ import { Bulkhead, type BulkheadConfig } from "../../src/index.js";
 import { readPage } from "./examples.js";
 import { codeIn, tableBelow } from "./tables.js";
 
-const GUIDE = readPage("docs/operating.md");
+const GUIDE = readPage("docs/operations/runbook.md");
 
 /** The configuration at which the guide arrives, and the load for which it does. */
 const SIZED: BulkheadConfig = {

@@ -4,7 +4,7 @@ import { readPostgresOptions } from "../../src/storage/postgres/options.js";
 import { createDatabase, type TestDatabase } from "../integration/database.js";
 import { codeIn, tableBelow } from "./tables.js";
 
-const GUIDE = readFileSync("docs/postgres.md", "utf8");
+const GUIDE = readFileSync("docs/operations/postgres.md", "utf8");
 const statements = Array.from(GUIDE.matchAll(/^```sql\n([\s\S]*?)^```/gm), ([, sql = ""]) => sql);
 
 describe("the guide to Postgres", () => {

@@ -4,19 +4,13 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { BulkheadEvents, BulkheadManagerEvents } from "../../src/index.js";
 import * as bulkman from "../../src/index.js";
 import { createDatabase, type TestDatabase } from "../integration/database.js";
-import { ROOT, readExamples, readPage } from "./examples.js";
+import { GUIDES, ROOT, readExamples, readPage } from "./examples.js";
 import { Sandbox } from "./sandbox.js";
 import { codeIn, tableBelow } from "./tables.js";
 import { typeCheck } from "./type-check.js";
 
 const README = readPage("README.md");
-const PAGES = [
-  "README.md",
-  "examples/README.md",
-  ...readdirSync(join(ROOT, "docs"))
-    .filter((name) => name.endsWith(".md"))
-    .map((name) => `docs/${name}`),
-];
+const PAGES = ["README.md", "examples/README.md", ...GUIDES];
 const examples = PAGES.flatMap(readExamples);
 const run = examples.filter(({ notRun }) => notRun === undefined);
 
