@@ -1,12 +1,6 @@
 import { EventEmitter } from "node:events";
 import type CircuitBreaker from "opossum";
-import {
-  Call,
-  type ExecutionContext,
-  type ExecutionResult,
-  type RunOptions,
-  TaskCall,
-} from "./call/call.js";
+import { Call, TaskCall, VALUE } from "./call/call.js";
 import { Drains } from "./call/drains.js";
 import { type Lane, Lanes } from "./call/lanes.js";
 import { callChannel, trace } from "./call/tracing.js";
@@ -16,6 +10,7 @@ import { now } from "./common/clock.js";
 import { Deadlines } from "./common/deadlines.js";
 import type { AnyFunction, ArgsOf, ResultOf } from "./common/function-types.js";
 import { LinkedList } from "./common/linked-list.js";
+import { format } from "./common/validation.js";
 import {
   type BulkheadConfig,
   type BulkheadOptions,
@@ -25,11 +20,11 @@ import {
   readShutdownOptions,
   resolveConfig,
   type ShutdownOptions,
-  show,
 } from "./config.js";
-import { toBulkheadError } from "./errors.js";
+import { type BulkheadError, toBulkheadError } from "./errors.js";
 import { announce, type BulkheadEvents, type Tell } from "./events.js";
 import { abortReason, fullError, notAFunction, shutdownError, timeoutError } from "./rejections.js";
+import type { ExecutionContext, ExecutionResult, RunOptions } from "./result.js";
 import { BulkheadState } from "./state.js";
 import { type BulkheadStats, Ledger, type RejectionReason } from "./stats.js";
 
@@ -107,10 +102,29 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   // The story of a call: admit, wait, run, settle
 
   /**
-   * Calls `fn(...args)` when a permit is free.
+   * Calls `fn(...args)` when a permit is free; resolves with its value, and rejects with the very error that
+   * it threw.
    *
-   * Resolves with what came of it, also when `fn` failed (`success: false`). Rejects only when the
-   * bulkhead refused or cut the call.
+   * Rejects with a {@link BulkheadError} when the bulkhead rejected or cut the call.
+   * @throws {TypeError} `fn` is not a function
+   * @throws the errors of {@link execute}
+   * @example const user = await bulkhead.call(loadUser, id);
+   */
+  call<A extends unknown[], R>(fn: (...args: A) => R, ...args: A): Promise<Awaited<R>>;
+  /** Takes a function whose type is a union, too. */
+  call<F extends AnyFunction>(fn: F, ...args: ArgsOf<F>): Promise<ResultOf<F>>;
+  call(fn: AnyFunction, ...args: unknown[]): Promise<unknown> {
+    if (typeof fn !== "function") return Promise.reject(notAFunction("fn", fn));
+    const call = new Call(fn, args, VALUE);
+    if (callChannel.hasSubscribers) return this.#admitTraced(call, this.config.timeoutSeconds);
+    return this.#admit(call, this.config.timeoutSeconds);
+  }
+
+  /**
+   * Calls `fn(...args)` when a permit is free; resolves with an {@link ExecutionResult}, also when `fn` failed
+   * (`success: false`).
+   *
+   * Rejects only when the bulkhead rejected or cut the call.
    * @throws {TypeError} `fn` is not a function
    * @throws {BulkheadShutdownError} the bulkhead was shut down
    * @throws {BulkheadIsolationError} the bulkhead is isolated by hand
@@ -166,12 +180,11 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     return this.#admit(call, timeoutSeconds);
   }
 
-  #admitTraced<T>(call: Call, timeoutSeconds: number | null): Promise<ExecutionResult<T>> {
-    const { name: bulkheadName } = this;
-    return trace({ bulkheadName, executionId: call.id }, () => this.#admit(call, timeoutSeconds));
+  #admitTraced<T>(call: Call, timeoutSeconds: number | null): Promise<T> {
+    return trace<T>(call, this.name, () => this.#admit(call, timeoutSeconds));
   }
 
-  #admit<T>(call: Call, timeoutSeconds: number | null): Promise<ExecutionResult<T>> {
+  #admit<T>(call: Call, timeoutSeconds: number | null): Promise<T> {
     if (call.signal?.aborted) return this.#reject("aborted", abortReason(call.signal));
     this.#gate.refresh();
     if (this.#isClosed) return this.#reject("shutdown", shutdownError(this.name));
@@ -182,7 +195,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     const freePermits = maxConcurrentCalls - this.#ledger.active - this.#ledger.abandoned;
     // A call that waits for its lane, or for the storage, needs no place as long as a permit is free.
     if (this.#queue.size >= maxQueueSize + freePermits) return this.#rejectFull(call);
-    const outcome = new Promise<ExecutionResult<T>>((resolve, reject) => {
+    const outcome = new Promise<T>((resolve, reject) => {
       call.resolve = resolve as Call["resolve"];
       call.reject = reject;
     });
@@ -304,6 +317,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     if (call.phase === "abandoned") this.#releaseAbandoned(call, true);
     if (call.phase !== "running") return;
     const time = now();
+    call.endedAt = time;
     this.#detachCaller(call, "over");
     if (succeeded) this.#succeed(call, value, time);
     else this.#fail(call, value, time);
@@ -324,27 +338,26 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     this.#typicalRunTime.record(time - call.startedAt);
     if (this.listenerCount("success") > 0) this.#emit("success", call.times(time));
     this.#gate.recordSuccess(call, result, time);
-    call.resolve({
-      success: true,
-      result,
-      error: null,
-      executionTime: call.executionTime(time),
-      queuedTime: call.queuedTime,
-      bulkheadName: this.config.name,
-      executionId: call.id,
-    });
+    if (call.wantsValue) call.resolve(result);
+    else this.#answer(call, true, result, null);
   }
 
   #fail(call: Call, thrown: unknown, time: number): void {
-    const error = toBulkheadError(thrown, this.name);
     this.#ledger.failed();
-    if (this.listenerCount("failure") > 0) this.#emit("failure", { ...call.times(time), error });
+    const isObserved = this.listenerCount("failure") > 0;
+    const error = isObserved || !call.wantsValue ? toBulkheadError(thrown, this.name) : null;
+    if (isObserved && error !== null) this.#emit("failure", { ...call.times(time), error });
     this.#gate.recordFailure(call, thrown, time);
+    if (call.wantsValue) call.reject(thrown);
+    else this.#answer(call, false, null, error);
+  }
+
+  #answer(call: Call, success: boolean, result: unknown, error: BulkheadError | null): void {
     call.resolve({
-      success: false,
-      result: null,
+      success,
+      result,
       error,
-      executionTime: call.executionTime(time),
+      executionTime: call.executionTime(),
       queuedTime: call.queuedTime,
       bulkheadName: this.config.name,
       executionId: call.id,
@@ -537,7 +550,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
    */
   isolate(reason?: string | null): void {
     if (typeof (reason ?? "") !== "string") {
-      throw new TypeError(`reason must be a string; got ${show(reason)}`);
+      throw new TypeError(`reason must be a string; got ${format(reason)}`);
     }
     this.#gate.isolate(reason ?? null);
   }

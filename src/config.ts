@@ -1,7 +1,17 @@
-import type { RunOptions } from "./call/call.js";
-import { MAX_TIMER_MS } from "./common/clock.js";
-import { describeValue, oneLine } from "./common/describe.js";
-import { suggestField } from "./common/field-hints.js";
+import {
+  BOOLEAN,
+  FUNCTION,
+  integerFrom,
+  NAME,
+  orNull,
+  PERCENTAGE,
+  POSITIVE_SECONDS,
+  type Rule,
+  readFields,
+  SECONDS,
+  validate,
+} from "./common/validation.js";
+import type { RunOptions } from "./result.js";
 import type { CircuitStorage } from "./storage/circuit-storage.js";
 
 /** What a health check is given. */
@@ -74,39 +84,12 @@ export interface BulkheadConfig {
   windowSeconds?: number | undefined;
 }
 
-/** A checked {@link BulkheadConfig} with every default filled in. */
-export interface ResolvedBulkheadConfig {
-  /** As {@link BulkheadConfig.name}. */
-  readonly name: string;
-  /** As {@link BulkheadConfig.maxConcurrentCalls}. */
-  readonly maxConcurrentCalls: number;
-  /** As {@link BulkheadConfig.maxQueueSize}. */
-  readonly maxQueueSize: number;
-  /** As {@link BulkheadConfig.timeoutSeconds}. */
-  readonly timeoutSeconds: number | null;
-  /** As {@link BulkheadConfig.failureThreshold}. */
-  readonly failureThreshold: number | null;
-  /** As {@link BulkheadConfig.successThreshold}. */
-  readonly successThreshold: number;
-  /** As {@link BulkheadConfig.isolationDuration}. */
-  readonly isolationDuration: number;
-  /** As {@link BulkheadConfig.circuitBreakerEnabled}. */
-  readonly circuitBreakerEnabled: boolean;
-  /** As {@link BulkheadConfig.reclaimAfterSeconds}. */
-  readonly reclaimAfterSeconds: number | null;
-  /** As {@link BulkheadConfig.healthCheck}. */
-  readonly healthCheck: BulkheadConfig["healthCheck"];
-  /** As {@link BulkheadConfig.healthCheckInterval}. */
-  readonly healthCheckInterval: number;
-  /** As {@link BulkheadConfig.errorFilter}. */
-  readonly errorFilter: BulkheadConfig["errorFilter"];
-  /** As {@link BulkheadConfig.failureRateThreshold}. */
-  readonly failureRateThreshold: number | null;
-  /** As {@link BulkheadConfig.minimumCalls}. */
-  readonly minimumCalls: number;
-  /** As {@link BulkheadConfig.windowSeconds}. */
-  readonly windowSeconds: number;
-}
+/** A validated {@link BulkheadConfig} with every default filled in. */
+export type ResolvedBulkheadConfig = {
+  readonly [Field in keyof BulkheadConfig]-?: Field extends "healthCheck" | "errorFilter"
+    ? BulkheadConfig[Field]
+    : Exclude<BulkheadConfig[Field], undefined>;
+};
 
 /** What a bulkhead can be given besides its configuration. */
 export interface BulkheadOptions {
@@ -126,53 +109,6 @@ export interface ShutdownOptions {
    */
   drainSeconds?: number | undefined;
 }
-
-const MAX_SECONDS = MAX_TIMER_MS / 1000;
-
-/** A value's rule, in words and as a check of its type and its range. */
-export interface Rule {
-  readonly words: string;
-  readonly hasType: (value: unknown) => boolean;
-  readonly inRange: (value: never) => boolean;
-  /** What its numbers count, for hints. */
-  readonly unit?: "seconds" | "percent" | undefined;
-}
-
-/** The rule of a name, and of a namespace. */
-export const NAME = {
-  words: "a string of 1 to 255 characters",
-  hasType: (value: unknown) => typeof value === "string",
-  // Postgres counts code points in a varchar(255), not UTF-16 units.
-  inRange: (value: string) =>
-    value !== "" && [...value.slice(0, 512)].length <= 255 && value.length <= 510,
-} satisfies Rule;
-/** The rule of a switch. */
-export const BOOLEAN: Rule = {
-  words: "true or false",
-  hasType: (value) => typeof value === "boolean",
-  inRange: () => true,
-};
-const FUNCTION: Rule = {
-  words: "a function",
-  hasType: (value) => typeof value === "function",
-  inRange: () => true,
-};
-const PERCENTAGE = number(
-  "a percentage over 0 and up to 100",
-  (value) => value > 0 && value <= 100,
-  "percent",
-);
-/** The rule of a duration that cannot be 0. */
-export const POSITIVE_SECONDS = number(
-  `a number of seconds over 0 and up to ${MAX_SECONDS}`,
-  (value) => value > 0 && value <= MAX_SECONDS,
-  "seconds",
-);
-const SECONDS = number(
-  `a number of seconds from 0 to ${MAX_SECONDS}`,
-  (value) => value >= 0 && value <= MAX_SECONDS,
-  "seconds",
-);
 
 const RULES: { readonly [Field in keyof BulkheadConfig]-?: Rule } = {
   name: NAME,
@@ -199,7 +135,7 @@ const RULES: { readonly [Field in keyof BulkheadConfig]-?: Rule } = {
  */
 export function resolveConfig(given: BulkheadConfig): ResolvedBulkheadConfig {
   const config = readFields("config", given, RULES);
-  check("name", config.name, RULES.name);
+  validate("name", config.name, RULES.name);
   const resolved = {
     name: config.name,
     maxConcurrentCalls: config.maxConcurrentCalls ?? 10,
@@ -233,14 +169,14 @@ function checkThatCircuitCanOpen(config: ResolvedBulkheadConfig): void {
 
 const OPTIONS_RULES: { readonly [Field in keyof BulkheadOptions]-?: Rule } = {
   circuitStorage: {
-    words: "a CircuitStorage, with the methods getState, load, change, subscribe and close",
+    description: "a CircuitStorage, with the methods getState, load, change, subscribe and close",
     hasType: isStorage,
     inRange: () => true,
   },
 };
 const RUN_RULES: { readonly [Field in keyof RunOptions]-?: Rule } = {
   signal: {
-    words: "an AbortSignal",
+    description: "an AbortSignal",
     hasType: isSignal,
     inRange: () => true,
   },
@@ -255,7 +191,7 @@ export function readOptions(options: BulkheadOptions): BulkheadOptions {
   const read = readFields("options", options, OPTIONS_RULES);
   for (const limit of ["queryTimeoutSeconds", "probeLeaseSeconds"] as const) {
     const seconds: unknown = read.circuitStorage?.[limit];
-    if (seconds !== undefined) check(`circuitStorage.${limit}`, seconds, POSITIVE_SECONDS);
+    if (seconds !== undefined) validate(`circuitStorage.${limit}`, seconds, POSITIVE_SECONDS);
   }
   return read;
 }
@@ -293,71 +229,3 @@ const STORAGE_METHODS: ReadonlyArray<keyof CircuitStorage> = [
   "subscribe",
   "close",
 ];
-
-/**
- * Reads the fields of `rules` from `given`, each once, and checks them.
- * @throws {TypeError} for something that is not an object, an unknown field, or a wrong type
- * @throws {RangeError} for a value out of range
- */
-export function readFields<T extends object>(
-  what: string,
-  given: T,
-  rules: { readonly [Field in keyof T]-?: Rule },
-): T {
-  if (typeof given !== "object" || given === null || Array.isArray(given)) {
-    throw new TypeError(`${what} must be an object; got ${show(given)}`);
-  }
-  for (const field of Object.keys(given)) {
-    if (Object.hasOwn(rules, field)) continue;
-    const suggestion = suggestField(field, rules);
-    throw new TypeError(`${what} has no field "${oneLine(field)}"; did you mean ${suggestion}?`);
-  }
-  const read: Partial<T> = {};
-  for (const field of Object.keys(rules) as Array<keyof T & string>) {
-    const value = given[field];
-    if (value === undefined) continue;
-    check(field, value, rules[field]);
-    read[field] = value;
-  }
-  return read as T;
-}
-
-export function check(field: string, value: unknown, rule: Rule): void {
-  if (!rule.hasType(value)) {
-    throw new TypeError(`${field} must be ${rule.words}; got ${show(value)}`);
-  }
-  if (!rule.inRange(value as never)) {
-    throw new RangeError(`${field} must be ${rule.words}; got ${show(value)}`);
-  }
-}
-
-function number(
-  words: string,
-  inRange: (value: number) => boolean,
-  unit?: "seconds" | "percent",
-): Rule {
-  return { words, hasType: (value) => typeof value === "number", inRange, unit };
-}
-
-function integerFrom(least: number): Rule {
-  return number(
-    `an integer of at least ${least}`,
-    (value) => Number.isSafeInteger(value) && value >= least,
-  );
-}
-
-/** The rule, or `null`. */
-export function orNull(rule: Rule): Rule {
-  return {
-    words: `${rule.words}, or null`,
-    hasType: (value) => value === null || rule.hasType(value),
-    inRange: (value) => value === null || rule.inRange(value),
-    unit: rule.unit,
-  };
-}
-
-/** A given value for an error message, cut to a readable length. */
-export function show(value: unknown): string {
-  const text = describeValue(value);
-  return text.length <= 120 ? text : `${text.slice(0, 120)}…`;
-}

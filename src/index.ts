@@ -1,12 +1,4 @@
 export { Bulkhead } from "./bulkhead.js";
-export type {
-  ExecutionContext,
-  ExecutionFailure,
-  ExecutionReport,
-  ExecutionResult,
-  ExecutionSuccess,
-  RunOptions,
-} from "./call/call.js";
 export type { CallTrace } from "./call/tracing.js";
 export type {
   BulkheadConfig,
@@ -40,6 +32,14 @@ export type {
   TimeoutEvent,
 } from "./events.js";
 export { BulkheadManager, type BulkheadManagerEvents } from "./manager.js";
+export type {
+  ExecutionContext,
+  ExecutionFailure,
+  ExecutionReport,
+  ExecutionResult,
+  ExecutionSuccess,
+  RunOptions,
+} from "./result.js";
 export { BulkheadState } from "./state.js";
 export type { BulkheadStats, RejectionReason } from "./stats.js";
 export type {
@@ -54,4 +54,4 @@ export { type CreateStorageOptions, createStorage } from "./storage/create-stora
 export { InMemoryStorage, type InMemoryStorageOptions } from "./storage/memory.js";
 export type { PostgresStorageOptions } from "./storage/postgres/options.js";
 export { PostgresStorage } from "./storage/postgres/postgres-storage.js";
-export { type BulkheadWrapper, withBulkhead } from "./with-bulkhead.js";
+export { type BulkheadWrapper, type WithBulkheadOptions, withBulkhead } from "./with-bulkhead.js";

@@ -1,6 +1,5 @@
 import { EventEmitter } from "node:events";
 import { Bulkhead } from "./bulkhead.js";
-import type { ExecutionContext, ExecutionResult, RunOptions } from "./call/call.js";
 import type { AnyFunction, ArgsOf, ResultOf } from "./common/function-types.js";
 import {
   type BulkheadConfig,
@@ -12,6 +11,7 @@ import {
 } from "./config.js";
 import { BulkheadError, BulkheadShutdownError } from "./errors.js";
 import { announce } from "./events.js";
+import type { ExecutionContext, ExecutionResult, RunOptions } from "./result.js";
 import type { BulkheadStats } from "./stats.js";
 
 /** Events of a manager and what a listener gets. */

@@ -1,7 +1,7 @@
 import { now } from "./common/clock.js";
 import { oneLine } from "./common/describe.js";
+import { format } from "./common/validation.js";
 import type { ResolvedBulkheadConfig } from "./config.js";
-import { show } from "./config.js";
 import {
   BulkheadCircuitOpenError,
   BulkheadFullError,
@@ -83,5 +83,5 @@ export function abortReason({ reason }: AbortSignal): unknown {
 }
 
 export function notAFunction(what: string, given: unknown): TypeError {
-  return new TypeError(`${what} must be a function; got ${show(given)}`);
+  return new TypeError(`${what} must be a function; got ${format(given)}`);
 }

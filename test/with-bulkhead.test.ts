@@ -455,3 +455,42 @@ it.each(["get", Symbol("get")])("throws for a decorator call in the legacy form,
     expect(() => decorate(target, key, {})).toThrow("legacy form");
   }
 });
+
+describe("withBulkhead with the original errors", () => {
+  it("rejects with what the function threw, the very value", async () => {
+    const error = Object.assign(new Error("duplicate key"), { code: "23505" });
+    const insert = withBulkhead(api(), { errors: "original" })(async () => Promise.reject(error));
+    await expect(insert()).rejects.toBe(error);
+  });
+
+  it("passes parameters and `this`, and resolves with the value", async () => {
+    const wrap = withBulkhead(api(), { errors: "original" });
+    const plus = wrap(function (this: number, n: number) {
+      return this + n;
+    });
+    expect(await plus.call(3, 4)).toBe(7);
+    expect(shapeOf(plus)).toEqual({ name: "", length: 1 });
+  });
+
+  it("rejects with a BulkheadError when the bulkhead rejects the call", async () => {
+    const bulkhead = api();
+    bulkhead.isolate();
+    const fn = withBulkhead(bulkhead, { errors: "original" })(() => 1);
+    await expect(fn()).rejects.toBeInstanceOf(BulkheadIsolationError);
+  });
+
+  it("wraps them when it is told so, and by default", async () => {
+    const fail = () => Promise.reject(new Error("down"));
+    for (const options of [{}, { errors: undefined }, { errors: "wrapped" as const }]) {
+      await expect(withBulkhead(api(), options)(fail)()).rejects.toBeInstanceOf(BulkheadError);
+    }
+  });
+
+  it.each([
+    [{ errors: "none" }, RangeError, 'errors must be "wrapped" or "original"; got \'none\''],
+    [{ errors: 1 }, TypeError, 'errors must be "wrapped" or "original"; got 1'],
+    [{ error: "original" }, TypeError, 'options has no field "error"; did you mean "errors"?'],
+  ])("throws for %o", (options, type, message) => {
+    expect(() => withBulkhead(api(), untyped(options))).toThrow(new type(message));
+  });
+});

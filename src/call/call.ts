@@ -4,67 +4,10 @@ import { type CallCircuit, NO_CIRCUIT } from "../circuit/monitored-circuit.js";
 import type { Deadline } from "../common/deadlines.js";
 import type { AnyFunction } from "../common/function-types.js";
 import { ListNode } from "../common/linked-list.js";
-import type { BulkheadError } from "../errors.js";
 import { abortReason } from "../rejections.js";
+import type { ExecutionContext, ExecutionResult } from "../result.js";
 import { newExecutionId } from "./execution-id.js";
 import type { Lane } from "./lanes.js";
-
-/** What the bulkhead tells of a call, whether its function succeeded or failed. */
-export interface ExecutionReport {
-  /** Seconds that the function ran, by the monotonic clock. */
-  readonly executionTime: number;
-  /** Seconds that the call waited for its permit, by the monotonic clock. */
-  readonly queuedTime: number;
-  /** Name of the bulkhead. */
-  readonly bulkheadName: string;
-  /** UUID of the call; the same as in events and in the task's context. */
-  readonly executionId: string;
-}
-
-/** A call whose function returned a value. */
-export interface ExecutionSuccess<T> extends ExecutionReport {
-  /** Tells the two ends of a call apart. */
-  readonly success: true;
-  /** What the function returned, or its promise resolved with. */
-  readonly result: T;
-  /** None. */
-  readonly error: null;
-}
-
-/** A call whose function threw, or whose promise rejected. */
-export interface ExecutionFailure extends ExecutionReport {
-  /** Tells the two ends of a call apart. */
-  readonly success: false;
-  /** None. */
-  readonly result: null;
-  /** What was thrown as its `cause`, or that itself when it was a {@link BulkheadError} already. */
-  readonly error: BulkheadError;
-}
-
-/** How a call ended whose function was run to its end: a union on `success`. */
-export type ExecutionResult<T> = ExecutionSuccess<T> | ExecutionFailure;
-
-/** What a task that is started with `run` is given. */
-export interface ExecutionContext {
-  /**
-   * Aborted when the caller is told the end of the call before the task has settled: `reason` is the
-   * {@link BulkheadTimeoutError}, the caller's own reason, or the {@link BulkheadShutdownError}.
-   * Pass it on to `fetch` and the like: the permit is held until the task really settles.
-   */
-  readonly signal: AbortSignal;
-  /** UUID of the call. */
-  readonly executionId: string;
-  /** Name of the bulkhead. */
-  readonly bulkheadName: string;
-}
-
-/** Options of one `run`. */
-export interface RunOptions {
-  /** Aborting it ends the call: a waiting one leaves the line, a running one is abandoned. */
-  signal?: AbortSignal | undefined;
-  /** In the place of the configured `timeoutSeconds`: > 0, or `null` for no limit. */
-  timeoutSeconds?: number | null | undefined;
-}
 
 /**
  * - `waiting`: in the queue
@@ -74,6 +17,15 @@ export interface RunOptions {
  */
 type Phase = "waiting" | "running" | "abandoned" | "over";
 
+interface CallOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly isTask?: boolean;
+  readonly wantsValue?: boolean;
+}
+
+const NO_OPTIONS: CallOptions = {};
+/** For {@link Call}: its caller gets the value, or the very error. */
+export const VALUE: CallOptions = { wantsValue: true };
 const NO_ARGS: readonly unknown[] = [];
 const NO_DESTROY = { requireManualDestroy: true };
 
@@ -95,12 +47,15 @@ export class Call extends ListNode<Call> implements GatedCall {
   generation = 0;
   enteredAt = 0;
   startedAt = 0;
-  resolve: (result: ExecutionResult<unknown>) => void = ignore;
+  /** With an {@link ExecutionResult}, or with the value when the caller {@link wantsValue}. */
+  resolve: (result: unknown) => void = ignore;
   reject: (reason: unknown) => void = ignore;
   /** The end of the call's time, and then of its function's right to the permit. */
   deadline: Deadline<Call> | undefined = undefined;
   /** The permit, from the start on. */
   lane: Lane<Call> | undefined = undefined;
+  /** When its function settled, while its caller waited. */
+  endedAt = 0;
   #id: string | undefined = undefined;
   #context: AsyncResource | undefined = undefined;
   readonly #fn: AnyFunction;
@@ -110,18 +65,20 @@ export class Call extends ListNode<Call> implements GatedCall {
   readonly signal: AbortSignal | undefined;
   /** Whether {@link prepare} has something to do. */
   readonly isTask: boolean;
+  /** Whether the caller gets the function's value, or what it threw, instead of an {@link ExecutionResult}. */
+  readonly wantsValue: boolean;
 
   constructor(
     fn: AnyFunction,
     args: readonly unknown[],
-    signal: AbortSignal | undefined = undefined,
-    isTask = false,
+    { signal, isTask = false, wantsValue = false }: CallOptions = NO_OPTIONS,
   ) {
     super();
     this.#fn = fn;
     this.args = args;
     this.signal = signal;
     this.isTask = isTask;
+    this.wantsValue = wantsValue;
   }
 
   /** Of the shape that calls have at their end: times are fractions. */
@@ -129,6 +86,7 @@ export class Call extends ListNode<Call> implements GatedCall {
     const call = new Call(ignore, NO_ARGS);
     call.enteredAt = 0.5;
     call.startedAt = 0.5;
+    call.endedAt = 0.5;
     return call;
   }
 
@@ -163,7 +121,7 @@ export class Call extends ListNode<Call> implements GatedCall {
   }
 
   /** Seconds that the function has run at `time`. */
-  executionTime(time: number): number {
+  executionTime(time = this.endedAt): number {
     return (time - this.startedAt) / 1000;
   }
 
@@ -205,7 +163,7 @@ export class TaskCall extends Call {
   #controller: AbortController | undefined = undefined;
 
   constructor(task: AnyFunction, signal: AbortSignal | undefined, bulkheadName: string) {
-    super(task, NO_ARGS, signal, true);
+    super(task, NO_ARGS, { signal, isTask: true });
     this.#bulkheadName = bulkheadName;
   }
 

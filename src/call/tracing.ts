@@ -1,10 +1,11 @@
 import { tracingChannel } from "node:diagnostics_channel";
 import type { BulkheadError } from "../errors.js";
-import type { ExecutionResult } from "./call.js";
+import type { ExecutionResult } from "../result.js";
+import type { Call } from "./call.js";
 
 /**
  * What subscribers of the tracing channel `bulkman:call` of `node:diagnostics_channel` are given: one
- * object for each call of `execute` and `run`, which is filled in as the call goes on.
+ * object for each call of `call`, `execute` and `run`, which is filled in as the call goes on.
  */
 export interface CallTrace {
   /** Name of the bulkhead. */
@@ -18,8 +19,8 @@ export interface CallTrace {
   /** What the function returned; from `asyncStart` on. */
   result?: unknown;
   /**
-   * Why the call failed or was refused: a {@link BulkheadError}, or the reason of its caller's signal;
-   * from `error` on.
+   * Why the call failed or was rejected, as its caller gets it: a {@link BulkheadError}, what the function
+   * of `call` threw, or the reason of the caller's signal; from `error` on.
    */
   error?: unknown;
 }
@@ -41,36 +42,42 @@ function createChannel() {
 }
 
 /**
- * Tells subscribers of a call: `start` and `end` around `begin`, `error` when it fails or is refused, and
- * `asyncStart` and `asyncEnd` before its caller hears of it. What they bind to `start` is the context of
- * the call's function.
+ * Publishes a call: `start` and `end` around `begin`, `error` when it fails or is rejected, and
+ * `asyncStart` and `asyncEnd` before its caller gets the answer. What subscribers bind to `start` is the
+ * context of the call's function.
  */
-export function trace<T>(
-  call: CallTrace,
-  begin: () => Promise<ExecutionResult<T>>,
-): Promise<ExecutionResult<T>> {
-  const outcome = callChannel.start.runStores(call, () => {
+export function trace<T>(call: Call, bulkheadName: string, begin: () => Promise<T>): Promise<T> {
+  const report: CallTrace = { bulkheadName, executionId: call.id };
+  const outcome = callChannel.start.runStores(report, () => {
     try {
       return begin();
     } finally {
-      callChannel.end.publish(call);
+      callChannel.end.publish(report);
     }
   });
   return outcome.then(
-    (told) => {
-      call.queuedTime = told.queuedTime;
-      call.executionTime = told.executionTime;
-      if (told.success) call.result = told.result;
-      else fail(call, told.error);
-      end(call);
-      return told;
+    (answer) => {
+      recordTimes(report, call);
+      const { success, result, error } = call.wantsValue
+        ? { success: true, result: answer, error: null }
+        : (answer as ExecutionResult<unknown>);
+      if (success) report.result = result;
+      else fail(report, error);
+      end(report);
+      return answer;
     },
     (error: unknown) => {
-      fail(call, error);
-      end(call);
+      if (call.endedAt > 0) recordTimes(report, call);
+      fail(report, error);
+      end(report);
       throw error;
     },
   );
+}
+
+function recordTimes(report: CallTrace, call: Call): void {
+  report.queuedTime = call.queuedTime;
+  report.executionTime = call.executionTime();
 }
 
 function fail(call: CallTrace, error: unknown): void {

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { type ParseArgsConfig, parseArgs, parseEnv } from "node:util";
-import { NAME } from "../config.js";
+import { NAME } from "../common/validation.js";
 import { UsageError } from "./command.js";
 
 type Options = NonNullable<ParseArgsConfig["options"]>;
@@ -72,7 +72,7 @@ export function readEnvironment(file: string | undefined): void {
 /** The namespace that is asked for. Reads the environment: after {@link readEnvironment}. */
 export function readNamespace(given: string | undefined): string {
   const namespace = given ?? (process.env["RC_NAMESPACE"] || "default");
-  if (!NAME.inRange(namespace)) throw new UsageError(`--namespace must be ${NAME.words}`);
+  if (!NAME.inRange(namespace)) throw new UsageError(`--namespace must be ${NAME.description}`);
   return namespace;
 }
 
@@ -81,7 +81,7 @@ export function readName(positionals: readonly string[]): string {
   const [name, ...others] = positionals;
   if (name === undefined) throw new UsageError("which circuit? Give its NAME");
   if (others.length > 0) throw new UsageError("too many arguments; one NAME is expected");
-  if (!NAME.inRange(name)) throw new UsageError(`NAME must be ${NAME.words}`);
+  if (!NAME.inRange(name)) throw new UsageError(`NAME must be ${NAME.description}`);
   return name;
 }
 

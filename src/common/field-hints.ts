@@ -1,5 +1,3 @@
-import type { Rule } from "../config.js";
-
 /**
  * What other libraries call our fields, in lower case: opossum, cockatiel, p-limit and p-queue, and then Polly,
  * resilience4j and Hystrix. Names that contain ours, or that ours contain, are found without this.
@@ -40,6 +38,11 @@ const FOREIGN_NAMES = new Map(
   }),
 );
 
+/** What the numbers of a field count. */
+interface Measured {
+  readonly unit?: "seconds" | "percent" | undefined;
+}
+
 const MILLISECONDS = /(in)?(ms|millis|milliseconds)$/;
 /** Names that differ by no more edits are the same name, mistyped. */
 const MAX_TYPO = 2;
@@ -48,11 +51,11 @@ const MAX_TYPO = 2;
  * The field that was meant, most likely, in quotes; with its unit when the given name is of another library or
  * of another unit: `timeout: 5000` is 5 s elsewhere, and 83 minutes here.
  */
-export function suggestField(given: string, rules: Readonly<Record<string, Rule>>): string {
+export function suggestField(given: string, rules: Readonly<Record<string, Measured>>): string {
   const wanted = plain(given.slice(0, 64));
   const foreign = FOREIGN_NAMES.get(wanted.replace(MILLISECONDS, ""));
   const isForeign = foreign !== undefined && Object.hasOwn(rules, foreign);
-  const name = isForeign ? foreign : nearest(wanted, Object.keys(rules));
+  const name = isForeign ? foreign : closestMatch(wanted, Object.keys(rules));
   const unit = rules[name]?.unit;
   if (unit === undefined || saysUnit(wanted, unit)) return `"${name}"`;
   const isTypo = !MILLISECONDS.test(wanted) && editDistance(wanted, plain(name)) <= MAX_TYPO;
@@ -68,7 +71,7 @@ function saysUnit(name: string, unit: string): boolean {
 }
 
 /** A name that contains the given one, else the fewest edits away. */
-function nearest(wanted: string, names: readonly string[]): string {
+function closestMatch(wanted: string, names: readonly string[]): string {
   const distance = (name: string) => {
     const edits = editDistance(wanted, plain(name));
     return wanted !== "" && plain(name).includes(wanted) ? edits / 100 : edits;

@@ -1,4 +1,4 @@
-import { show } from "../config.js";
+import { format } from "../common/validation.js";
 import type { FailureEvent, RejectedEvent, SuccessEvent, TimeoutEvent } from "../events.js";
 import type { BulkheadStats, RejectionReason } from "../stats.js";
 import type { MeasuredBulkhead, MeasuredManager } from "./measured.js";
@@ -173,7 +173,7 @@ function isManager(source: MeasuredBulkhead | MeasuredManager): source is Measur
 /** @throws {TypeError} for something else than a bulkhead or a manager */
 export function checkSource(source: MeasuredBulkhead | MeasuredManager): void {
   if (isManager(source) || hasMethods(source, "getStats", "on", "off")) return;
-  throw new TypeError(`Metrics are taken of a Bulkhead or BulkheadManager; got ${show(source)}`);
+  throw new TypeError(`Metrics are taken of a Bulkhead or BulkheadManager; got ${format(source)}`);
 }
 
 function hasMethods(value: unknown, ...methods: readonly string[]): boolean {

@@ -9,7 +9,7 @@ import {
   metrics,
   type ObservableGauge,
 } from "@opentelemetry/api";
-import { type Rule, readFields } from "../config.js";
+import { type Rule, readFields } from "../common/validation.js";
 import { checkSource, type Follower, Watch } from "./bulkhead-observer.js";
 import type { MeasuredBulkhead, MeasuredManager } from "./measured.js";
 import {
@@ -37,7 +37,7 @@ export interface InstrumentBulkheadsOptions {
 
 const OPTIONS_RULES: { readonly [Field in keyof InstrumentBulkheadsOptions]-?: Rule } = {
   meterProvider: {
-    words: "a MeterProvider, with the method getMeter",
+    description: "a MeterProvider, with the method getMeter",
     hasType: (value) =>
       typeof value === "object" &&
       value !== null &&

@@ -7,7 +7,7 @@ import {
   type PrometheusContentType,
   type Registry,
 } from "prom-client";
-import { type Rule, readFields, show } from "../config.js";
+import { format, type Rule, readFields } from "../common/validation.js";
 import type { RejectionReason } from "../stats.js";
 import { checkSource, type Follower, Watch } from "./bulkhead-observer.js";
 import type { MeasuredBulkhead, MeasuredManager } from "./measured.js";
@@ -44,7 +44,7 @@ export interface CollectBulkheadsOptions {
 
 const OPTIONS_RULES: { readonly [Field in keyof CollectBulkheadsOptions]-?: Rule } = {
   register: {
-    words: "a Registry of prom-client",
+    description: "a Registry of prom-client",
     hasType: (value) =>
       typeof value === "object" &&
       value !== null &&
@@ -52,7 +52,7 @@ const OPTIONS_RULES: { readonly [Field in keyof CollectBulkheadsOptions]-?: Rule
     inRange: () => true,
   },
   buckets: {
-    words: "an array of ascending numbers of seconds over 0",
+    description: "an array of ascending numbers of seconds over 0",
     hasType: (value) => Array.isArray(value) && value.every((bound) => typeof bound === "number"),
     inRange: (bounds: readonly number[]) =>
       bounds.length > 0 &&
@@ -92,7 +92,7 @@ export function collectBulkheads(
     collectors.set(register, collector);
   } else if (buckets !== undefined && String(buckets) !== String(collector.buckets)) {
     throw new RangeError(
-      `buckets must be those that the registry has, ${show(collector.buckets)}; got ${show(buckets)}`,
+      `buckets must be those that the registry has, ${format(collector.buckets)}; got ${format(buckets)}`,
     );
   }
   return collector.add(bulkheadOrManager);

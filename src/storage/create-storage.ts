@@ -1,4 +1,4 @@
-import { NAME, readFields } from "../config.js";
+import { NAME, readFields } from "../common/validation.js";
 import type { CircuitStorage } from "./circuit-storage.js";
 import { InMemoryStorage } from "./memory.js";
 import { PostgresStorage } from "./postgres/postgres-storage.js";

@@ -1,5 +1,5 @@
 import { now } from "../common/clock.js";
-import { POSITIVE_SECONDS, readFields } from "../config.js";
+import { POSITIVE_SECONDS, readFields } from "../common/validation.js";
 import { applyChange, closedRecord } from "./apply-change.js";
 import type {
   CircuitChange,

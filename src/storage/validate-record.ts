@@ -1,5 +1,5 @@
 import { isDate } from "node:util/types";
-import { check, type Rule } from "../config.js";
+import { type Rule, validate } from "../common/validation.js";
 import type { CircuitRecord } from "./circuit-storage.js";
 
 const isObject = (value: unknown) => typeof value === "object" && value !== null;
@@ -34,13 +34,13 @@ const RULES = {
  * @throws {TypeError} that names the field, the rule and the value
  */
 export function checkRecord(record: CircuitRecord): CircuitRecord {
-  check("the record of a circuit", record, RECORD);
+  validate("the record of a circuit", record, RECORD);
   for (const [field, rule] of Object.entries(RULES)) {
-    check(`${field} of a circuit's record`, Reflect.get(record, field), rule);
+    validate(`${field} of a circuit's record`, Reflect.get(record, field), rule);
   }
   return record;
 }
 
-function rule(words: string, hasType: (value: unknown) => boolean): Rule {
-  return { words, hasType, inRange: () => true };
+function rule(description: string, hasType: (value: unknown) => boolean): Rule {
+  return { description, hasType, inRange: () => true };
 }

@@ -27,6 +27,18 @@ afterEach(() => {
 });
 
 describe("the tracing channel bulkman:call", () => {
+  it("reports a call() with its value, or with the very error and its times", async () => {
+    const bulkhead = subscribed();
+    expect(await bulkhead.call(() => 7)).toBe(7);
+    const times = { queuedTime: 0, executionTime: expect.any(Number) };
+    expect(told.at(-1)).toEqual(["asyncEnd", expect.objectContaining({ result: 7, ...times })]);
+    const error = new Error("down");
+    await expect(bulkhead.call(() => Promise.reject(error))).rejects.toBe(error);
+    expect(told.at(-1)).toEqual(["asyncEnd", expect.objectContaining({ error, ...times })]);
+    await expect(bulkhead.call(() => 1)).rejects.toThrow("open");
+    expect(Object.keys(told.at(-1)?.[1] ?? {})).toEqual(["bulkheadName", "executionId", "error"]);
+  });
+
   it("follows a call from its beginning to what its caller is told", async () => {
     const bulkhead = subscribed();
     const work = gate<string>();

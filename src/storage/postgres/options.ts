@@ -1,5 +1,5 @@
 import type { Pool } from "pg";
-import { BOOLEAN, NAME, orNull, POSITIVE_SECONDS, readFields } from "../../config.js";
+import { BOOLEAN, NAME, orNull, POSITIVE_SECONDS, readFields } from "../../common/validation.js";
 import { clientConfig, kindOf } from "./connection.js";
 import { isNative } from "./driver.js";
 
@@ -45,7 +45,7 @@ export interface PostgresStorageOptions {
   heartbeatSeconds?: number | null | undefined;
 }
 
-const anything = { words: "", hasType: () => true, inRange: () => true };
+const anything = { description: "", hasType: () => true, inRange: () => true };
 const RULES = {
   // Checked apart: a message that shows what was given would show a password.
   pool: anything,
