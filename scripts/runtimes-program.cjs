@@ -1,12 +1,13 @@
 // What scripts/try-runtimes.mjs runs on each runtime. Prints a JSON object: each feature, and "passes" or an error.
 const assert = require("node:assert/strict");
+const crypto = require("node:crypto");
 const { AsyncLocalStorage } = require("node:async_hooks");
 const { tracingChannel } = require("node:diagnostics_channel");
 const { setTimeout: sleep } = require("node:timers/promises");
 
 /** @param {typeof import("../src/index.js")} bulkman the ES module or the CommonJS build */
 module.exports = async function tryFeatures(bulkman) {
-  const { Bulkhead, BulkheadManager, InMemoryStorage, withBulkhead } = bulkman;
+  const { Bulkhead, BulkheadManager, InMemoryStorage, PostgresStorage, withBulkhead } = bulkman;
   const { BulkheadError, BulkheadTimeoutError } = bulkman;
   const down = () => Promise.reject(new Error("down"));
 
@@ -77,6 +78,21 @@ module.exports = async function tryFeatures(bulkman) {
       await assert.rejects(one.call(down));
       await sleep(1);
       assert.equal(other.getState(), "isolated");
+    },
+    async circuitInPostgres() {
+      const open = () => new PostgresStorage({ connectionString: process.env.DATABASE_URL });
+      const storages = [open(), open()];
+      const config = { name: `shared ${crypto.randomUUID()}`, failureThreshold: 1 };
+      const [one, other] = storages.map(
+        (circuitStorage) => new Bulkhead(config, { circuitStorage }),
+      );
+      await Promise.all([one.ready(), other.ready()]);
+      await assert.rejects(one.call(down));
+      const deadline = Date.now() + 10_000;
+      while (other.getState() !== "isolated" && Date.now() < deadline) await sleep(1);
+      assert.equal(other.getState(), "isolated");
+      await Promise.all([one.shutdown(), other.shutdown()]);
+      await Promise.all(storages.map((storage) => storage.close()));
     },
     async withBulkhead() {
       const bulkhead = new Bulkhead({ name: "wrapped" });

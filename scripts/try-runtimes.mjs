@@ -1,7 +1,8 @@
-// `npm run try:runtimes` runs the packed library on Bun and Deno, from their npm packages.
+// `npm run try:runtimes` runs the packed library on Node.js, Bun and Deno, the latter from their npm packages.
 import { copyFile, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createProject, createProjectFolder, packLibrary, run } from "./packed-project.mjs";
+import { startPostgres } from "./postgres-server.mjs";
 
 const PROGRAM = "runtimes-program.cjs";
 const PROGRAMS = {
@@ -17,6 +18,7 @@ await tryFeatures(bulkman);
 const RUNTIMES = { node: [], bun: [], deno: ["run", "--allow-all"] };
 
 const { path: directory, remove } = await createProjectFolder();
+const database = await startPostgres();
 try {
   const tarball = await packLibrary(join(directory, "packed"));
   const project = join(directory, "project");
@@ -33,10 +35,11 @@ try {
   }
   print(columns);
 } finally {
+  await database.remove();
   await remove();
 }
 
-/** Bun's package fetches nothing, but chooses its binary in an install script. */
+/** The packages choose the binary for this machine in install scripts. */
 async function install(project, packages) {
   const file = join(project, "package.json");
   const manifest = JSON.parse(await readFile(file, "utf8"));
@@ -58,7 +61,8 @@ async function versionOf(project, runtime) {
 /** Runs a program, which has to end by itself. Resolves with what it saw of each feature. */
 async function tryProgram(project, runtime, args) {
   try {
-    const options = { cwd: project, timeout: 60_000 };
+    const env = { ...process.env, DATABASE_URL: database.url };
+    const options = { cwd: project, timeout: 60_000, env };
     return JSON.parse(await run(binaryOf(project, runtime), args, options));
   } catch (error) {
     return { program: error.message };
