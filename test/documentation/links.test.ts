@@ -17,6 +17,14 @@ it.each(PAGES)("every relative link of %s leads to a file and a heading", (page)
   expect(broken).toEqual([]);
 });
 
+it.each(PAGES)("every file that %s names is there", (page) => {
+  const named = proseOf(page).matchAll(/`((?:src|test|bench|docs|examples|scripts)\/[\w./-]+)`/g);
+  const missing = Array.from(named, ([, path = ""]) => path).filter(
+    (path) => path !== "docs/api/" && !existsSync(join(ROOT, path)),
+  );
+  expect(missing).toEqual([]);
+});
+
 it("a link to a missing file or heading is found", () => {
   expect(leadsSomewhere("docs/index.md", "guide/missing.md")).toBe(false);
   expect(leadsSomewhere("docs/index.md", "guide/calls.md#missing")).toBe(false);
