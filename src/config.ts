@@ -38,7 +38,7 @@ export interface BulkheadConfig {
    */
   timeoutSeconds?: number | null | undefined;
   /**
-   * This many failures in a row open the circuit. Integer ≥ 1, or `null` for off: then `failureRateThreshold` or
+   * This many consecutive failures open the circuit. Integer ≥ 1, or `null` for off: then `failureRateThreshold` or
    * `healthCheck` must be set, unless `circuitBreakerEnabled` is `false`.
    * @default 5
    */
@@ -51,7 +51,7 @@ export interface BulkheadConfig {
   circuitBreakerEnabled?: boolean | undefined;
   /**
    * Seconds after which the permit of a function that outlives its caller is taken back. ≥ 0;
-   * 0 takes it back when the caller is told, `null` never does.
+   * 0 takes it back when the caller gets its answer, `null` never does.
    * @default 30
    */
   reclaimAfterSeconds?: number | null | undefined;
@@ -105,7 +105,7 @@ export interface ShutdownOptions {
   /**
    * Seconds that running and waiting calls may go on, ≥ 0. What is not over by then is cut: its caller
    * is rejected with a `BulkheadShutdownError`, its task's `signal` is aborted. Default: waiting calls
-   * are refused at once, running ones go on and are not waited for.
+   * are rejected at once, running ones go on and are not waited for.
    */
   drainSeconds?: number | undefined;
 }

@@ -5,7 +5,7 @@ import { describeThrown } from "./common/describe.js";
 export interface BulkheadErrorOptions {
   /** What led to the error, such as the value that a function threw. Default: none. */
   cause?: unknown;
-  /** Name of the bulkhead that refused, cut or wrapped the call. Default: `""`. */
+  /** Name of the bulkhead that rejected, cut or wrapped the call. Default: `""`. */
   bulkheadName?: string;
   /** Stable identifier for programs. Default: the one of the class. */
   code?: string;
@@ -36,7 +36,7 @@ export class BulkheadError extends Error {
   static readonly code: string = "ERR_BULKHEAD";
   /** Stable identifier for programs: `ERR_BULKHEAD`, `ERR_BULKHEAD_FULL`, … */
   readonly code: string;
-  /** Name of the bulkhead that refused, cut or wrapped the call. */
+  /** Name of the bulkhead that rejected, cut or wrapped the call. */
   readonly bulkheadName: string;
 
   constructor(message: string, options: BulkheadErrorOptions = {}) {
@@ -46,7 +46,7 @@ export class BulkheadError extends Error {
   }
 }
 
-/** The bulkhead was isolated by hand with `isolate()`; calls are refused until `release()`. */
+/** The bulkhead was isolated with `isolate()`; calls are rejected until `release()`. */
 export class BulkheadIsolationError extends BulkheadError {
   static override readonly code = "ERR_BULKHEAD_ISOLATION";
 }
@@ -66,7 +66,7 @@ export class BulkheadTimeoutError extends BulkheadError {
   }
 }
 
-/** Every permit is taken and every place in the waiting line too. */
+/** Every permit and every place in the queue is taken. */
 export class BulkheadFullError extends BulkheadError {
   static override readonly code = "ERR_BULKHEAD_FULL";
 }
@@ -126,7 +126,7 @@ function hasMark(value: unknown, mark: symbol): boolean {
   try {
     return Reflect.get(value, mark) === true;
   } catch {
-    // A Proxy that refuses.
+    // A Proxy whose trap throws.
     return false;
   }
 }
@@ -135,9 +135,8 @@ function hasMark(value: unknown, mark: symbol): boolean {
 const KEEPS_FRAMES = debuglog("bulkman").enabled;
 
 /**
- * Makes an error without stack frames, unless they are asked for. Those of a refusal, a timeout or a wrapped failure lie within this
- * library, and collecting them is most of what a refusal costs, in the moment when refusals come by
- * the thousand.
+ * Makes an error without stack frames, unless they are asked for. Those of a rejection, a timeout or a wrapped failure lie within this
+ * library, and collecting them is most of what a rejection costs, when rejections come by the thousand.
  */
 export function withoutFrames<T>(make: () => T): T {
   if (KEEPS_FRAMES) return make();
@@ -183,7 +182,7 @@ export function toBulkheadError(thrown: unknown, bulkheadName: string): Bulkhead
   return withoutFrames(() => new BulkheadError(message, { bulkheadName, cause: thrown }));
 }
 
-/** `instanceof`, also for a Proxy that does not tell its prototype. */
+/** `instanceof`, also for a Proxy whose trap throws. */
 function isInstance<T>(value: unknown, type: abstract new (...args: never) => T): value is T {
   try {
     return value instanceof type;

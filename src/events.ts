@@ -10,7 +10,7 @@ export interface StateChangeEvent {
   from: CircuitStatus;
   /** The status it has now. */
   to: CircuitStatus;
-  /** In words, for people. */
+  /** A short text for people. */
   reason: string;
   /** What the failed call threw that led to the change in this process; absent when none did. */
   cause?: unknown;
@@ -36,7 +36,7 @@ export interface SuccessEvent {
 
 /** A started call failed, timed out, or was aborted or cut while it ran. */
 export interface FailureEvent extends SuccessEvent {
-  /** What the caller was told: a {@link BulkheadError}, or the reason of its own signal. */
+  /** What the caller was rejected with: a {@link BulkheadError}, or the reason of its own signal. */
   error: unknown;
 }
 
@@ -48,7 +48,7 @@ export interface TimeoutEvent {
   phase: "waiting" | "running";
 }
 
-/** A function runs on after its caller was told the end of the call; it holds its permit. */
+/** A function runs on after its caller got its answer; it holds its permit. */
 export interface AbandonedEvent {
   /** UUID of the call. */
   executionId: string;
@@ -70,7 +70,7 @@ export interface HealthCheckEvent {
   error: unknown;
 }
 
-/** The bulkhead was isolated by hand. */
+/** The bulkhead was isolated with `isolate()`. */
 export interface IsolatedEvent {
   /** As given to `isolate`; `null` when none was. */
   reason: string | null;
@@ -94,7 +94,7 @@ export interface BulkheadEvents {
   failure: [FailureEvent];
   /** A call's time was over, while it waited or ran. */
   timeout: [TimeoutEvent];
-  /** A function runs on after its caller was told the end of the call. */
+  /** A function runs on after its caller got its answer. */
   abandoned: [AbandonedEvent];
   /** The permit of an abandoned function came back. */
   reclaimed: [ReclaimedEvent];
@@ -102,25 +102,25 @@ export interface BulkheadEvents {
   healthCheck: [HealthCheckEvent];
   /** `isolate()` was called. */
   isolated: [IsolatedEvent];
-  /** `release()` ended the isolation by hand. */
+  /** `release()` ended the isolation. */
   released: [];
-  /** A trouble with the circuit's storage began; told once until the storage has answered again. */
+  /** The circuit's storage began to fail; emitted once until it has answered again. */
   storageError: [unknown];
   /** The bulkhead was shut down. */
   shutdown: [ShutdownEvent];
 }
 
-/** Tells the listeners of a bulkhead. */
-export type Tell = <E extends keyof BulkheadEvents>(
+/** Emits an event of a bulkhead. */
+export type Emit = <E extends keyof BulkheadEvents>(
   event: E,
   ...payload: BulkheadEvents[E]
 ) => void;
 
 /**
- * Tells every listener of an event. One that throws, or whose promise rejects, is reported as a
- * process warning; it neither keeps the others from hearing nor reaches the caller.
+ * Calls every listener of an event. One that throws, or whose promise rejects, is reported as a
+ * process warning; it neither stops the other listeners nor reaches the caller.
  */
-export function announce(emitter: EventEmitter, event: string | symbol, args: unknown[]): boolean {
+export function safeEmit(emitter: EventEmitter, event: string | symbol, args: unknown[]): boolean {
   const listeners = emitter.rawListeners(event);
   for (const listener of listeners) {
     try {

@@ -10,7 +10,7 @@ import {
   type ShutdownOptions,
 } from "./config.js";
 import { BulkheadError, BulkheadShutdownError } from "./errors.js";
-import { announce } from "./events.js";
+import { safeEmit } from "./events.js";
 import type { ExecutionContext, ExecutionResult, RunOptions } from "./result.js";
 import type { BulkheadStats } from "./stats.js";
 
@@ -59,7 +59,7 @@ export class BulkheadManager
   }
 
   /**
-   * The bulkhead of that name; made when there is none. The configuration of one that is there
+   * The bulkhead of that name; created when there is none. The configuration of an existing one
    * already stays as it is, also when it was shut down: `removeBulkhead` makes room for another.
    * @throws {BulkheadShutdownError} there is none, and the manager was shut down
    * @throws {TypeError | RangeError} for a wrong configuration
@@ -136,16 +136,16 @@ export class BulkheadManager
   }
 
   /**
-   * Takes a bulkhead out and shuts it down: its waiting calls are refused, its running ones go on.
+   * Takes a bulkhead out and shuts it down: its queued calls are rejected, its running ones go on.
    * @returns whether there was one of that name
    */
   removeBulkhead(name: string): boolean {
     const bulkhead = this.#bulkheads.get(name);
     if (bulkhead === undefined) return false;
-    // First of all out of the map: a listener that hears of a refusal may make another of that name.
+    // Out of the map first: a listener of a rejection may create another of that name.
     this.#bulkheads.delete(name);
     void bulkhead.shutdown();
-    announce(this, "removed", [bulkhead]);
+    safeEmit(this, "removed", [bulkhead]);
     return true;
   }
 
@@ -193,7 +193,7 @@ export class BulkheadManager
     }
     const bulkhead = new Bulkhead(config, this.#options);
     this.#bulkheads.set(bulkhead.name, bulkhead);
-    announce(this, "created", [bulkhead]);
+    safeEmit(this, "created", [bulkhead]);
     return bulkhead;
   }
 

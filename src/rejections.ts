@@ -19,7 +19,7 @@ export function fullError(config: ResolvedBulkheadConfig): BulkheadFullError {
   const { name: bulkheadName, maxConcurrentCalls, maxQueueSize } = config;
   const message =
     `Bulkhead "${oneLine(bulkheadName)}" is full: ${maxConcurrentCalls} of ${maxConcurrentCalls} permits and ` +
-    `${maxQueueSize} of ${maxQueueSize} places in the line are taken`;
+    `${maxQueueSize} of ${maxQueueSize} queue places are taken`;
   return withoutFrames(() => new BulkheadFullError(message, { bulkheadName }));
 }
 

@@ -1,12 +1,12 @@
-/** What `getState()` tells of a bulkhead. Healthy in the sense of `isHealthy()` are the first two. */
+/** What `getState()` returns. The first two are healthy in the sense of `isHealthy()`. */
 export const BulkheadState = {
   /** The circuit is closed (or switched off): calls go through. */
   HEALTHY: "healthy",
-  /** The circuit is half-open: a few probes go through, the rest is refused. */
+  /** The circuit is half-open: a few probes go through, the rest is rejected. */
   DEGRADED: "degraded",
-  /** The circuit is open, or the bulkhead was isolated by hand: calls are refused. */
+  /** The circuit is open, or the bulkhead was isolated with `isolate()`: calls are rejected. */
   ISOLATED: "isolated",
-  /** The bulkhead was shut down: calls are refused for good. */
+  /** The bulkhead was shut down: calls are rejected for good. */
   FAILED: "failed",
 } as const;
 

@@ -33,7 +33,7 @@ export interface BulkheadStats {
   activeTasks: number;
   /** Calls that wait for a permit now. */
   queuedTasks: number;
-  /** Functions that still run, and hold their permit, after their caller was told the end of the call. */
+  /** Functions that still run, and hold their permit, after their caller got its answer. */
   abandonedTasks: number;
   /** As configured. */
   maxConcurrentCalls: number;
@@ -50,10 +50,10 @@ export interface BulkheadStats {
 }
 
 /**
- * Counts every call once. A call is started or refused; a started one is active until its caller is
- * told, and abandoned from then until its function settles, if it has not settled already.
+ * Counts every call once. A call is started or rejected; a started one is active until its caller gets its
+ * answer, and abandoned from then until its function settles, if it has not settled already.
  */
-export class Ledger {
+export class Counters {
   // A call that succeeds writes the first three itself: it is the path of every call.
   active = 0;
   successful = 0;
@@ -62,17 +62,17 @@ export class Ledger {
   #timedOut = 0;
   #rejections = noRejections();
 
-  refused(reason: RejectionReason): void {
+  recordRejection(reason: RejectionReason): void {
     this.#rejections[reason]++;
   }
 
-  failed(): void {
+  recordFailure(): void {
     this.active--;
     this.#failed++;
   }
 
-  abandon(timedOut: boolean): void {
-    this.failed();
+  recordAbandoned(timedOut: boolean): void {
+    this.recordFailure();
     this.abandoned++;
     if (timedOut) this.#timedOut++;
   }
@@ -84,7 +84,7 @@ export class Ledger {
     this.#rejections = noRejections();
   }
 
-  figures() {
+  snapshot() {
     const rejections = { ...this.#rejections };
     let rejectedExecutions = 0;
     for (const count of Object.values(rejections)) rejectedExecutions += count;

@@ -22,77 +22,90 @@ const CLASSES = [
   ["BulkheadShutdownError", BulkheadShutdownError, "ERR_BULKHEAD_SHUTDOWN"],
 ] as const;
 
-describe.each(CLASSES)("%s", (name, ErrorClass, code) => {
-  it("is a BulkheadError and an Error", () => {
-    const error = new ErrorClass("why");
-    expect(error).toBeInstanceOf(ErrorClass);
-    expect(error).toBeInstanceOf(BulkheadError);
-    expect(error).toBeInstanceOf(Error);
+describe("every error class", () => {
+  it("is a BulkheadError, an Error, and no other of the classes", () => {
+    for (const [name, ErrorClass] of CLASSES) {
+      const error = new ErrorClass("why");
+      expect(error, name).toBeInstanceOf(Error);
+      expect(classesOf(error)).toEqual(name === "BulkheadError" ? [name] : ["BulkheadError", name]);
+    }
   });
 
-  it("is none of the others", () => {
-    const classes = CLASSES.filter(([, Class]) => new ErrorClass("why") instanceof Class);
-    const names = classes.map(([className]) => className);
-    expect(names).toEqual(name === "BulkheadError" ? [name] : ["BulkheadError", name]);
+  it("has a message, a code and the bulkhead's name", () => {
+    for (const [name, ErrorClass, code] of CLASSES) {
+      const error = new ErrorClass("why", { bulkheadName: "api" });
+      expect(error, name).toMatchObject({ message: "why", code, bulkheadName: "api" });
+    }
   });
 
-  it("carries a message, a code and the bulkhead's name", () => {
-    const error = new ErrorClass("why", { bulkheadName: "api" });
-    expect(error).toMatchObject({ message: "why", code, bulkheadName: "api" });
+  it("has the empty name and no cause when neither is given", () => {
+    for (const [name, ErrorClass] of CLASSES) {
+      const error = new ErrorClass("why");
+      expect(error.bulkheadName, name).toBe("");
+      expect("cause" in error, name).toBe(false);
+    }
   });
 
-  it("has the empty name and no cause when none is given", () => {
-    const error = new ErrorClass("why");
-    expect(error.bulkheadName).toBe("");
-    expect("cause" in error).toBe(false);
-  });
-
-  it("has its code also when the given one is undefined", () => {
+  it("has the code of its class when no code, or undefined, is given", () => {
     const options = { code: undefined } as unknown as { code: string };
-    expect(new ErrorClass("why", options).code).toBe(code);
+    for (const [name, ErrorClass, code] of CLASSES) {
+      expect(ErrorClass.code, name).toBe(code);
+      expect(new ErrorClass("why").code, name).toBe(code);
+      expect(new ErrorClass("why", options).code, name).toBe(code);
+    }
   });
 
-  it("tells its code without an error at hand", () => {
-    expect(ErrorClass.code).toBe(code);
+  it("has the user's code when one is given", () => {
+    for (const [name, ErrorClass] of CLASSES) {
+      expect(new ErrorClass("why", { code: "ERR_MINE" }).code, name).toBe("ERR_MINE");
+    }
   });
 
-  it("takes a code of the user's own", () => {
-    expect(new ErrorClass("why", { code: "ERR_MINE" }).code).toBe("ERR_MINE");
+  it("has its class's name as its name, in its text and in its stack", () => {
+    for (const [name, ErrorClass] of CLASSES) {
+      const error = new ErrorClass("why");
+      expect(error.name).toBe(name);
+      expect(ErrorClass.name).toBe(name);
+      expect(String(error)).toBe(`${name}: why`);
+      expect(error.stack?.startsWith(`${name}: why\n`)).toBe(true);
+      expect(error.stack).toContain("errors.test.ts");
+    }
   });
 
-  it("is named in its stack, in its text and by its class", () => {
-    const error = new ErrorClass("why");
-    expect(error.name).toBe(name);
-    expect(ErrorClass.name).toBe(name);
-    expect(String(error)).toBe(`${name}: why`);
-    expect(error.stack?.startsWith(`${name}: why\n`)).toBe(true);
-    expect(error.stack).toContain("errors.test.ts");
+  it("is printed with its name once, its code and its bulkhead", () => {
+    for (const [name, ErrorClass, code] of CLASSES) {
+      const printed = inspect(new ErrorClass("why", { bulkheadName: "api" }));
+      expect(printed).toMatch(new RegExp(`^${name}: why\n`));
+      expect(printed).toContain(`code: '${code}'`);
+      expect(printed).toContain("bulkheadName: 'api'");
+      expect(printed).not.toMatch(/\bname: /);
+    }
   });
 
-  it("shows its name once, its code and its bulkhead when it is printed", () => {
-    const printed = inspect(new ErrorClass("why", { bulkheadName: "api" }));
-    expect(printed).toMatch(new RegExp(`^${name}: why\n`));
-    expect(printed).toContain(`code: '${code}'`);
-    expect(printed).toContain("bulkheadName: 'api'");
-    expect(printed).not.toMatch(/\bname: /);
-  });
-
-  it("keeps a cause, also undefined", () => {
+  it("keeps a given cause, also undefined", () => {
     const cause = new Error("deeper");
-    expect(new ErrorClass("why", { cause }).cause).toBe(cause);
-    const error = new ErrorClass("why", { cause: undefined });
-    expect(Object.hasOwn(error, "cause")).toBe(true);
-    expect(error.cause).toBeUndefined();
+    for (const [name, ErrorClass] of CLASSES) {
+      expect(new ErrorClass("why", { cause }).cause, name).toBe(cause);
+      const error = new ErrorClass("why", { cause: undefined });
+      expect(Object.hasOwn(error, "cause"), name).toBe(true);
+      expect(error.cause, name).toBeUndefined();
+    }
   });
 
   it("can be extended", () => {
-    const Base: typeof BulkheadError = ErrorClass;
-    class MyError extends Base {}
-    const error = new MyError("why");
-    expect(error).toBeInstanceOf(ErrorClass);
-    expect(error.code).toBe(code);
+    for (const [name, ErrorClass, code] of CLASSES) {
+      const Base: typeof BulkheadError = ErrorClass;
+      class MyError extends Base {}
+      const error = new MyError("why");
+      expect(error, name).toBeInstanceOf(ErrorClass);
+      expect(error.code, name).toBe(code);
+    }
   });
 });
+
+function classesOf(error: unknown): string[] {
+  return CLASSES.filter(([, Class]) => error instanceof Class).map(([name]) => name);
+}
 
 describe("instanceof", () => {
   type Errors = typeof import("../src/errors.js");
@@ -105,12 +118,11 @@ describe("instanceof", () => {
   });
   const ofCopy = (name: string) => Reflect.get(copy, name) as typeof BulkheadError;
 
-  it.each(CLASSES)("holds across two copies of %s, and for no other class", (name) => {
-    const error = new (ofCopy(name))("why");
-    const names = CLASSES.filter(([, Class]) => error instanceof Class).map(
-      ([className]) => className,
-    );
-    expect(names).toEqual(name === "BulkheadError" ? [name] : ["BulkheadError", name]);
+  it("holds across two copies of a class, and for no other class", () => {
+    for (const [name] of CLASSES) {
+      const error = new (ofCopy(name))("why");
+      expect(classesOf(error)).toEqual(name === "BulkheadError" ? [name] : ["BulkheadError", name]);
+    }
   });
 
   it("holds across two copies for a class of the user's own, but only for its bases", () => {
@@ -326,35 +338,40 @@ describe("what a protected function throws", () => {
     return answered[0] ?? null;
   }
 
-  describe.each(THROWN)("%s", (_, thrown, text) => {
-    const expectWrapped = (error: BulkheadError | null) => {
-      expect(error).toBeInstanceOf(BulkheadError);
-      expect(error).toMatchObject({
-        name: "BulkheadError",
-        code: "ERR_BULKHEAD",
-        bulkheadName: "api",
-      });
-      expect(Object.hasOwn(error ?? {}, "cause")).toBe(true);
-      expect(Object.is(error?.cause, thrown)).toBe(true);
-      const prefix = "Execution failed: ";
-      expect(error?.message.slice(0, prefix.length)).toBe(prefix);
-      const rest = error?.message.slice(prefix.length);
-      expect(rest).not.toMatch(/[\n\r\u2028\u2029]/);
-      expect(rest).not.toContain("errors.test.ts");
-      if (typeof text === "string") expect(rest).toBe(text);
-      else expect(rest).toMatch(text);
-    };
+  const PREFIX = "Execution failed: ";
+  const expectWrapped = (
+    error: BulkheadError | null,
+    [what, thrown, text]: (typeof THROWN)[number],
+  ) => {
+    expect(error, what).toBeInstanceOf(BulkheadError);
+    expect(error, what).toMatchObject({
+      name: "BulkheadError",
+      code: "ERR_BULKHEAD",
+      bulkheadName: "api",
+    });
+    expect(Object.hasOwn(error ?? {}, "cause"), what).toBe(true);
+    expect(Object.is(error?.cause, thrown), what).toBe(true);
+    expect(error?.message.slice(0, PREFIX.length), what).toBe(PREFIX);
+    const rest = error?.message.slice(PREFIX.length);
+    expect(rest, what).not.toMatch(/[\n\r\u2028\u2029]/);
+    expect(rest, what).not.toContain("errors.test.ts");
+    if (typeof text === "string") expect(rest, what).toBe(text);
+    else expect(rest, what).toMatch(text);
+  };
 
-    it("is the cause of a BulkheadError when it is thrown", async () => {
+  it("is the cause of a BulkheadError when a function throws it", async () => {
+    for (const row of THROWN) {
       const error = await wrapped(() => {
-        throw thrown;
+        throw row[1];
       });
-      expectWrapped(error);
-    });
+      expectWrapped(error, row);
+    }
+  });
 
-    it("is the cause of a BulkheadError when a promise rejects with it", async () => {
-      expectWrapped(await wrapped(() => Promise.reject(thrown)));
-    });
+  it("is the cause of a BulkheadError when a promise rejects with it", async () => {
+    for (const row of THROWN) {
+      expectWrapped(await wrapped(() => Promise.reject(row[1])), row);
+    }
   });
 
   it("is not changed, though it is an Error that could be", async () => {
@@ -365,16 +382,18 @@ describe("what a protected function throws", () => {
     expect(thrown.message).toBe("down");
   });
 
-  it.each(CLASSES)("is not wrapped when it is a %s", async (_, ErrorClass) => {
-    const thrown = new ErrorClass("from another bulkhead", { bulkheadName: "inner" });
-    const error = await wrapped(() => {
-      throw thrown;
-    });
-    expect(error).toBe(thrown);
-    expect(error?.bulkheadName).toBe("inner");
+  it("is not wrapped when it is a BulkheadError", async () => {
+    for (const [name, ErrorClass] of CLASSES) {
+      const thrown = new ErrorClass("from another bulkhead", { bulkheadName: "inner" });
+      const error = await wrapped(() => {
+        throw thrown;
+      });
+      expect(error, name).toBe(thrown);
+      expect(error?.bulkheadName, name).toBe("inner");
+    }
   });
 
-  it("is not wrapped when it is of the user's own class of BulkheadError", async () => {
+  it("is not wrapped when its class extends BulkheadError", async () => {
     class QuotaError extends BulkheadError {}
     const thrown = new QuotaError("no credit");
     expect(await wrapped(() => Promise.reject(thrown))).toBe(thrown);
@@ -422,7 +441,7 @@ describe("the errors of refusals", () => {
     expect(error).toMatchObject({
       code: "ERR_BULKHEAD_FULL",
       bulkheadName: "api",
-      message: 'Bulkhead "api" is full: 2 of 2 permits and 1 of 1 places in the line are taken',
+      message: 'Bulkhead "api" is full: 2 of 2 permits and 1 of 1 queue places are taken',
     });
     busy.open();
     await Promise.all(calls);

@@ -1,8 +1,9 @@
 import { AsyncResource } from "node:async_hooks";
 import type { GatedCall } from "../circuit/gate.js";
 import { type CallCircuit, NO_CIRCUIT } from "../circuit/monitored-circuit.js";
-import type { Deadline } from "../common/deadlines.js";
+import type { Deadline } from "../common/deadline.js";
 import type { AnyFunction } from "../common/function-types.js";
+import { keepShapeAlive } from "../common/keep-shape-alive.js";
 import { ListNode } from "../common/linked-list.js";
 import { abortReason } from "../rejections.js";
 import type { ExecutionContext, ExecutionResult } from "../result.js";
@@ -31,12 +32,10 @@ const NO_DESTROY = { requireManualDestroy: true };
 
 /** One call on its way through a bulkhead. */
 export class Call extends ListNode<Call> implements GatedCall {
-  /**
-   * Kept so that there is one at all times: V8 throws optimised code away when the last object of a
-   * shape that it relies on is collected. Each full collection without a call under way halved the
-   * speed of the calls after it. The same holds for deadlines.
-   */
-  static readonly specimen = Call.#makeSpecimen();
+  static {
+    const times = { enteredAt: 0.5, startedAt: 0.5, endedAt: 0.5 };
+    keepShapeAlive(Object.assign(new Call(ignore, NO_ARGS), times));
+  }
 
   phase: Phase = "waiting";
   /** No permit was free when it came. */
@@ -81,15 +80,6 @@ export class Call extends ListNode<Call> implements GatedCall {
     this.wantsValue = wantsValue;
   }
 
-  /** Of the shape that calls have at their end: times are fractions. */
-  static #makeSpecimen(): Call {
-    const call = new Call(ignore, NO_ARGS);
-    call.enteredAt = 0.5;
-    call.startedAt = 0.5;
-    call.endedAt = 0.5;
-    return call;
-  }
-
   get id(): string {
     this.#id ??= newExecutionId();
     return this.#id;
@@ -130,7 +120,7 @@ export class Call extends ListNode<Call> implements GatedCall {
     return this.hasWaited ? (this.startedAt - this.enteredAt) / 1000 : 0;
   }
 
-  /** What events tell of a call that ends at `time`. */
+  /** The fields of events for a call that ends at `time`. */
   times(time: number) {
     return {
       executionId: this.id,

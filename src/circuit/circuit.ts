@@ -7,29 +7,29 @@ import { ConsecutiveFailures, type OpeningRule } from "./opening-rules.js";
 export interface CircuitTransition {
   readonly from: CircuitStatus;
   readonly to: CircuitStatus;
-  /** In words. */
+  /** A short text for people. */
   readonly reason: string;
   readonly origin: TransitionOrigin;
-  /** Failures in a row that led to it. */
+  /** Consecutive failures that led to it. */
   readonly failures: number;
   /** The failure of this process that led to it, if one did. */
   readonly cause: unknown;
-  /** Whether calls waited for the answer to this process's claim, which this is. */
-  readonly endsClaim: boolean;
+  /** Whether it answers this process's request for the lease, which calls waited for. */
+  readonly endsLeaseRequest: boolean;
 }
 
 /**
- * Where a change came from: a call's verdict or a health check of this process, a hand, the clock,
- * or the storage, that is another process.
+ * Where a change came from: a call's verdict or a health check of this process, a manual change,
+ * the clock, or the storage, that is another process.
  */
-export type TransitionOrigin = "verdict" | "hand" | "clock" | "storage";
+export type TransitionOrigin = "verdict" | "manual" | "clock" | "storage";
 
 /**
  * - `ours`: this process probes, until its lease runs out
- * - `claiming`: this process has asked the storage for the lease; its probes wait for the answer
- * - `elsewhere`: another process probes, or nobody does since its lease ran out
+ * - `acquiring`: this process has asked the storage for the lease; its probes wait for the answer
+ * - `elsewhere`: another process probes, or no process does since its lease ran out
  */
-type Prober = "ours" | "claiming" | "elsewhere";
+type Prober = "ours" | "acquiring" | "elsewhere";
 
 type State = { readonly status: "CLOSED" } | { readonly status: "OPEN"; until: number } | HalfOpen;
 
@@ -42,24 +42,24 @@ interface HalfOpen {
    */
   until: number;
   /** How many more probes may be admitted. */
-  places: number;
+  probesLeft: number;
   successes: number;
 }
 
-/** Everything that changes in {@link CircuitRules} but the failure rate. */
+/** Everything that changes in {@link Circuit} but the failure rate. */
 export interface CircuitSnapshot {
   readonly state: Readonly<State>;
   readonly generation: number;
 }
 
-export interface CircuitRulesHooks {
+export interface CircuitHooks {
   /** Whether other processes share the circuit: then a probe needs the storage's lease. */
   readonly shared: boolean;
-  /** Told of each change, after it is made. */
+  /** Called with each change, after it is made. */
   readonly onTransition: (transition: CircuitTransition) => void;
-  /** Asked for the lease; answers with `claimed()` or by adopting what the storage has. */
-  readonly onClaim: () => void;
-  /** Told of each probe that succeeded, but was not the last one needed. */
+  /** Acquires the lease from the storage; `leaseGranted()` or an `apply…()` follows. */
+  readonly onLeaseNeeded: () => void;
+  /** Called for each probe that succeeded, but was not the last one needed. */
   readonly onProbeSuccess: () => void;
 }
 
@@ -71,15 +71,34 @@ export interface CircuitRulesHooks {
 const LEASE_MS = 30_000;
 
 /**
- * The rules of a circuit: what opens it, how it probes, when it closes. Its state is one union, and every
- * change of its status goes through `#become`; what is counted within a status is changed in place. No
- * timer moves it: it moves on when somebody looks.
+ * A circuit: what opens it, how it probes, when it closes. A pure state machine without I/O and without a timer:
+ * it changes when it is used or read.
+ *
+ * What happens       | CLOSED                     | OPEN                     | HALF_OPEN
+ * -------------------|----------------------------|--------------------------|-------------------------------------
+ * a call arrives     | admitted                   | rejected                 | admitted while probes are left
+ * a success          | recorded; a rate may open  | ignored                  | counted; the last needed one closes
+ * a failure          | recorded; a rule may open  | ignored                  | opens
+ * no verdict (drop)  | ignored                    | ignored                  | the next call gets the probe's place
+ * isolation is over  | -                          | HALF_OPEN                | -
+ * probe lease is over| -                          | -                        | the next calls probe; shared: the
+ *                    |                            |                          | next one acquires the lease first
+ * health check fails | opens                      | ignored                  | opens
+ * health check passes| ignored                    | HALF_OPEN                | ignored
+ * manual open, close | opens, ignored             | ignored, closes          | opens, closes
+ * another process    | follows it                 | follows it               | follows it
+ *
+ * A success, a failure or a drop of a call that was admitted before the last transition is ignored in every
+ * state. In a shared circuit, so is the verdict of a probe whose lease is over.
+ *
+ * Its state is one union. Every change of its status goes through `#transitionTo`; what is counted within a
+ * status is changed in place.
  */
-export class CircuitRules {
+export class Circuit {
   readonly #config: ResolvedBulkheadConfig;
   readonly #consecutiveFailures: ConsecutiveFailures;
   readonly #openingRules: readonly OpeningRule[];
-  readonly #hooks: CircuitRulesHooks;
+  readonly #hooks: CircuitHooks;
   #state: State = { status: "CLOSED" };
   /** Goes up with each change of the circuit: an older call's verdict moves nothing. */
   #generation = 0;
@@ -93,7 +112,7 @@ export class CircuitRules {
   constructor(
     config: ResolvedBulkheadConfig,
     openingRules: readonly OpeningRule[],
-    hooks: CircuitRulesHooks,
+    hooks: CircuitHooks,
   ) {
     this.#config = config;
     this.#consecutiveFailures = new ConsecutiveFailures(config.failureThreshold);
@@ -116,8 +135,8 @@ export class CircuitRules {
   }
 
   /** Whether admitted calls must wait for the storage's answer before they start. */
-  get isClaiming(): boolean {
-    return this.#state.status === "HALF_OPEN" && this.#state.prober === "claiming";
+  get isAcquiringLease(): boolean {
+    return this.#state.status === "HALF_OPEN" && this.#state.prober === "acquiring";
   }
 
   /** Whether this process probes under a lease that has not run out. */
@@ -134,12 +153,12 @@ export class CircuitRules {
 
   /**
    * Seconds until a call is admitted at the latest, as far as is known: the rest of the isolation, or of the
-   * lease of the probes that are under way. A client that waits for that long is not rejected once more.
+   * lease of the probes that are under way. A client that waits for that long is not rejected again.
    */
   get retryAfterSeconds(): number {
     const state = this.#state;
     if (state.status === "CLOSED") return 0;
-    if (state.status === "HALF_OPEN" && state.places > 0) return 0;
+    if (state.status === "HALF_OPEN" && state.probesLeft > 0) return 0;
     const left = Number.isFinite(state.until) ? state.until - now() : LEASE_MS;
     return Math.max(0, left) / 1000;
   }
@@ -148,13 +167,13 @@ export class CircuitRules {
   open(reason: string, origin: TransitionOrigin, cause?: unknown): void {
     if (this.#current().status === "OPEN") return;
     const until = now() + this.#config.isolationDuration * 1000;
-    this.#become({ status: "OPEN", until }, reason, origin, cause);
+    this.#transitionTo({ status: "OPEN", until }, reason, origin, cause);
   }
 
   /** Closes the circuit. Does nothing when it is closed. */
   close(reason: string, origin: TransitionOrigin): void {
     if (this.#current().status === "CLOSED") return;
-    this.#become({ status: "CLOSED" }, reason, origin);
+    this.#transitionTo({ status: "CLOSED" }, reason, origin);
   }
 
   /** Opens the circuit because a health check failed. Does nothing when it is open. */
@@ -165,50 +184,50 @@ export class CircuitRules {
   /** Lets probes through before the isolation is over. Does nothing unless the circuit is open. */
   healthCheckPassed(): void {
     if (this.#current().status !== "OPEN") return;
-    this.#become(this.#halfOpened(), "the health check passed", "verdict");
+    this.#transitionTo(this.#halfOpened(), "the health check passed", "verdict");
   }
 
-  // What the storage says
+  // What the storage answered
 
   /**
-   * The storage gave the lease that `onClaim` asked for; or it did not answer, and this process probes under
+   * The storage granted the requested lease; or it did not answer, and this process probes under
    * a lease of its own.
    * @param successes of probes, as far as the storage knows of them
    */
-  claimed(leaseMs: number, successes?: number): void {
+  leaseGranted(leaseMs: number, successes?: number): void {
     const state = this.#state;
-    if (state.status !== "HALF_OPEN" || state.prober !== "claiming") return;
+    if (state.status !== "HALF_OPEN" || state.prober !== "acquiring") return;
     state.prober = "ours";
     state.until = now() + leaseMs;
     if (successes === undefined) return;
-    const known = this.#passable(successes);
-    state.places += state.successes - known;
+    const known = this.#clampSuccesses(successes);
+    state.probesLeft += state.successes - known;
     state.successes = known;
   }
 
-  /** This process goes on having the lease. */
-  renewed(leaseMs: number): void {
+  /** This process keeps the lease. */
+  leaseRenewed(leaseMs: number): void {
     const state = this.#state;
     if (state.status === "HALF_OPEN" && state.prober === "ours") state.until = now() + leaseMs;
   }
 
-  /** The storage took this process's opening, and counts the isolation by its own clock. */
-  isolatedFor(isolationMs: number): void {
+  /** The storage recorded this process's opening; the isolation ends by the storage's clock. */
+  applyIsolation(isolationMs: number): void {
     if (this.#state.status === "OPEN") this.#state.until = now() + isolationMs;
   }
 
-  openedElsewhere(isolationMs: number, reason: string): void {
-    this.#become({ status: "OPEN", until: now() + isolationMs }, reason, "storage");
+  applyRemoteOpen(isolationMs: number, reason: string): void {
+    this.#transitionTo({ status: "OPEN", until: now() + isolationMs }, reason, "storage");
   }
 
-  closedElsewhere(reason: string): void {
+  applyRemoteClose(reason: string): void {
     if (this.#state.status === "CLOSED") return;
-    this.#become({ status: "CLOSED" }, reason, "storage");
+    this.#transitionTo({ status: "CLOSED" }, reason, "storage");
   }
 
-  /** Another process holds the probe lease for `leaseMs` more, or nobody does when it is 0. */
-  probedElsewhere(leaseMs: number, successes: number, reason: string): void {
-    this.#become(halfOpen("elsewhere", now() + leaseMs, 0, successes), reason, "storage");
+  /** Another process holds the probe lease for `leaseMs` more, or no process does when it is 0. */
+  applyRemoteProbing(leaseMs: number, successes: number, reason: string): void {
+    this.#transitionTo(halfOpen("elsewhere", now() + leaseMs, 0, successes), reason, "storage");
   }
 
   // For the model of the fleet, which goes back to states that it has seen
@@ -222,7 +241,7 @@ export class CircuitRules {
     this.#generation = generation;
   }
 
-  // The way of a call
+  // The path of a call
 
   /** Moves the circuit on when the isolation is over. */
   refresh(): void {
@@ -231,26 +250,26 @@ export class CircuitRules {
 
   /** Admits a call, as a probe when the circuit is half-open, and sets its generation. */
   tryAcquire(call: { generation: number }): boolean {
-    if (!this.#admits()) return false;
+    if (!this.#canAdmit()) return false;
     call.generation = this.#generation;
     return true;
   }
 
-  #admits(): boolean {
+  #canAdmit(): boolean {
     const state = this.#current();
     if (state.status === "CLOSED") return true;
     if (state.status === "OPEN") return false;
     if (!this.#hooks.shared) return this.#tryAcquirePrivateProbe(state);
     if (now() >= state.until) {
-      const successes = this.#passable(state.successes);
+      const successes = this.#clampSuccesses(state.successes);
       const places = this.#config.successThreshold - successes - 1;
-      const claiming = halfOpen("claiming", Number.POSITIVE_INFINITY, places, successes);
-      this.#become(claiming, "the probe lease is free", "clock");
-      this.#hooks.onClaim();
+      const acquiring = halfOpen("acquiring", Number.POSITIVE_INFINITY, places, successes);
+      this.#transitionTo(acquiring, "the probe lease is free", "clock");
+      this.#hooks.onLeaseNeeded();
       return true;
     }
-    if (state.places <= 0) return false;
-    state.places--;
+    if (state.probesLeft <= 0) return false;
+    state.probesLeft--;
     return true;
   }
 
@@ -261,11 +280,11 @@ export class CircuitRules {
   #tryAcquirePrivateProbe(state: HalfOpen): boolean {
     const time = now();
     if (time >= state.until) {
-      state.places = this.#config.successThreshold - state.successes;
+      state.probesLeft = this.#config.successThreshold - state.successes;
       state.until = Number.POSITIVE_INFINITY;
     }
-    if (state.places <= 0) return false;
-    state.places--;
+    if (state.probesLeft <= 0) return false;
+    state.probesLeft--;
     if (state.until === Number.POSITIVE_INFINITY) state.until = time + LEASE_MS;
     return true;
   }
@@ -274,7 +293,10 @@ export class CircuitRules {
   drop(generation: number): void {
     const state = this.#state;
     if (state.status !== "HALF_OPEN" || generation !== this.#generation) return;
-    state.places = Math.min(state.places + 1, this.#config.successThreshold - state.successes);
+    state.probesLeft = Math.min(
+      state.probesLeft + 1,
+      this.#config.successThreshold - state.successes,
+    );
   }
 
   /** Whether a verdict at `time` on a call of that generation moves the circuit. */
@@ -296,7 +318,7 @@ export class CircuitRules {
       const { successThreshold } = this.#config;
       if (state.successes === successThreshold) {
         const reason = `${successThreshold} of ${successThreshold} probes succeeded`;
-        this.#become({ status: "CLOSED" }, reason, "verdict");
+        this.#transitionTo({ status: "CLOSED" }, reason, "verdict");
       } else {
         if (!this.#hooks.shared) state.until = now() + LEASE_MS;
         this.#hooks.onProbeSuccess();
@@ -317,15 +339,15 @@ export class CircuitRules {
     }
   }
 
-  /** One more probe at least is to be seen here, whatever others ask for. */
-  #passable(successes: number): number {
+  /** At least one probe is still needed here: another process may have a higher `successThreshold`. */
+  #clampSuccesses(successes: number): number {
     return Math.max(0, Math.min(successes || 0, this.#config.successThreshold - 1));
   }
 
   /** The state, moved on when its time has come. */
   #current(): State {
     if (this.#state.status === "OPEN" && isOver(this.#state.until)) {
-      this.#become(this.#halfOpened(), "the isolation is over", "clock");
+      this.#transitionTo(this.#halfOpened(), "the isolation is over", "clock");
     }
     return this.#state;
   }
@@ -336,10 +358,10 @@ export class CircuitRules {
       : halfOpen("ours", Number.POSITIVE_INFINITY, this.#config.successThreshold, 0);
   }
 
-  #become(state: State, reason: string, origin: TransitionOrigin, cause?: unknown): void {
+  #transitionTo(state: State, reason: string, origin: TransitionOrigin, cause?: unknown): void {
     const { status: from } = this.#state;
     const failures = from === "CLOSED" ? this.#consecutiveFailures.count : 1;
-    const endsClaim = this.isClaiming;
+    const endsClaim = this.isAcquiringLease;
     this.#state = state;
     this.#generation++;
     if (state.status === "OPEN") this.#openedAt = Date.now();
@@ -353,13 +375,13 @@ export class CircuitRules {
       origin,
       failures,
       cause,
-      endsClaim,
+      endsLeaseRequest: endsClaim,
     });
   }
 }
 
 /**
- * A Node timer can fire up to a millisecond early by the monotonic clock: whoever sleeps for the whole
+ * A Node timer can fire up to a millisecond early by the monotonic clock: a caller that sleeps for the whole
  * isolation must find it over.
  */
 function isOver(until: number): boolean {
@@ -367,5 +389,5 @@ function isOver(until: number): boolean {
 }
 
 function halfOpen(prober: Prober, until: number, places: number, successes: number): State {
-  return { status: "HALF_OPEN", prober, until, places, successes };
+  return { status: "HALF_OPEN", prober, until, probesLeft: places, successes };
 }

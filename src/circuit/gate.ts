@@ -2,13 +2,13 @@ import type CircuitBreaker from "opossum";
 import { outsideRequests } from "../common/async-context.js";
 import type { ResolvedBulkheadConfig } from "../config.js";
 import type { BulkheadError } from "../errors.js";
-import type { Tell } from "../events.js";
+import type { Emit } from "../events.js";
 import { circuitOpenError, isolationError } from "../rejections.js";
 import { BulkheadState } from "../state.js";
 import type { RejectionReason } from "../stats.js";
 import { StoredCircuit } from "../storage/checked-storage.js";
 import type { CircuitStatus, CircuitStorage } from "../storage/circuit-storage.js";
-import { CircuitRules, type CircuitTransition } from "./circuit.js";
+import { Circuit, type CircuitTransition } from "./circuit.js";
 import { HealthCheck } from "./health-check.js";
 import {
   type CallCircuit,
@@ -18,7 +18,7 @@ import {
 } from "./monitored-circuit.js";
 import { FailureRate, type OpeningRule } from "./opening-rules.js";
 import { RollingWindow } from "./rolling-window.js";
-import { CircuitSync } from "./shared-circuit.js";
+import { SharedCircuit } from "./shared-circuit.js";
 
 /** A call on its way through the gate. */
 export interface GatedCall extends CircuitCall {
@@ -29,12 +29,12 @@ export interface GatedCall extends CircuitCall {
 }
 
 export interface GateHooks<C extends GatedCall> {
-  readonly emit: Tell;
-  /** The queued calls leave the queue: those that are returned, in their order. {@link onRejected} follows. */
+  readonly emit: Emit;
+  /** The queued calls that are returned leave the queue, in their order. {@link onRejected} follows. */
   readonly onRejecting: (reason: RejectionReason) => readonly C[];
   /** The storage has answered: each queued call is admitted anew, or is returned as with {@link onRejecting}. */
   readonly onStorageAnswered: () => readonly C[];
-  /** The caller of a call that has left the queue, and listeners, are to learn of it. */
+  /** Rejects the caller of a call that has left the queue, and emits the event. */
   readonly onRejected: (call: C, reason: RejectionReason, error: BulkheadError) => void;
   /** Queued calls may start, as far as permits are free. */
   readonly onAdmitting: () => void;
@@ -49,20 +49,20 @@ interface PendingChange<C> {
 }
 
 /**
- * Decides whether calls may go to the dependency: isolation by hand, the circuit with its storage, and
+ * Decides whether calls may go to the dependency: manual isolation, the circuit with its storage, and
  * the health check that moves it.
  */
 export class Gate<C extends GatedCall> {
   readonly #config: ResolvedBulkheadConfig;
   readonly #hooks: GateHooks<C>;
-  readonly #rules: CircuitRules | undefined;
-  /** `undefined` when the circuit is switched off in the configuration. */
+  readonly #circuit: Circuit | undefined;
+  /** `undefined` when `circuitBreakerEnabled` is `false`. */
   readonly #monitored: MonitoredCircuit | undefined;
-  /** What admits calls now: not the monitored circuit while the user has disabled opossum's breaker. */
+  /** What admits calls now: the bypass while the user has disabled opossum's breaker. */
   #inUse: CallCircuit = NO_CIRCUIT;
-  readonly #sync: CircuitSync | undefined;
+  readonly #shared: SharedCircuit | undefined;
   readonly #healthCheck: HealthCheck | undefined;
-  /** Changes of the circuit that have taken effect, and that listeners do not know of yet. */
+  /** Changes of the circuit that have taken effect, and are not emitted yet. */
   readonly #pending: PendingChange<C>[] = [];
   #isNotifying = false;
   /** No call is left. */
@@ -78,42 +78,42 @@ export class Gate<C extends GatedCall> {
     this.#hooks = hooks;
     if (config.circuitBreakerEnabled) {
       const window = new RollingWindow(config.windowSeconds * 1000);
-      this.#rules = new CircuitRules(config, openingRules(config, window), {
+      this.#circuit = new Circuit(config, openingRules(config, window), {
         shared: storage !== undefined,
         onTransition: (transition) => this.#onTransition(transition),
-        onClaim: () => outsideRequests(() => this.#sync?.claim()),
-        onProbeSuccess: () => outsideRequests(() => this.#sync?.renew()),
+        onLeaseNeeded: () => outsideRequests(() => this.#shared?.acquireLease()),
+        onProbeSuccess: () => outsideRequests(() => this.#shared?.renewLease()),
       });
-      this.#monitored = new MonitoredCircuit(config, this.#rules, window, {
+      this.#monitored = new MonitoredCircuit(config, this.#circuit, window, {
         onSwitched: (enabled) => this.#switch(enabled),
         onShutdown: hooks.onShutdown,
       });
       this.#inUse = this.#monitored;
-      if (storage !== undefined) this.#sync = this.#connect(storage, this.#rules);
+      if (storage !== undefined) this.#shared = this.#connect(storage, this.#circuit);
     }
     this.#healthCheck = outsideRequests(() => this.#startHealthCheck());
   }
 
   get breaker(): CircuitBreaker | undefined {
-    const isNew = this.#monitored?.knownBreaker === undefined;
+    const isNew = this.#monitored?.createdBreaker === undefined;
     const breaker = this.#monitored?.breaker;
     if (isNew && this.#isEnded) breaker?.end();
     return breaker?.published;
   }
 
   get circuitStatus(): CircuitStatus | undefined {
-    return this.#rules?.status;
+    return this.#circuit?.status;
   }
 
   /** Settles when the circuit is loaded, or could not be in time. Never rejects. */
   get ready(): Promise<void> | undefined {
-    return this.#sync?.ready;
+    return this.#shared?.ready;
   }
 
   /** Whether admitted calls must wait for an answer of the storage. */
   get isAwaitingStorage(): boolean {
-    if (this.#sync === undefined) return false;
-    return !this.#sync.isLoaded || this.#rules?.isClaiming === true;
+    if (this.#shared === undefined) return false;
+    return !this.#shared.isLoaded || this.#circuit?.isAcquiringLease === true;
   }
 
   /** The state of a bulkhead that is not shut down. */
@@ -127,10 +127,10 @@ export class Gate<C extends GatedCall> {
 
   /** Moves the circuit on when its time has come. A listener may then close the bulkhead. */
   refresh(): void {
-    this.#rules?.refresh();
+    this.#circuit?.refresh();
   }
 
-  /** The error for callers while the bulkhead is isolated by hand. */
+  /** The error for callers while the bulkhead is isolated manually. */
   isolationRejection(): BulkheadError | undefined {
     if (this.#isolation === undefined) return undefined;
     return isolationError(this.#config.name, this.#isolation.reason);
@@ -144,7 +144,7 @@ export class Gate<C extends GatedCall> {
 
   /** The error for a call that the circuit rejects; opossum counts it. */
   circuitRejection(call: CircuitCall, status = this.circuitStatus): BulkheadError {
-    const { retryAfterSeconds = 0, cause } = this.#rules ?? {};
+    const { retryAfterSeconds = 0, cause } = this.#circuit ?? {};
     const error = circuitOpenError(this.#config.name, status, retryAfterSeconds, cause);
     this.#monitored?.recordRejection(call, error);
     return error;
@@ -174,7 +174,7 @@ export class Gate<C extends GatedCall> {
     else circuit.drop(call);
   }
 
-  // Steering
+  // Manual changes and shutdown
 
   isolate(reason: string | null): void {
     this.#isolation = { reason };
@@ -197,37 +197,37 @@ export class Gate<C extends GatedCall> {
 
   /** Disconnects from the storage. */
   async disconnect(): Promise<void> {
-    await this.#sync?.close();
+    await this.#shared?.disconnect();
   }
 
   /** No call is left, and none will come. */
   end(): void {
     if (this.#isEnded) return;
     this.#isEnded = true;
-    this.#monitored?.knownBreaker?.end();
+    this.#monitored?.createdBreaker?.end();
   }
 
-  // Inside
+  // Transitions
 
   #switch(enabled: boolean): void {
     if (this.#monitored === undefined) return;
     this.#inUse = enabled ? this.#monitored : this.#monitored.bypass;
   }
 
-  /** Everything takes effect first, also of a change that this one leads to; then listeners learn of it. */
+  /** Everything takes effect first, also of a change that this one leads to; events follow. */
   #onTransition(transition: CircuitTransition): void {
     const change: PendingChange<C> = { transition, rejected: [] };
     this.#pending.push(change);
     const isFirst = !this.#isNotifying;
     this.#isNotifying = true;
-    outsideRequests(() => this.#sync?.transition(transition));
+    outsideRequests(() => this.#shared?.onTransition(transition));
     change.rejected = this.#rejectQueued(transition);
     if (isFirst) outsideRequests(() => this.#notify());
   }
 
-  #rejectQueued({ to, origin, endsClaim }: CircuitTransition): readonly C[] {
+  #rejectQueued({ to, origin, endsLeaseRequest: endsClaim }: CircuitTransition): readonly C[] {
     if (to === "CLOSED" || this.#inUse !== this.#monitored) return [];
-    const wasAwaited = origin === "storage" && (endsClaim || this.#sync?.isLoaded === false);
+    const wasAwaited = origin === "storage" && (endsClaim || this.#shared?.isLoaded === false);
     return wasAwaited ? this.#hooks.onStorageAnswered() : this.#hooks.onRejecting("circuitOpen");
   }
 
@@ -243,7 +243,7 @@ export class Gate<C extends GatedCall> {
           reason,
           ...(cause !== undefined && { cause }),
         });
-        this.#monitored?.knownBreaker?.changed(to);
+        this.#monitored?.createdBreaker?.emitTransition(to);
       }
       for (const call of rejected) call.inContext(this.#rejectByCircuit, this, call, to);
       if (to === "CLOSED") this.#hooks.onAdmitting();
@@ -255,13 +255,13 @@ export class Gate<C extends GatedCall> {
     this.#hooks.onRejected(call, "circuitOpen", this.circuitRejection(call, status));
   }
 
-  #connect(storage: CircuitStorage, rules: CircuitRules): CircuitSync {
+  #connect(storage: CircuitStorage, rules: Circuit): SharedCircuit {
     const stored = new StoredCircuit(storage, this.#config.name);
     const hooks = {
       onError: (error: unknown) => this.#hooks.emit("storageError", error),
       onAnswer: this.#hooks.onAdmitting,
     };
-    return outsideRequests(() => new CircuitSync(stored, rules, hooks));
+    return outsideRequests(() => new SharedCircuit(stored, rules, hooks));
   }
 
   #startHealthCheck(): HealthCheck | undefined {
@@ -278,10 +278,10 @@ export class Gate<C extends GatedCall> {
   #onHealthCheck(healthy: boolean, error: unknown): void {
     this.#hooks.emit("healthCheck", { healthy, error });
     if (!healthy) {
-      this.#monitored?.knownBreaker?.emit("healthCheckFailed", error);
-      this.#rules?.healthCheckFailed(error);
-    } else if (this.#sync?.isHeld !== true) {
-      this.#rules?.healthCheckPassed();
+      this.#monitored?.createdBreaker?.emit("healthCheckFailed", error);
+      this.#circuit?.healthCheckFailed(error);
+    } else if (this.#shared?.isIsolatedByOperator !== true) {
+      this.#circuit?.healthCheckPassed();
     }
   }
 }

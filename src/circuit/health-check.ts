@@ -1,5 +1,6 @@
 import { now, unref } from "../common/clock.js";
-import { type Deadline, Deadlines } from "../common/deadlines.js";
+import type { Deadline } from "../common/deadline.js";
+import { Deadlines } from "../common/deadlines.js";
 import type { HealthCheckContext } from "../config.js";
 
 export interface HealthCheckOptions {
@@ -32,7 +33,7 @@ export class HealthCheck {
     unref(this.#timer);
   }
 
-  /** No check starts after this, and the verdict of a running one is not told any more. */
+  /** No check starts after this, and a running one reports no verdict. */
   stop(): void {
     clearInterval(this.#timer);
     if (this.#running === undefined) return;
@@ -60,10 +61,11 @@ export class HealthCheck {
     if (timeoutMs !== null) run.deadline = this.#deadlines.set(run, now(), timeoutMs);
     try {
       const returned = await check({ signal: controller.signal });
-      if (returned === false) this.#tell(run, false, new Error("The health check returned false"));
-      else this.#tell(run, true, null);
+      if (returned === false)
+        this.#report(run, false, new Error("The health check returned false"));
+      else this.#report(run, true, null);
     } catch (error) {
-      this.#tell(run, false, error);
+      this.#report(run, false, error);
     } finally {
       this.#endLimit(run);
       this.#running = undefined;
@@ -73,12 +75,12 @@ export class HealthCheck {
   #expire(run: Run): void {
     const seconds = Number(this.#options.timeoutMs) / 1000;
     const error = new Error(`The health check took longer than ${seconds} s`);
-    this.#tell(run, false, error);
+    this.#report(run, false, error);
     run.controller.abort(error);
   }
 
   /** Reports the verdict, at most once. */
-  #tell({ controller }: Run, healthy: boolean, error: unknown): void {
+  #report({ controller }: Run, healthy: boolean, error: unknown): void {
     if (!controller.signal.aborted) this.#options.onVerdict(healthy, error);
   }
 

@@ -2,7 +2,7 @@ import { now } from "../common/clock.js";
 import type { ResolvedBulkheadConfig } from "../config.js";
 import { isRejection } from "../errors.js";
 import { warnOnce } from "../events.js";
-import type { CircuitRules } from "./circuit.js";
+import type { Circuit } from "./circuit.js";
 import { OpossumBreaker, type OpossumBreakerHooks } from "./opossum-breaker.js";
 import type { RollingWindow } from "./rolling-window.js";
 
@@ -41,7 +41,7 @@ export class MonitoredCircuit implements CallCircuit {
   /** In use while the user has disabled opossum's breaker. As with opossum, a call is only fired. */
   readonly bypass: CallCircuit = { ...NO_CIRCUIT, recordStart: (call) => this.recordStart(call) };
   readonly #config: ResolvedBulkheadConfig;
-  readonly #rules: CircuitRules;
+  readonly #circuit: Circuit;
   readonly #window: RollingWindow;
   readonly #hooks: OpossumBreakerHooks;
   /** Created when the user first asks for it: before that it can have no listeners. */
@@ -49,32 +49,32 @@ export class MonitoredCircuit implements CallCircuit {
 
   constructor(
     config: ResolvedBulkheadConfig,
-    rules: CircuitRules,
+    rules: Circuit,
     window: RollingWindow,
     hooks: OpossumBreakerHooks,
   ) {
     this.#config = config;
-    this.#rules = rules;
+    this.#circuit = rules;
     this.#window = window;
     this.#hooks = hooks;
   }
 
   get breaker(): OpossumBreaker {
-    this.#breaker ??= new OpossumBreaker(this.#config, this.#rules, this.#window, this.#hooks);
+    this.#breaker ??= new OpossumBreaker(this.#config, this.#circuit, this.#window, this.#hooks);
     return this.#breaker;
   }
 
   /** The breaker, if the user has asked for it. */
-  get knownBreaker(): OpossumBreaker | undefined {
+  get createdBreaker(): OpossumBreaker | undefined {
     return this.#breaker;
   }
 
   tryAcquire(call: CircuitCall): boolean {
-    return this.#rules.tryAcquire(call);
+    return this.#circuit.tryAcquire(call);
   }
 
   drop(call: CircuitCall): void {
-    this.#rules.drop(call.generation);
+    this.#circuit.drop(call.generation);
   }
 
   recordStart(call: CircuitCall): void {
@@ -86,7 +86,7 @@ export class MonitoredCircuit implements CallCircuit {
 
   recordSuccess(call: CircuitCall, result: unknown, time: number): void {
     this.#feedSuccess(call, result, time);
-    if (this.#rules.isCurrent(call.generation, time)) this.#rules.recordSuccess();
+    if (this.#circuit.isCurrent(call.generation, time)) this.#circuit.recordSuccess();
   }
 
   recordFailure(call: CircuitCall, error: unknown, time: number): void {
@@ -98,9 +98,9 @@ export class MonitoredCircuit implements CallCircuit {
     const isExcused = this.#isExcused(error, call.args);
     if (isExcused) this.#feedSuccess(call, error, time);
     else this.#feedFailure(call, error, time);
-    if (!this.#rules.isCurrent(call.generation, time)) return;
-    if (isExcused) this.#rules.recordSuccess();
-    else this.#rules.recordFailure(error);
+    if (!this.#circuit.isCurrent(call.generation, time)) return;
+    if (isExcused) this.#circuit.recordSuccess();
+    else this.#circuit.recordFailure(error);
   }
 
   recordTimeout(call: CircuitCall, error: unknown, time: number): void {

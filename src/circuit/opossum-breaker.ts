@@ -1,10 +1,37 @@
-import type CircuitBreaker from "opossum";
+import type { EventEmitter } from "node:events";
+import CircuitBreaker from "opossum";
 import { now } from "../common/clock.js";
 import type { ResolvedBulkheadConfig } from "../config.js";
-import { announce } from "../events.js";
+import { safeEmit } from "../events.js";
 import type { CircuitStatus } from "../storage/circuit-storage.js";
-import type { CircuitRules } from "./circuit.js";
-import { BreakerBase, type RollingWindow } from "./rolling-window.js";
+import type { Circuit } from "./circuit.js";
+import type { RollingWindow } from "./rolling-window.js";
+
+/**
+ * The part of opossum's class that this library uses, as opossum's code has it. The published types
+ * declare the accessors as fields, and TypeScript does not let an accessor override a field.
+ */
+declare class Breaker extends EventEmitter {
+  constructor(action: (...args: unknown[]) => unknown, options: CircuitBreaker.Options<unknown[]>);
+  get closed(): boolean;
+  get opened(): boolean;
+  get halfOpen(): boolean;
+  get isShutdown(): boolean;
+  get enabled(): boolean;
+  get status(): CircuitBreaker.Status;
+  get stats(): CircuitBreaker.Stats;
+  readonly options: CircuitBreaker.Options<unknown[]>;
+  fire(...args: unknown[]): Promise<unknown>;
+  call(context: unknown, ...args: unknown[]): Promise<unknown>;
+  open(): void;
+  close(): void;
+  enable(): void;
+  disable(): void;
+  shutdown(): void;
+  toJSON(): { state: object; status: CircuitBreaker.Stats };
+}
+
+const BreakerBase = CircuitBreaker as unknown as typeof Breaker;
 
 export interface OpossumBreakerHooks {
   /** `enable()` or `disable()` was called. */
@@ -21,17 +48,17 @@ const MORE_EVENTS = ["halfOpen", "healthCheckFailed"];
 
 /**
  * The bulkhead's circuit as opossum's users know it. It runs no calls and owns no timer: its state is the
- * state of {@link CircuitRules}, and `MonitoredCircuit` counts its figures and emits its events.
+ * state of {@link Circuit}, and `MonitoredCircuit` counts its figures and emits its events.
  */
 export class OpossumBreaker extends BreakerBase {
-  readonly #rules: CircuitRules;
+  readonly #circuit: Circuit;
   readonly #window: RollingWindow;
   readonly #hooks: OpossumBreakerHooks;
   readonly #eventNames: ReadonlyArray<string | symbol>;
 
   constructor(
     config: ResolvedBulkheadConfig,
-    rules: CircuitRules,
+    rules: Circuit,
     window: RollingWindow,
     hooks: OpossumBreakerHooks,
   ) {
@@ -49,7 +76,7 @@ export class OpossumBreaker extends BreakerBase {
     // starts the timer of the isolation. Each would happen a second time here.
     this.#eventNames = [...super.eventNames(), ...MORE_EVENTS];
     this.removeAllListeners();
-    this.#rules = rules;
+    this.#circuit = rules;
     this.#window = window;
     this.#hooks = hooks;
   }
@@ -60,15 +87,15 @@ export class OpossumBreaker extends BreakerBase {
   }
 
   override get closed(): boolean {
-    return this.#rules.status === "CLOSED";
+    return this.#circuit.status === "CLOSED";
   }
 
   override get opened(): boolean {
-    return this.#rules.status === "OPEN";
+    return this.#circuit.status === "OPEN";
   }
 
   override get halfOpen(): boolean {
-    return this.#rules.status === "HALF_OPEN";
+    return this.#circuit.status === "HALF_OPEN";
   }
 
   override get status(): CircuitBreaker.Status {
@@ -83,7 +110,7 @@ export class OpossumBreaker extends BreakerBase {
   /** With the time at which the circuit opened: an opossum breaker made from it ends the isolation in time. */
   override toJSON(): { state: object; status: CircuitBreaker.Stats } {
     const { state, status } = super.toJSON();
-    return { state: { ...state, lastTimerAt: this.#rules.openedAt }, status };
+    return { state: { ...state, lastTimerAt: this.#circuit.openedAt }, status };
   }
 
   /** Also the events without a listener: opossum-prometheus counts the events that it finds here. */
@@ -93,17 +120,17 @@ export class OpossumBreaker extends BreakerBase {
 
   /** A listener that throws changes no call's outcome. */
   override emit(event: string | symbol, ...args: unknown[]): boolean {
-    return announce(this, event, args);
+    return safeEmit(this, event, args);
   }
 
   /** Opens the circuit, by hand. Does nothing when it is open. */
   override open(): void {
-    this.#rules.open("opened by hand", "hand");
+    this.#circuit.open("opened by hand", "manual");
   }
 
   /** Closes the circuit, by hand. Does nothing when it is closed. */
   override close(): void {
-    this.#rules.close("closed by hand", "hand");
+    this.#circuit.close("closed by hand", "manual");
   }
 
   override enable(): void {
@@ -131,7 +158,7 @@ export class OpossumBreaker extends BreakerBase {
   }
 
   /** Emits opossum's event of a change. */
-  changed(to: CircuitStatus): void {
+  emitTransition(to: CircuitStatus): void {
     if (to === "CLOSED") this.emit("close");
     else if (to === "OPEN") this.emit("open");
     else this.emit("halfOpen", this.options.resetTimeout);

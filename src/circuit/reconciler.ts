@@ -4,10 +4,10 @@ import type {
   CircuitRecord,
 } from "../storage/circuit-storage.js";
 import { isolationMsLeft, leaseMsLeft } from "../storage/remaining.js";
-import type { CircuitRules, CircuitTransition } from "./circuit.js";
+import type { Circuit, CircuitTransition } from "./circuit.js";
 import { isFree, isSame } from "./circuit-record.js";
 
-/** A change that this process made and the storage has neither made nor refused yet. */
+/** A change that this process made, and the storage has neither made nor rejected yet. */
 interface PendingChange {
   readonly transition: CircuitTransition;
   /** The storage could not be asked when the change was made. */
@@ -25,7 +25,7 @@ interface Opening {
   readonly isSent: boolean;
 }
 
-/** What one process knows of the record, and what it has decided. Every value is replaced, not changed. */
+/** What one process knows of the record, and what it has decided. Values are replaced, not mutated. */
 export interface ReconcilerState {
   /** Identifies this process to operators and to the guards of the storage. */
   readonly owner: string;
@@ -36,7 +36,7 @@ export interface ReconcilerState {
   /** How many times this process has opened the circuit: no two openings have the same tag. */
   openings: number;
   /** A probe has succeeded: the lease is to be renewed, and the success to be kept. */
-  renews: boolean;
+  needsRenewal: boolean;
 }
 
 export function newReconcilerState(owner: string): ReconcilerState {
@@ -46,37 +46,37 @@ export function newReconcilerState(owner: string): ReconcilerState {
     pending: undefined,
     opening: undefined,
     openings: 0,
-    renews: false,
+    needsRenewal: false,
   };
 }
 
-/** What to ask the storage: for the record, or for a change. */
-export type Question =
+/** A request to the storage: for the record, or for a change. */
+export type StorageRequest =
   | { readonly kind: "load" }
   | {
       readonly kind: "change";
       readonly change: CircuitChange;
-      /** What this process had decided when it asked; `undefined` for the lease alone. */
+      /** The decision of this process that it was sent for; `undefined` for the lease alone. */
       readonly offered: CircuitTransition | undefined;
     };
 
-const LOAD: Question = { kind: "load" };
+const LOAD: StorageRequest = { kind: "load" };
 
 /**
- * Decides what a process makes of each record, and what it asks the storage for. Does no I/O and owns no
+ * Decides what follows from each record, and what to request from the storage. Does no I/O and owns no
  * timer: every method is one synchronous step.
  */
 export class Reconciler {
-  readonly #circuit: CircuitRules;
+  readonly #circuit: Circuit;
   readonly #state: ReconcilerState;
 
-  constructor(circuit: CircuitRules, state: ReconcilerState) {
+  constructor(circuit: Circuit, state: ReconcilerState) {
     this.#circuit = circuit;
     this.#state = state;
   }
 
-  /** Whether a person has isolated the circuit for the whole fleet, which no health check ends. */
-  get isHeld(): boolean {
+  /** Whether an operator has isolated the circuit for the whole fleet: no health check ends that. */
+  get isIsolatedByOperator(): boolean {
     const { known } = this.#state;
     return known?.state === "OPEN" && Boolean(known.reason);
   }
@@ -84,7 +84,7 @@ export class Reconciler {
   // What this process does
 
   /** The circuit has changed. What this process decided is to be offered to the storage. */
-  transition(transition: CircuitTransition): void {
+  onTransition(transition: CircuitTransition): void {
     const { from, to, origin } = transition;
     const state = this.#state;
     state.opening = undefined;
@@ -97,23 +97,23 @@ export class Reconciler {
     state.pending = { transition, isLate: false, needsLease: false };
   }
 
-  renew(): void {
-    this.#state.renews = true;
+  renewLease(): void {
+    this.#state.needsRenewal = true;
   }
 
   /** The storage did not answer. */
-  failed(): void {
+  requestFailed(): void {
     const state = this.#state;
     if (state.pending !== undefined) state.pending = { ...state.pending, isLate: true };
   }
 
-  // What to ask
+  // The next request
 
-  /** The next question, or `undefined` when everything is said and known. */
-  next(options: {
+  /** The next request, or `undefined` when nothing is to be sent or read. */
+  nextRequest(options: {
     readonly needsRead: boolean;
     readonly isClosing: boolean;
-  }): Question | undefined {
+  }): StorageRequest | undefined {
     const state = this.#state;
     const isOpen = this.#circuit.status === "OPEN";
     const needsRead = options.needsRead && !options.isClosing;
@@ -121,12 +121,12 @@ export class Reconciler {
     const { known } = state;
     if (needsRead || known === undefined) return LOAD;
     if (state.pending?.isLate && state.pending.transition.to === "OPEN" && !isOpen) {
-      // The isolation is over by now: no other process is to begin another one because of it.
+      // The isolation is over by now: sent this late, it would begin another one in every process.
       state.pending = undefined;
       return LOAD;
     }
     const change = this.#change(known);
-    state.renews = false;
+    state.needsRenewal = false;
     if (change === undefined) return undefined;
     const offered = state.pending?.transition;
     if (state.opening && state.opening.transition === offered) {
@@ -135,7 +135,7 @@ export class Reconciler {
     return { kind: "change", change, offered };
   }
 
-  /** The last change before the process leaves: the verdict of its probes, or the return of its lease. */
+  /** The last change before the process disconnects: the verdict of its probes, or the return of its lease. */
   finalChange(): CircuitChange | undefined {
     const { known, pending, owner } = this.#state;
     if (known?.state !== "HALF_OPEN" || known.probeOwner !== owner) return undefined;
@@ -146,20 +146,20 @@ export class Reconciler {
 
   #hasChange(isClosing: boolean): boolean {
     if (this.#state.pending !== undefined) return true;
-    return !isClosing && (this.#circuit.isClaiming || this.#state.renews);
+    return !isClosing && (this.#circuit.isAcquiringLease || this.#state.needsRenewal);
   }
 
   #change({ version }: CircuitRecord): CircuitChange | undefined {
     const { owner, pending } = this.#state;
     const common = { version, owner };
     if (pending === undefined) {
-      if (this.#circuit.isClaiming) return { to: "HALF_OPEN", ...common };
+      if (this.#circuit.isAcquiringLease) return { to: "HALF_OPEN", ...common };
       const successes = this.#circuit.successesUnderLease;
       return successes === undefined ? undefined : { to: "HALF_OPEN", successes, ...common };
     }
     if (pending.needsLease) return { to: "HALF_OPEN", ...common };
     const { to, origin, failures } = pending.transition;
-    const byHand = origin === "hand";
+    const byHand = origin === "manual";
     if (to === "HALF_OPEN") return { to, early: true, ...common };
     if (to === "CLOSED") return { to, byHand, ...common };
     const openSeconds = this.#circuit.retryAfterSeconds;
@@ -171,10 +171,10 @@ export class Reconciler {
     return `${this.#state.owner} ${this.#state.openings}`;
   }
 
-  // What the storage answers. The circuit is moved on first, because its listeners can change it.
+  // What the storage answered. The circuit is refreshed first, because its listeners can change it.
 
   /** The storage returned the record. It wins over a notice, also with a lower version. */
-  read(record: CircuitRecord): void {
+  applyRead(record: CircuitRecord): void {
     this.#circuit.refresh();
     const state = this.#state;
     const { known, pending } = state;
@@ -183,22 +183,22 @@ export class Reconciler {
     else if (pending === undefined) this.#confirm(record);
   }
 
-  /** The record is the known one. The circuit can have moved on since: its isolation ended, or it probes alone. */
+  /** The record is unchanged. The circuit can have changed since: its isolation ended, or it probes alone. */
   #confirm(record: CircuitRecord): void {
     const { status, isProbing } = this.#circuit;
     const isolationEnded = record.state === "OPEN" && status === "HALF_OPEN";
     if (record.state !== status && !isolationEnded) this.#adopt(record);
-    else if (this.#ownsLease(record)) this.#hasLease(record);
-    else if (isProbing) this.#state.renews = true;
+    else if (this.#ownsLease(record)) this.#extendLease(record);
+    else if (isProbing) this.#state.needsRenewal = true;
   }
 
   /** A notice arrived. Returns whether it was new, so that it has to be confirmed by reading the record. */
-  noticed(record: CircuitRecord): boolean {
+  applyNotice(record: CircuitRecord): boolean {
     this.#circuit.refresh();
     const { known } = this.#state;
     if (known !== undefined && record.version <= known.version) return false;
     const isNothing = known === undefined && record.state === "CLOSED";
-    // A lease is taken from an answer only: a forged notice could give one without an end.
+    // Only a response grants a lease: a forged notice could grant one without an end.
     const isOwn = this.#ownsLease(record) && (this.#state.pending !== undefined || this.#probes);
     if (isNothing || isOwn) this.#state.known = record;
     else this.#adopt(record);
@@ -206,22 +206,25 @@ export class Reconciler {
   }
 
   get #probes(): boolean {
-    return this.#circuit.isClaiming || this.#circuit.isProbing;
+    return this.#circuit.isAcquiringLease || this.#circuit.isProbing;
   }
 
-  /** The storage made or refused a change. */
-  answered(offered: CircuitTransition | undefined, { changed, record }: CircuitChangeResult): void {
+  /** The storage made or rejected a change. */
+  applyResult(
+    offered: CircuitTransition | undefined,
+    { changed, record }: CircuitChangeResult,
+  ): void {
     this.#circuit.refresh();
     const state = this.#state;
     const isNewest = state.pending?.transition === offered;
     if (changed) {
       state.known = record;
       if (isNewest) state.pending = this.#stillPending();
-      if (record.state === "HALF_OPEN") this.#hasLease(record);
+      if (record.state === "HALF_OPEN") this.#extendLease(record);
       else if (record.state === "OPEN" && isNewest) {
-        this.#circuit.isolatedFor(isolationMsLeft(record));
+        this.#circuit.applyIsolation(isolationMsLeft(record));
       }
-    } else if (offered?.origin === "hand" && isNewest) {
+    } else if (offered?.origin === "manual" && isNewest) {
       // Requested again, on top of what another process did, also when it is late.
       state.known = record;
     } else {
@@ -240,12 +243,12 @@ export class Reconciler {
     return pending?.needsLease ? { ...pending, needsLease: false } : undefined;
   }
 
-  /** Does nothing when another process holds the lease, or none does. */
-  #hasLease(record: CircuitRecord): void {
+  /** Does nothing unless this process holds the lease. */
+  #extendLease(record: CircuitRecord): void {
     if (record.probeOwner !== this.#state.owner) return;
     const leaseMs = leaseMsLeft(record);
-    if (this.#circuit.isClaiming) this.#circuit.claimed(leaseMs, record.probeSuccesses);
-    else this.#circuit.renewed(leaseMs);
+    if (this.#circuit.isAcquiringLease) this.#circuit.leaseGranted(leaseMs, record.probeSuccesses);
+    else this.#circuit.leaseRenewed(leaseMs);
   }
 
   #adopt(record: CircuitRecord): void {
@@ -253,25 +256,25 @@ export class Reconciler {
     state.known = record;
     if (this.#ownsLease(record)) {
       // What this process decided under its lease is still to be written, whatever delayed it.
-      this.#hasLease(record);
+      this.#extendLease(record);
       if (state.pending !== undefined || this.#circuit.isProbing) return;
     }
     const { opening } = state;
-    if (opening !== undefined && record.state === "CLOSED" && this.#isUnaware(record, opening)) {
+    if (opening !== undefined && record.state === "CLOSED" && this.#lacksOpening(record, opening)) {
       // No process closed this opening: the storage never received it, or lost it.
       state.pending ??= { transition: opening.transition, isLate: true, needsLease: false };
       return;
     }
-    // A manual change wins, also when another process was faster by a moment.
-    if (state.pending?.transition.origin === "hand" && !state.pending.isLate) return;
+    // A manual change wins, also when another process was a moment faster.
+    if (state.pending?.transition.origin === "manual" && !state.pending.isLate) return;
     if (isFree(record) && this.#outlastsRecord()) return;
     state.pending = undefined;
     this.#follow(record);
   }
 
   /**
-   * The isolation or the lease of the record is over, so the verdict of this process is newer, and so is its
-   * probing. Returns whether there is one: then the process changes the record instead of following it.
+   * The isolation or the lease of the record is over, so a verdict or a probing of this process is newer.
+   * Returns whether there is one: then the process changes the record instead of following it.
    */
   #outlastsRecord(): boolean {
     const state = this.#state;
@@ -284,21 +287,21 @@ export class Reconciler {
     }
     if (!this.#probes) return false;
     state.pending = undefined;
-    state.renews = this.#circuit.isProbing;
+    state.needsRenewal = this.#circuit.isProbing;
     return true;
   }
 
   #follow(record: CircuitRecord): void {
     const circuit = this.#circuit;
     if (record.state === "CLOSED") {
-      circuit.closedElsewhere("closed by another process");
+      circuit.applyRemoteClose("closed by another process");
     } else if (record.state === "OPEN") {
-      circuit.openedElsewhere(isolationMsLeft(record), this.#whyOpen(record));
+      circuit.applyRemoteOpen(isolationMsLeft(record), this.#whyOpen(record));
     } else {
       // A lease that this process holds without probing is free for its next call.
       const leaseMs = this.#ownsLease(record) ? 0 : leaseMsLeft(record);
       const why = leaseMs > 0 ? "another process probes" : "the probe lease is free";
-      circuit.probedElsewhere(leaseMs, record.probeSuccesses, why);
+      circuit.applyRemoteProbing(leaseMs, record.probeSuccesses, why);
     }
   }
 
@@ -312,7 +315,7 @@ export class Reconciler {
    * Whether the record of a closed circuit does not include the opening of this process. The owner alone
    * cannot show that: the record may be the closing of an earlier opening of the same owner.
    */
-  #isUnaware({ openedBy }: Partial<CircuitRecord>, { tag, isSent }: Opening): boolean {
+  #lacksOpening({ openedBy }: Partial<CircuitRecord>, { tag, isSent }: Opening): boolean {
     if (this.#circuit.status !== "OPEN" || openedBy === undefined || openedBy === tag) return false;
     // A custom storage without `opening` keeps the owner instead.
     return openedBy !== this.#state.owner || !isSent;

@@ -1,32 +1,6 @@
 import { EventEmitter } from "node:events";
 import OpossumBreaker from "opossum";
 
-/**
- * The part of opossum's class that this library uses, as opossum's code has it. The published types
- * declare the accessors as fields, and TypeScript does not let an accessor override a field.
- */
-declare class Breaker extends EventEmitter {
-  constructor(action: (...args: unknown[]) => unknown, options: OpossumBreaker.Options<unknown[]>);
-  get closed(): boolean;
-  get opened(): boolean;
-  get halfOpen(): boolean;
-  get isShutdown(): boolean;
-  get enabled(): boolean;
-  get status(): OpossumBreaker.Status;
-  get stats(): OpossumBreaker.Stats;
-  readonly options: OpossumBreaker.Options<unknown[]>;
-  fire(...args: unknown[]): Promise<unknown>;
-  call(context: unknown, ...args: unknown[]): Promise<unknown>;
-  open(): void;
-  close(): void;
-  enable(): void;
-  disable(): void;
-  shutdown(): void;
-  toJSON(): { state: object; status: OpossumBreaker.Stats };
-}
-
-export const BreakerBase = OpossumBreaker as unknown as typeof Breaker;
-
 const BUCKETS = 10;
 
 /** In place of a bucket until the window is created. Nothing is counted in it. */

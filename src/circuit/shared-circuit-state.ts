@@ -1,60 +1,60 @@
 import { hostname } from "node:os";
 import { randomUUID } from "../common/random-uuid.js";
 import type { CircuitRecord } from "../storage/circuit-storage.js";
-import { newReconcilerState, type Question, type ReconcilerState } from "./reconciler.js";
+import { newReconcilerState, type ReconcilerState, type StorageRequest } from "./reconciler.js";
 
-/** The first pause after a question that failed. */
+/** The first pause after a request that failed. */
 export const FIRST_RETRY_MS = 500;
 
 /**
- * What the process does with its storage at the moment. Whatever happens while it decides or asks is kept,
- * and handled before it rests.
+ * What the process does with its storage at the moment. What happens while it decides, or while a request is
+ * under way, is kept, and handled before it becomes idle.
  */
-type Io = { readonly kind: "resting" | "deciding" } | Question;
+type Io = { readonly kind: "idle" | "deciding" } | StorageRequest;
 
-export const RESTING: Io = { kind: "resting" };
+export const IDLE: Io = { kind: "idle" };
 export const DECIDING: Io = { kind: "deciding" };
 
-/** Everything that changes in a {@link CircuitSync}: the model of the fleet saves and restores it. */
-export interface CircuitSyncState {
+/** Everything that changes in a {@link SharedCircuit}: the model of the fleet saves and restores it. */
+export interface SharedCircuitState {
   readonly reconciler: ReconcilerState;
   io: Io;
-  /** The newest notice that arrived while the process was not resting. */
+  /** The newest notice that arrived while the process was not idle. */
   notice: CircuitRecord | undefined;
   /** The record is to be read, whatever is known of it. */
   needsRead: boolean;
-  /** Questions since it rested last. */
-  questions: number;
+  /** Requests since it was idle last. */
+  requests: number;
   retryMs: number;
   isLoaded: boolean;
   isClosed: boolean;
-  /** Questions fail, or notices do not arrive. One `storageError` for both. */
-  readonly failures: { asking: boolean; hearing: boolean };
+  /** Requests fail, or notices do not arrive. One `storageError` for both. */
+  readonly failures: { requests: boolean; notices: boolean };
   readonly timers: {
     /** Has the record read. */
     read: NodeJS.Timeout | undefined;
     renew: NodeJS.Timeout | undefined;
-    /** Ends the wait of the calls that claimed the lease. */
-    claim: NodeJS.Timeout | undefined;
+    /** Ends the wait of the calls that need the lease. */
+    leaseRequest: NodeJS.Timeout | undefined;
   };
 }
 
-export function newCircuitSyncState(owner = newOwner()): CircuitSyncState {
+export function newSharedCircuitState(owner = newOwner()): SharedCircuitState {
   return {
     reconciler: newReconcilerState(owner),
-    io: RESTING,
+    io: IDLE,
     notice: undefined,
     needsRead: false,
-    questions: 0,
+    requests: 0,
     retryMs: FIRST_RETRY_MS,
     isLoaded: false,
     isClosed: false,
-    failures: { asking: false, hearing: false },
-    timers: { read: undefined, renew: undefined, claim: undefined },
+    failures: { requests: false, notices: false },
+    timers: { read: undefined, renew: undefined, leaseRequest: undefined },
   };
 }
 
-/** Shows an operator which process it is. */
+/** Names this process for operators. */
 function newOwner(): string {
   // A record holds 255 characters, and a host name can have as many.
   return `${hostname().slice(0, 150)} ${process.pid} ${randomUUID()}`;

@@ -1,13 +1,13 @@
 import { type CircuitSource, noAnswerError } from "../storage/checked-storage.js";
 import type { CircuitRecord } from "../storage/circuit-storage.js";
-import type { CircuitRules, CircuitTransition } from "./circuit.js";
-import { type Question, Reconciler } from "./reconciler.js";
+import type { Circuit, CircuitTransition } from "./circuit.js";
+import { Reconciler, type StorageRequest } from "./reconciler.js";
 import {
-  type CircuitSyncState,
   DECIDING,
   FIRST_RETRY_MS,
-  newCircuitSyncState,
-  RESTING,
+  IDLE,
+  newSharedCircuitState,
+  type SharedCircuitState,
 } from "./shared-circuit-state.js";
 
 const LAST_RETRY_MS = 30_000;
@@ -16,38 +16,38 @@ const LAST_RETRY_MS = 30_000;
  * 1000 processes reads about 1250 times a second for 0.8 s, and more notices in that time cost nothing more.
  */
 const CONFIRM_MS = 1000;
-/** Another process can be the reason that a change is refused; not ten times in a row. */
-const MAX_QUESTIONS = 10;
+/** Another process can be the reason that a change is rejected; not ten times in succession. */
+const MAX_REQUESTS = 10;
 
-export interface CircuitSyncHooks {
-  /** Questions began to fail, or notices to fail to arrive. Emitted again only after an answer in between. */
+export interface SharedCircuitHooks {
+  /** Requests began to fail, or notices stopped arriving. Called again only after a response in between. */
   readonly onError: (error: unknown) => void;
-  /** Calls that waited for the storage's answer may start now, if the circuit lets them. */
+  /** Calls that waited for the storage may start now, if the circuit admits them. */
   readonly onAnswer: () => void;
 }
 
 /**
- * Keeps one circuit and its record in a storage in step. The circuit moves at once, by itself; what it
- * did is offered to the storage as a guarded change; when another process was first, it follows that. The
- * storage is asked one question at a time, each with a time limit, and none while nothing changes.
+ * Keeps one circuit and its record in a storage in step. The circuit changes at once, by itself; the change
+ * is sent to the storage as a compare-and-set; when another process was first, the circuit follows it. There
+ * is one request at a time, each with a time limit, and none while nothing changes.
  *
  * A notice is a hint, because every role that may connect to a database can send one: the circuit follows it at
  * once, and then reads the record, which wins.
  *
- * Every step is synchronous: it applies an answer, and then asks the next question or rests, before anything else
- * can run. Otherwise a change that is made between the two would never be sent.
+ * Every step is synchronous: it applies a response, and then sends the next request or becomes idle, before
+ * anything else can run. Otherwise a change that is made between the two would never be sent.
  */
-export class CircuitSync {
+export class SharedCircuit {
   readonly #source: CircuitSource;
-  readonly #circuit: CircuitRules;
-  readonly #hooks: CircuitSyncHooks;
-  readonly #state: CircuitSyncState;
+  readonly #circuit: Circuit;
+  readonly #hooks: SharedCircuitHooks;
+  readonly #state: SharedCircuitState;
   readonly #reconciler: Reconciler;
   readonly #unsubscribe: () => void;
   #onLoaded = () => {};
-  #onLeft = () => {};
-  readonly #left = new Promise<void>((resolve) => {
-    this.#onLeft = resolve;
+  #onDisconnected = () => {};
+  readonly #disconnected = new Promise<void>((resolve) => {
+    this.#onDisconnected = resolve;
   });
   /** Settles when the circuit is loaded, or the storage's time limit has passed. Never rejects. */
   readonly ready = new Promise<void>((resolve) => {
@@ -56,9 +56,9 @@ export class CircuitSync {
 
   constructor(
     source: CircuitSource,
-    circuit: CircuitRules,
-    hooks: CircuitSyncHooks,
-    state = newCircuitSyncState(),
+    circuit: Circuit,
+    hooks: SharedCircuitHooks,
+    state = newSharedCircuitState(),
   ) {
     this.#source = source;
     this.#circuit = circuit;
@@ -67,7 +67,7 @@ export class CircuitSync {
     this.#reconciler = new Reconciler(circuit, state.reconciler);
     this.#unsubscribe = this.#subscribe();
     state.needsRead = true;
-    this.#start();
+    this.#run();
   }
 
   /** Whether calls may start: the circuit was loaded, or it took too long. */
@@ -75,39 +75,39 @@ export class CircuitSync {
     return this.#state.isLoaded;
   }
 
-  /** Whether a person has isolated the circuit for the whole fleet, which no health check ends. */
-  get isHeld(): boolean {
-    return this.#reconciler.isHeld;
+  /** Whether an operator has isolated the circuit for the whole fleet: no health check ends that. */
+  get isIsolatedByOperator(): boolean {
+    return this.#reconciler.isIsolatedByOperator;
   }
 
-  /** The circuit has changed. What this process decided is offered to the storage. */
-  transition(transition: CircuitTransition): void {
-    if (transition.endsClaim) this.#clear("claim");
-    this.#reconciler.transition(transition);
-    this.#start();
+  /** The circuit has changed. A decision of this process is sent to the storage. */
+  onTransition(transition: CircuitTransition): void {
+    if (transition.endsLeaseRequest) this.#clear("leaseRequest");
+    this.#reconciler.onTransition(transition);
+    this.#run();
   }
 
   /**
-   * Asks for the probe lease. The circuit gets an answer within the storage's time limit, also when other
-   * questions come first.
+   * Requests the probe lease. The circuit gets an answer within the storage's time limit, also when other
+   * requests come first.
    */
-  claim(): void {
+  acquireLease(): void {
     const { timers, isClosed } = this.#state;
     if (isClosed) return;
-    this.#clear("claim");
-    timers.claim = setTimeout(() => {
-      timers.claim = undefined;
-      this.#claimTimedOut();
+    this.#clear("leaseRequest");
+    timers.leaseRequest = setTimeout(() => {
+      timers.leaseRequest = undefined;
+      this.#leaseRequestTimedOut();
     }, this.#source.queryTimeoutSeconds * 1000);
-    this.#start();
+    this.#run();
   }
 
-  #claimTimedOut(): void {
-    if (!this.#circuit.isClaiming) return;
+  #leaseRequestTimedOut(): void {
+    if (!this.#circuit.isAcquiringLease) return;
     this.#probeWithoutStorage();
-    // As soon as the storage answers, the process asks for the lease that it probes without.
-    this.#reconciler.renew();
-    this.#fail("asking", noAnswerError(this.#source.queryTimeoutSeconds));
+    // As soon as the storage answers, the process requests the lease that it probes without.
+    this.#reconciler.renewLease();
+    this.#emitError("requests", noAnswerError(this.#source.queryTimeoutSeconds));
     this.#hooks.onAnswer();
   }
 
@@ -115,40 +115,40 @@ export class CircuitSync {
    * A probe succeeded under the lease. Not sent at once: when the last probe succeeds in the same turn of the
    * event loop, the closing includes it.
    */
-  renew(): void {
+  renewLease(): void {
     const { timers, isClosed } = this.#state;
     if (isClosed) return;
     // Set anew each time: one that a test has left behind with its fake timers never fires.
     this.#clear("renew");
     timers.renew = setTimeout(() => {
       timers.renew = undefined;
-      this.#reconciler.renew();
-      this.#start();
+      this.#reconciler.renewLease();
+      this.#run();
     }, 0).unref();
   }
 
-  /** Unsubscribes and asks nothing more. Returns a lease that this process holds. */
-  close(): Promise<void> {
+  /** Unsubscribes and sends nothing more, except for the return of a lease that this process holds. */
+  disconnect(): Promise<void> {
     const state = this.#state;
-    if (state.isClosed) return this.#left;
+    if (state.isClosed) return this.#disconnected;
     state.isClosed = true;
     this.#clear("read");
     this.#clear("renew");
-    this.#clear("claim");
+    this.#clear("leaseRequest");
     try {
       this.#unsubscribe();
     } catch {
       // A broken storage must not keep a bulkhead from being shut down.
     }
-    if (state.io.kind === "resting") this.#leave();
-    return this.#left;
+    if (state.io.kind === "idle") this.#returnLease();
+    return this.#disconnected;
   }
 
-  #leave(): void {
+  #returnLease(): void {
     const change = this.#reconciler.finalChange();
-    if (change === undefined) this.#onLeft();
+    if (change === undefined) this.#onDisconnected();
     // When this fails, the lease runs out.
-    else this.#source.change(change).then(this.#onLeft, this.#onLeft);
+    else this.#source.change(change).then(this.#onDisconnected, this.#onDisconnected);
   }
 
   #subscribe(): () => void {
@@ -156,16 +156,16 @@ export class CircuitSync {
       return this.#source.subscribe(
         {
           onRecord: (record) => this.#receive(record),
-          onError: (error) => this.#fail("hearing", error),
+          onError: (error) => this.#emitError("notices", error),
         },
         (error) => {
-          this.#fail("hearing", error);
+          this.#emitError("notices", error);
           this.#readLater();
         },
       );
     } catch (error) {
       // Not at once: listeners can be attached only after the bulkhead is constructed.
-      queueMicrotask(() => this.#fail("hearing", error));
+      queueMicrotask(() => this.#emitError("notices", error));
       return () => {};
     }
   }
@@ -173,126 +173,127 @@ export class CircuitSync {
   #receive(record: CircuitRecord): void {
     const state = this.#state;
     if (state.isClosed) return;
-    state.failures.hearing = false;
+    state.failures.notices = false;
     state.notice = newer(state.notice, record);
-    this.#start();
+    this.#run();
   }
 
-  // Asking. Each of these is one synchronous step.
+  // Requests. Each of these is one synchronous step.
 
-  /** Something happened that may have to be sent. */
-  #start(): void {
+  /** Sends the next request, unless one is under way. */
+  #run(): void {
     const state = this.#state;
-    if (state.isClosed || state.io.kind !== "resting") return;
+    if (state.isClosed || state.io.kind !== "idle") return;
     const question = this.#decide();
-    if (question === undefined) this.#rest();
-    else this.#ask(question);
+    if (question === undefined) this.#setIdle();
+    else this.#send(question);
   }
 
-  #decide(): Question | undefined {
+  #decide(): StorageRequest | undefined {
     const state = this.#state;
     state.io = DECIDING;
     // What listeners do here is part of this step.
     do {
       this.#circuit.refresh();
-      this.#catchUp();
+      this.#applyNotice();
     } while (state.notice !== undefined);
-    return this.#reconciler.next({ needsRead: state.needsRead, isClosing: state.isClosed });
+    return this.#reconciler.nextRequest({ needsRead: state.needsRead, isClosing: state.isClosed });
   }
 
-  #catchUp(): void {
+  #applyNotice(): void {
     const { notice } = this.#state;
     this.#state.notice = undefined;
-    if (notice === undefined || !this.#reconciler.noticed(notice)) return;
+    if (notice === undefined || !this.#reconciler.applyNotice(notice)) return;
     if (this.#state.timers.read === undefined && !this.#state.isClosed) {
       this.#readAfter(CONFIRM_MS * (0.2 + Math.random() * 0.8));
     }
   }
 
-  #ask(question: Question): void {
+  #send(question: StorageRequest): void {
     const state = this.#state;
     state.io = question;
-    state.questions++;
-    // Every answer contains the record, so it confirms a notice like a read does.
+    state.requests++;
+    // Every response contains the record, so it confirms a notice like a read does.
     state.needsRead = false;
     this.#clear("read");
     const onFailure = (error: unknown) => {
-      this.#failed(error);
+      this.#onFailure(error);
       this.#hooks.onAnswer();
     };
     if (question.kind === "load") {
       this.#source
         .load()
-        .then((record) => this.#answered(() => this.#reconciler.read(record)), onFailure);
+        .then((record) => this.#onResponse(() => this.#reconciler.applyRead(record)), onFailure);
     } else {
       const { change, offered } = question;
       this.#source
         .change(change)
         .then(
-          (result) => this.#answered(() => this.#reconciler.answered(offered, result)),
+          (result) => this.#onResponse(() => this.#reconciler.applyResult(offered, result)),
           onFailure,
         );
     }
   }
 
-  #answered(apply: () => void): void {
+  #onResponse(apply: () => void): void {
     const state = this.#state;
     state.io = DECIDING;
     apply();
-    if (!this.#circuit.isClaiming) this.#clear("claim");
-    this.#loaded();
+    if (!this.#circuit.isAcquiringLease) this.#clear("leaseRequest");
+    this.#setLoaded();
     const question = this.#decide();
     if (question === undefined) {
-      state.failures.asking = false;
-      state.failures.hearing = false;
+      state.failures.requests = false;
+      state.failures.notices = false;
       state.retryMs = FIRST_RETRY_MS;
-      this.#rest();
-    } else if (state.questions >= MAX_QUESTIONS) {
-      this.#failed(new Error("The circuit storage does not take a change"));
+      this.#setIdle();
+    } else if (state.requests >= MAX_REQUESTS) {
+      this.#onFailure(new Error("The circuit storage rejected 10 changes in succession"));
     } else {
-      this.#ask(question);
+      this.#send(question);
     }
     this.#hooks.onAnswer();
   }
 
-  #failed(error: unknown): void {
+  #onFailure(error: unknown): void {
     this.#state.io = DECIDING;
-    this.#reconciler.failed();
+    this.#reconciler.requestFailed();
     this.#probeWithoutStorage();
-    this.#loaded();
-    this.#catchUp();
-    this.#rest();
+    this.#setLoaded();
+    this.#applyNotice();
+    this.#setIdle();
     this.#readLater();
-    this.#fail("asking", error);
+    this.#emitError("requests", error);
   }
 
   /**
-   * Lets the calls that claimed the lease probe without it, for as long as a lease lasts. Without an end, probes that
+   * Lets the calls that wait for the lease probe without it, for as long as a lease lasts. Without an end, probes that
    * never settle would keep the circuit half-open after the storage is back.
    */
   #probeWithoutStorage(): void {
-    this.#clear("claim");
-    if (this.#circuit.isClaiming) this.#circuit.claimed(this.#source.probeLeaseSeconds * 1000);
+    this.#clear("leaseRequest");
+    if (this.#circuit.isAcquiringLease)
+      this.#circuit.leaseGranted(this.#source.probeLeaseSeconds * 1000);
   }
 
-  #loaded(): void {
+  #setLoaded(): void {
     this.#state.isLoaded = true;
     this.#onLoaded();
   }
 
-  #rest(): void {
+  #setIdle(): void {
     const state = this.#state;
-    state.io = RESTING;
-    state.questions = 0;
-    if (state.isClosed) this.#leave();
+    state.io = IDLE;
+    state.requests = 0;
+    if (state.isClosed) this.#returnLease();
   }
 
   // Failures
 
-  #fail(where: "asking" | "hearing", error: unknown): void {
+  #emitError(where: "requests" | "notices", error: unknown): void {
     const { failures, isClosed } = this.#state;
     if (isClosed) return;
-    const isKnown = failures.asking || failures.hearing;
+    const isKnown = failures.requests || failures.notices;
     failures[where] = true;
     if (!isKnown) this.#hooks.onError(error);
   }
@@ -312,11 +313,11 @@ export class CircuitSync {
     state.timers.read = setTimeout(() => {
       state.timers.read = undefined;
       state.needsRead = true;
-      this.#start();
+      this.#run();
     }, delayMs).unref();
   }
 
-  #clear(timer: keyof CircuitSyncState["timers"]): void {
+  #clear(timer: keyof SharedCircuitState["timers"]): void {
     const { timers } = this.#state;
     clearTimeout(timers[timer]);
     timers[timer] = undefined;

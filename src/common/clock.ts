@@ -24,7 +24,7 @@ export function unref(timer: NodeJS.Timeout): void {
   if (typeof timer === "object") timer.unref();
 }
 
-/** Learns from a timer which ones `setTimeout` makes. */
+/** Records whether `setTimeout` makes Node's own timers, from a timer that it made. */
 export function lookAtTimer(timer: NodeJS.Timeout): void {
   if (typeof timer === "object" && "_onTimeout" in timer) makersOfNativeTimers.add(setTimeout);
 }

@@ -1,27 +1,14 @@
 import { hasNativeTimers, MAX_TIMER_MS, now } from "./clock.js";
-import { LinkedList, ListNode } from "./linked-list.js";
+import { Deadline } from "./deadline.js";
+import { LinkedList } from "./linked-list.js";
 import { UnsharedDeadlines } from "./unshared-deadlines.js";
-
-/** A deadline that was set and can be taken back with {@link Deadlines.clear}. */
-export class Deadline<T> extends ListNode<Deadline<T>> {
-  /** Kept for V8, as a call's. */
-  static readonly specimen = new Deadline(0.5, 1, undefined);
-
-  constructor(
-    readonly at: number,
-    readonly delayMs: number,
-    readonly owner: T,
-  ) {
-    super();
-  }
-}
 
 /** Empty lists that are kept for the next deadline of their delay. */
 const KEPT_LISTS = 4;
 
 /**
- * How long deadlines may be told in one turn of the event loop, and after how many it is looked at the
- * clock. When thousands are due together, the rest has to wait for a turn or more, so that others get one.
+ * How long deadlines may expire in one turn of the event loop, and after how many of them the clock is read.
+ * When thousands are due together, the rest waits for another turn, so that other work gets one.
  */
 const TURN_MS = 1;
 const LOOK_EVERY = 32;
@@ -29,7 +16,7 @@ const LOOK_EVERY = 32;
 /** A timer that fires later than this has waited for a blocked event loop. Some lateness is usual. */
 const LATE_MS = 2;
 
-/** A timer that was taken back sooner was needless, most likely. */
+/** A timer that was cleared sooner was probably not needed. */
 const BRIEF_MS = 1;
 
 const SOON = Promise.resolve();
@@ -39,7 +26,7 @@ const SOON = Promise.resolve();
  * set, so each delay has a list that is sorted by itself, and setting and clearing are O(1). Without
  * deadlines there is no timer.
  *
- * A timer costs as much as the rest of a short call. So after one that was taken back at once, the next
+ * A timer costs as much as the rest of a short call. So after one that was cleared at once, the next
  * is set only when its deadline has outlived the promises that are ready by now.
  *
  * All this relies on timers that fire. Where timers are faked, {@link UnsharedDeadlines} are used instead.
@@ -76,7 +63,7 @@ export class Deadlines<T> {
   #holdsProcess: boolean;
 
   /**
-   * @param onDue told the owner of each deadline that has passed; must not throw
+   * @param onDue called with the owner of each deadline that has passed; must not throw
    * @param options.holdsProcess whether pending deadlines keep the process alive
    */
   constructor(onDue: (owner: T) => void, { holdsProcess }: { holdsProcess: boolean }) {
@@ -99,7 +86,7 @@ export class Deadlines<T> {
     return deadline;
   }
 
-  /** Takes a deadline back. Does nothing when it has passed or was taken back already. */
+  /** Clears a deadline. Does nothing when it has passed or was cleared already. */
   clear(deadline: Deadline<T>): void {
     const { list } = deadline;
     if (list === undefined) {
@@ -111,13 +98,13 @@ export class Deadlines<T> {
     if (list.size === 0) this.#dropEmpty(deadline.delayMs);
     if (this.#size === 0 && this.#timer !== undefined) {
       const elapsed = now() - this.#armedAt;
-      // A clock that stands still is a faked one: whoever moves it by hand looks for a timer at once.
+      // A clock that stands still is a faked one: the test that moves it expects a timer at once.
       this.#wasBrief = elapsed > 0 && elapsed < BRIEF_MS;
       this.#disarm();
     }
   }
 
-  /** Says whether pending deadlines keep the process alive from now on. */
+  /** Sets whether pending deadlines keep the process alive from now on. */
   holdProcess(holds: boolean): void {
     if (this.#holdsProcess === holds) return;
     this.#holdsProcess = holds;

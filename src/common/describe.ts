@@ -6,15 +6,15 @@ const MAX_INNER = 3;
 const MAX_DEPTH = 3;
 
 const LINE_BREAK = /[\n\r\u2028\u2029]/;
-/** A line of a stack, as of an error within an object. */
+/** A line of a stack, like that of an error within an object. */
 const FRAME = /\n {4,}at [^\n]*/g;
 
-/** A thrown value in words, on one line. Never throws, whatever was thrown. */
+/** Describes a thrown value on one line. Never throws, whatever was thrown. */
 export function describeThrown(thrown: unknown): string {
   return typeof thrown === "string" ? oneLine(thrown) : describe(thrown, 0);
 }
 
-/** Any value in words, on one line, as in code. Never throws. */
+/** Formats any value on one line, as in code. Never throws. */
 export function describeValue(value: unknown): string {
   if (isError(value)) return describeError(value);
   try {

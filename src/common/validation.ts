@@ -4,7 +4,7 @@ import { suggestField } from "./field-hints.js";
 
 const MAX_SECONDS = MAX_TIMER_MS / 1000;
 
-/** A value's rule, in words and as a check of its type and its range. */
+/** A value's rule: its description for messages, and checks of type and range. */
 export interface Rule {
   readonly description: string;
   readonly hasType: (value: unknown) => boolean;

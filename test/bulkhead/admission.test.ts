@@ -82,7 +82,7 @@ describe("admission (rule 1)", () => {
     const busy = gate();
     const running = [1, 2].map(() => bulkhead.execute(() => busy.promise));
     await expect(bulkhead.execute(() => 3)).rejects.toThrow(
-      'Bulkhead "api" is full: 2 of 2 permits and 0 of 0 places in the line are taken',
+      'Bulkhead "api" is full: 2 of 2 permits and 0 of 0 queue places are taken',
     );
     busy.open();
     await Promise.all(running);

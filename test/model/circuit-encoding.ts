@@ -6,8 +6,8 @@ import { FAULTS, isForged, type Member, timeLeft, type World } from "./circuit-w
 
 const STATES = { CLOSED: 0, OPEN: 1, HALF_OPEN: 2 } as const;
 const MODES = { live: 0, leaving: 1, dead: 2 } as const;
-const PROBERS = { ours: 0, claiming: 1, elsewhere: 2 } as const;
-const IO = { resting: 0, load: 1, change: 2, deciding: 3 } as const;
+const PROBERS = { ours: 0, acquiring: 1, elsewhere: 2 } as const;
+const IO = { idle: 0, load: 1, change: 2, deciding: 3 } as const;
 const OTHER = 1;
 
 const SELF = 0;
@@ -91,7 +91,7 @@ export class WorldEncoding implements Encoding {
         isTaken && reconciler.opening,
         sync.needsRead,
         sync.isLoaded,
-        reconciler.renews,
+        reconciler.needsRenewal,
       ),
     );
     this.#record(notice);
@@ -103,8 +103,8 @@ export class WorldEncoding implements Encoding {
     this.#write(flags(pending?.isLate, pending?.needsLease));
     // Whether it was sent is for storages without tags.
     this.#write(flags(opening, opening?.transition === pending?.transition));
-    const { read, renew, claim } = sync.timers;
-    const named = flags(read, renew, claim);
+    const { read, renew, leaseRequest } = sync.timers;
+    const named = flags(read, renew, leaseRequest);
     const others = timers.length - ((named & 1) + ((named >> 1) & 1) + (named >> 2));
     this.#write(named * 8 + others);
     this.#write(IO[sync.io.kind]);
@@ -118,7 +118,7 @@ export class WorldEncoding implements Encoding {
     const leftMs = state.until - NOW_MS;
     this.#write(leftMs <= 0 ? 0 : leftMs > 1e6 ? 2 : 1);
     if (state.status === "OPEN") return;
-    this.#write((PROBERS[state.prober] * 8 + state.places) * 8 + state.successes);
+    this.#write((PROBERS[state.prober] * 8 + state.probesLeft) * 8 + state.successes);
   }
 
   #transition(transition: CircuitTransition | undefined): void {
@@ -126,7 +126,7 @@ export class WorldEncoding implements Encoding {
       this.#write(0);
       return;
     }
-    this.#write(1 + STATES[transition.to] * 2 + (transition.origin === "hand" ? 1 : 0));
+    this.#write(1 + STATES[transition.to] * 2 + (transition.origin === "manual" ? 1 : 0));
   }
 
   #outstanding(

@@ -1,5 +1,5 @@
 import type { CircuitTransition } from "../../src/circuit/circuit.js";
-import type { CircuitSyncState } from "../../src/circuit/shared-circuit-state.js";
+import type { SharedCircuitState } from "../../src/circuit/shared-circuit-state.js";
 import type { CircuitRecord } from "../../src/storage/circuit-storage.js";
 import type { Model, Move } from "./checker.js";
 import { WorldEncoding } from "./circuit-encoding.js";
@@ -182,12 +182,12 @@ export class CircuitModel implements Model<World> {
         false,
         report,
         (process) => {
-          process.run((_, sync) => void sync.close());
+          process.run((_, sync) => void sync.disconnect());
         },
       );
     }
     for (const timer of process.timers) {
-      const isClaim = process.sync.timers.claim === (timer as unknown);
+      const isClaim = process.sync.timers.leaseRequest === (timer as unknown);
       if (isClaim && world.left.lateClaims === 0) continue;
       const from = isClaim ? spend(world, "lateClaims") : world;
       const label = () => `P${index}: the timer "${nameOf(timer, process.sync)}" fires`;
@@ -221,7 +221,7 @@ export class CircuitModel implements Model<World> {
     }
     if (state.status === "HALF_OPEN") {
       const isFree = state.until <= NOW_MS;
-      if (isFree || state.places > 0) {
+      if (isFree || state.probesLeft > 0) {
         run(isFree ? "a call claims the lease" : "a call probes", true, (process) =>
           process.call(),
         );
@@ -238,15 +238,15 @@ export class CircuitModel implements Model<World> {
     if (state.status === "OPEN") {
       fault("healthPasses", "a health check passes", (process) => {
         process.run((circuit, sync) => {
-          if (!sync.isHeld) circuit.healthCheckPassed();
+          if (!sync.isIsolatedByOperator) circuit.healthCheckPassed();
         });
       });
     }
     const steer = state.status === "OPEN" ? "closes" : "opens";
     fault("hands", `a hand ${steer} it`, (process) => {
       process.run((circuit) => {
-        if (steer === "closes") circuit.close("by hand", "hand");
-        else circuit.open("by hand", "hand");
+        if (steer === "closes") circuit.close("by hand", "manual");
+        else circuit.open("by hand", "manual");
       });
     });
   }
@@ -340,13 +340,17 @@ export class CircuitModel implements Model<World> {
     report({ label, isGood, next, broken: this.#broken ?? judge?.(member, after, `P${index}`) });
   }
 
-  #judge(transition: CircuitTransition, now: Readonly<CircuitSyncState>, isFailing: boolean): void {
+  #judge(
+    transition: CircuitTransition,
+    now: Readonly<SharedCircuitState>,
+    isFailing: boolean,
+  ): void {
     if (transition.origin !== "storage" || this.#judged === undefined) return;
     this.#broken = brokenByRecord(this.#judged, transition, now, isFailing);
     this.#judged = undefined;
   }
 }
 
-function nameOf(timer: Timer, { timers }: Readonly<CircuitSyncState>): string {
+function nameOf(timer: Timer, { timers }: Readonly<SharedCircuitState>): string {
   return Object.entries(timers).find(([, set]) => set === (timer as unknown))?.[0] ?? "other";
 }

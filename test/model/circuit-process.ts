@@ -1,12 +1,8 @@
+import type { Circuit, CircuitSnapshot, CircuitTransition } from "../../src/circuit/circuit.js";
+import type { SharedCircuit } from "../../src/circuit/shared-circuit.js";
 import type {
-  CircuitRules,
-  CircuitSnapshot,
-  CircuitTransition,
-} from "../../src/circuit/circuit.js";
-import type { CircuitSync } from "../../src/circuit/shared-circuit.js";
-import type {
-  CircuitSyncState,
-  newCircuitSyncState,
+  newSharedCircuitState,
+  SharedCircuitState,
 } from "../../src/circuit/shared-circuit-state.js";
 import type { resolveConfig } from "../../src/config.js";
 import type {
@@ -18,9 +14,9 @@ import type {
 
 /** The code under test: the real one, or a mutant of it. */
 export interface CircuitCode {
-  readonly CircuitRules: typeof CircuitRules;
-  readonly CircuitSync: typeof CircuitSync;
-  readonly newCircuitSyncState: typeof newCircuitSyncState;
+  readonly Circuit: typeof Circuit;
+  readonly SharedCircuit: typeof SharedCircuit;
+  readonly newSharedCircuitState: typeof newSharedCircuitState;
   readonly resolveConfig: typeof resolveConfig;
 }
 
@@ -46,7 +42,7 @@ export interface Timer {
 /** All of one process: plain data, which is replaced and never changed. */
 export interface ProcessState {
   readonly circuit: CircuitSnapshot;
-  readonly sync: Readonly<CircuitSyncState>;
+  readonly sync: Readonly<SharedCircuitState>;
   readonly timers: readonly Timer[];
   readonly outstanding: Outstanding | undefined;
   /** Calls of the circuit's newest generation that are under way; some of them never settle. */
@@ -88,9 +84,9 @@ export function withoutTime<T>(act: () => T): T {
  * says so. Nothing runs by itself, so the whole process can be put into any state that was saved before.
  */
 export class CircuitProcess {
-  readonly circuit: CircuitRules;
-  readonly sync: CircuitSync;
-  readonly #state: CircuitSyncState;
+  readonly circuit: Circuit;
+  readonly sync: SharedCircuit;
+  readonly #state: SharedCircuitState;
   #subscriber: CircuitSubscriber | undefined = undefined;
   /** A question of it is failing. */
   isFailing = false;
@@ -99,7 +95,7 @@ export class CircuitProcess {
   #probes = 0;
   #hanging = 0;
   /** Told of every transition, before the sync is. */
-  onTransition: (transition: CircuitTransition, before: Readonly<CircuitSyncState>) => void =
+  onTransition: (transition: CircuitTransition, before: Readonly<SharedCircuitState>) => void =
     () => {};
 
   constructor(code: CircuitCode, owner: string, successThreshold: number) {
@@ -109,21 +105,21 @@ export class CircuitProcess {
       successThreshold,
       isolationDuration: LEASE_MS / 1000,
     });
-    this.circuit = new code.CircuitRules(config, [], {
+    this.circuit = new code.Circuit(config, [], {
       shared: true,
       onTransition: (transition) => {
         this.#probes = 0;
         this.#hanging = 0;
         this.onTransition(transition, this.#state);
-        this.sync.transition(transition);
+        this.sync.onTransition(transition);
       },
-      onClaim: () => this.sync.claim(),
-      onProbeSuccess: () => this.sync.renew(),
+      onLeaseNeeded: () => this.sync.acquireLease(),
+      onProbeSuccess: () => this.sync.renewLease(),
     });
-    this.#state = code.newCircuitSyncState(owner);
+    this.#state = code.newSharedCircuitState(owner);
     const hooks = { onError: () => {}, onAnswer: () => {} };
     this.sync = this.#running(() => {
-      return new code.CircuitSync(this.#source(), this.circuit, hooks, this.#state);
+      return new code.SharedCircuit(this.#source(), this.circuit, hooks, this.#state);
     });
   }
 
@@ -175,7 +171,7 @@ export class CircuitProcess {
     if (timer !== undefined) this.#timers = this.#timers.filter((each) => each !== timer);
   }
 
-  run(act: (circuit: CircuitRules, sync: CircuitSync) => void): void {
+  run(act: (circuit: Circuit, sync: SharedCircuit) => void): void {
     this.#running(() => act(this.circuit, this.sync));
   }
 

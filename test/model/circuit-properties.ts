@@ -1,5 +1,5 @@
 import type { CircuitTransition } from "../../src/circuit/circuit.js";
-import type { CircuitSyncState } from "../../src/circuit/shared-circuit-state.js";
+import type { SharedCircuitState } from "../../src/circuit/shared-circuit-state.js";
 import { NOW_MS } from "./circuit-process.js";
 import { isForged, type Member, timeLeft, type World } from "./circuit-world.js";
 
@@ -68,7 +68,7 @@ export function unleased(before: Member, after: Member, owner: string): string |
 export function brokenByRecord(
   { process, isTaken }: Member,
   { from, to }: CircuitTransition,
-  { reconciler, io }: Readonly<CircuitSyncState>,
+  { reconciler, io }: Readonly<SharedCircuitState>,
   isFailing: boolean,
 ): string | undefined {
   const { known, opening } = reconciler;
@@ -86,5 +86,5 @@ export function brokenByRecord(
   if (whose === "verdict" && wanted === "CLOSED" && from === "CLOSED" && isFree) {
     return RULES.reopened;
   }
-  return whose === "hand" && !pending.isLate && !isFailing ? RULES.disobeyed : undefined;
+  return whose === "manual" && !pending.isLate && !isFailing ? RULES.disobeyed : undefined;
 }

@@ -35,21 +35,21 @@ function describeMember({ mode, process, notice, isDisconnected, late }: Member)
   const writes = late === undefined ? "" : `, ${showChange(late.change)} may still arrive`;
   if (mode === "dead") return `dead${writes}`;
   const { circuit, sync, outstanding, probes, hanging } = process;
-  const { known, pending, renews } = sync.reconciler;
+  const { known, pending, needsRenewal: renews } = sync.reconciler;
   const timers = Object.entries(sync.timers).flatMap(([name, timer]) => (timer ? [name] : []));
   const { state } = circuit;
   const left =
     state.status === "CLOSED" ? "" : ` ${state.until <= NOW_MS ? "over" : state.until - NOW_MS}`;
   const probing =
     state.status === "HALF_OPEN"
-      ? ` ${state.prober}, ${state.places} places, ${probes} probes, ${hanging} hang`
+      ? ` ${state.prober}, ${state.probesLeft} places, ${probes} probes, ${hanging} hang`
       : "";
   return [
     `${mode} ${state.status}${left}${probing}`,
     known === undefined ? "knows nothing" : `knows ${show(known)}`,
     pending && `pending ${pending.transition.to}${pending.isLate ? " (late)" : ""}`,
     renews && "renews",
-    sync.io.kind !== "resting" && sync.io.kind,
+    sync.io.kind !== "idle" && sync.io.kind,
     outstanding &&
       `asks to ${showChange(outstanding.change)}${outstanding.answer ? " (answered)" : ""}`,
     timers.length > 0 && `timers ${timers.join(", ")}`,

@@ -65,8 +65,8 @@ describe("a shared circuit without one of its rules", () => {
       "A2: nothing lies between the last question and the rest",
       {
         file: "circuit/shared-circuit.ts",
-        text: "state.io = RESTING;",
-        without: "setTimeout(() => { state.io = RESTING; }, 0);",
+        text: "state.io = IDLE;",
+        without: "setTimeout(() => { state.io = IDLE; }, 0);",
       },
       one({ openings: 1 }),
       STUCK,
@@ -127,7 +127,7 @@ describe("a shared circuit without one of its rules", () => {
         file: "circuit/reconciler.ts",
         text: "const isOwn = this.#ownsLease(record) &&",
         without:
-          "if (this.#ownsLease(record)) this.#hasLease(record);\n const isOwn = this.#ownsLease(record) &&",
+          "if (this.#ownsLease(record)) this.#extendLease(record);\n const isOwn = this.#ownsLease(record) &&",
       },
       one({ openings: 2, forgedNotices: 2 }),
       RULES.disagreeing,
@@ -136,7 +136,7 @@ describe("a shared circuit without one of its rules", () => {
       "a hand is obeyed",
       {
         file: "circuit/reconciler.ts",
-        text: 'if (state.pending?.transition.origin === "hand" && !state.pending.isLate) return;',
+        text: 'if (state.pending?.transition.origin === "manual" && !state.pending.isLate) return;',
         without: "",
       },
       one({ hands: 1, operators: 2 }),

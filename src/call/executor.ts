@@ -1,0 +1,448 @@
+import type { EventEmitter } from "node:events";
+import { Gate } from "../circuit/gate.js";
+import { now } from "../common/clock.js";
+import { Deadlines } from "../common/deadlines.js";
+import { LinkedList } from "../common/linked-list.js";
+import type { ResolvedBulkheadConfig } from "../config.js";
+import { type BulkheadError, toBulkheadError } from "../errors.js";
+import { type BulkheadEvents, type Emit, safeEmit } from "../events.js";
+import { abortReason, fullError, shutdownError, timeoutError } from "../rejections.js";
+import { Counters, type RejectionReason } from "../stats.js";
+import type { CircuitStorage } from "../storage/circuit-storage.js";
+import type { Call } from "./call.js";
+import { Drains } from "./drains.js";
+import { isDeadline, isFairVerdict } from "./fair-verdict.js";
+import { type Lane, Lanes } from "./lanes.js";
+import { TypicalRunTime } from "./typical-run-time.js";
+
+/**
+ * Takes each call from its admission to its end: it is admitted, waits in the queue, runs in a lane, and is settled.
+ * Its caller gets an answer once, and its permit comes back when its function has really settled.
+ */
+export class Executor {
+  readonly counters = new Counters();
+  readonly gate: Gate<Call>;
+  readonly #config: ResolvedBulkheadConfig;
+  readonly #emitter: EventEmitter<BulkheadEvents>;
+  readonly #lanes: Lanes<Call>;
+  /** First in, first out; p-limit's own queue can only be cleared whole. */
+  readonly #queue = new LinkedList<Call>();
+  readonly #deadlines = new Deadlines<Call>((call) => this.#expire(call), { holdsProcess: true });
+  readonly #reclaims = new Deadlines<Call>((call) => this.#reclaim(call), { holdsProcess: false });
+  readonly #emit: Emit = (event, ...payload) => {
+    safeEmit(this.#emitter, event, payload);
+  };
+  readonly #onAbort = (call: Call, reason: unknown) => this.#abort(call, "aborted", reason);
+  readonly #typicalRunTime = new TypicalRunTime();
+  readonly #drains = new Drains();
+  #isStarting = false;
+  #isClosed = false;
+  /** `shutdown` was emitted. */
+  #isShutDown = false;
+
+  /** @param emitter the bulkhead, whose listeners get the events */
+  constructor(
+    config: ResolvedBulkheadConfig,
+    circuitStorage: CircuitStorage | undefined,
+    emitter: EventEmitter<BulkheadEvents>,
+  ) {
+    this.#config = config;
+    this.#emitter = emitter;
+    this.#lanes = new Lanes(config.maxConcurrentCalls, {
+      onOpen: () => this.#startQueued(),
+      onSettled: (call, succeeded, value) => this.#settle(call, succeeded, value),
+    });
+    this.gate = new Gate<Call>(config, circuitStorage, {
+      emit: this.#emit,
+      onRejecting: (reason) => this.#rejectAllQueued(reason),
+      onStorageAnswered: () => this.#readmitAll(),
+      onRejected: (call, reason, error) => this.#notifyRejected(call, reason, error),
+      onAdmitting: () => this.#startQueued(),
+      onShutdown: () => void this.shutdown(undefined),
+    });
+  }
+
+  /** No call is admitted any more. */
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  get queueSize(): number {
+    return this.#queue.size;
+  }
+
+  admit<T>(call: Call, timeoutSeconds: number | null): Promise<T> {
+    if (call.signal?.aborted) return this.#reject("aborted", abortReason(call.signal));
+    this.gate.refresh();
+    if (this.#isClosed) return this.#reject("shutdown", shutdownError(this.#config.name));
+    const isolation = this.gate.isolationRejection();
+    if (isolation !== undefined) return this.#reject("isolated", isolation);
+    if (!this.gate.tryAcquire(call)) return this.#rejectByCircuit(call);
+    const { maxConcurrentCalls, maxQueueSize } = this.#config;
+    const freePermits = maxConcurrentCalls - this.counters.active - this.counters.abandoned;
+    // A call that waits for its lane, or for the storage, needs no place as long as a permit is free.
+    if (this.#queue.size >= maxQueueSize + freePermits) return this.#rejectFull(call);
+    const outcome = new Promise<T>((resolve, reject) => {
+      call.resolve = resolve as Call["resolve"];
+      call.reject = reject;
+    });
+    call.enter(now());
+    if (call.signal !== undefined) call.watch(this.#onAbort);
+    const mustWait = this.#queue.size > 0 || this.gate.isAwaitingStorage;
+    const lane = mustWait ? undefined : this.#lanes.take(call);
+    if (lane === undefined) this.#enqueue(call);
+    else this.#start(call, lane, call.enteredAt);
+    if (timeoutSeconds !== null && (call.phase === "waiting" || call.phase === "running")) {
+      call.deadline = this.#deadlines.set(call, call.enteredAt, timeoutSeconds * 1000);
+    }
+    return outcome;
+  }
+
+  #reject(reason: RejectionReason, error: unknown): Promise<never> {
+    this.counters.recordRejection(reason);
+    return this.#notifyRejection(reason, error);
+  }
+
+  /** Counted first: the breaker's listeners find it in the statistics. */
+  #rejectByCircuit(call: Call): Promise<never> {
+    this.counters.recordRejection("circuitOpen");
+    return this.#notifyRejection("circuitOpen", this.gate.circuitRejection(call));
+  }
+
+  #rejectFull(call: Call): Promise<never> {
+    const error = fullError(this.#config);
+    this.counters.recordRejection("full");
+    this.gate.recordFull(call, error);
+    return this.#notifyRejection("full", error);
+  }
+
+  #notifyRejection(reason: RejectionReason, error: unknown): Promise<never> {
+    if (this.#emitter.listenerCount("rejected") > 0) this.#emit("rejected", { reason, error });
+    return Promise.reject(error);
+  }
+
+  #enqueue(call: Call): void {
+    const isAwaitingStorage = this.gate.isAwaitingStorage;
+    const free = this.#lanes.count - this.counters.active - this.counters.abandoned;
+    call.hasWaited = isAwaitingStorage || this.#queue.size >= free;
+    this.#queue.push(call);
+    // A queued call may depend on a permit that is to be reclaimed.
+    this.#reclaims.holdProcess(true);
+    if (!isAwaitingStorage) this.#lanes.request();
+  }
+
+  /**
+   * Starts queued calls in idle lanes, and requests another lane for those that are left: a loop, since
+   * functions can be synchronous.
+   * @param freedAt when the permit became free, if that is known
+   */
+  #startQueued(freedAt?: number): void {
+    if (this.#isStarting) return;
+    this.#isStarting = true;
+    let time = freedAt;
+    for (let call = this.#queue.first; call !== undefined; call = this.#queue.first) {
+      if (this.gate.isAwaitingStorage) break;
+      time ??= now();
+      if (call.hasWaited && this.#isHopeless(call, time)) {
+        this.#expire(call);
+        continue;
+      }
+      const lane = this.#lanes.take(call);
+      if (lane === undefined) {
+        this.#lanes.request();
+        break;
+      }
+      this.#queue.shift();
+      call.inContext(this.#start, this, call, lane, time);
+      time = undefined;
+    }
+    this.#isStarting = false;
+    this.#lanes.closeIdleSoon();
+    this.#checkIdle();
+  }
+
+  /**
+   * Whether too little of the call's time is left for its function: to start it would be in vain, and would take
+   * the permit from a call that has time. Also when its time is over, as a blocked event loop can free a
+   * permit before the timer has its turn.
+   */
+  #isHopeless({ deadline }: Call, time: number): boolean {
+    if (deadline === undefined) return false;
+    const leftMs = deadline.at - time;
+    return leftMs <= 0 || leftMs < this.#typicalRunTime.neededMs(deadline.delayMs);
+  }
+
+  #start(call: Call, lane: Lane<Call>, time: number): void {
+    call.phase = "running";
+    call.startedAt = time;
+    call.lane = lane;
+    this.counters.active++;
+    if (call.isTask) call.prepare();
+    call.circuit.recordStart(call);
+    let returned: unknown;
+    try {
+      returned = call.invoke();
+    } catch (error) {
+      this.#settle(call, false, error);
+      return;
+    }
+    if (!isObject(returned)) {
+      this.#settle(call, true, returned);
+      return;
+    }
+    try {
+      // As `await` does it: whatever `then` an object has, it settles the call once.
+      promiseThen.call(Promise.resolve(returned), lane.onFulfilled, lane.onRejected);
+    } catch (error) {
+      this.#settle(call, false, error);
+    }
+    if (call.isOverdue) this.#expire(call);
+  }
+
+  /** The function has really settled: only now is its permit free, unless it was reclaimed before. */
+  #settle(call: Call, succeeded: boolean, value: unknown): void {
+    if (call.phase === "abandoned") this.#releaseAbandoned(call, true);
+    if (call.phase !== "running") return;
+    const time = now();
+    call.endedAt = time;
+    this.#detachCaller(call, "over");
+    if (succeeded) this.#succeed(call, value, time);
+    else this.#fail(call, value, time);
+    if (call.lane !== undefined) this.#lanes.release(call.lane);
+    if (this.#queue.size > 0) this.#startQueued(time);
+    else this.#onQueueEmpty();
+  }
+
+  /** There is nothing to start. */
+  #onQueueEmpty(): void {
+    this.#lanes.closeIdleSoon();
+    if (this.#isClosed) this.#checkIdle();
+  }
+
+  #succeed(call: Call, result: unknown, time: number): void {
+    this.counters.active--;
+    this.counters.successful++;
+    this.#typicalRunTime.record(time - call.startedAt);
+    if (this.#emitter.listenerCount("success") > 0) this.#emit("success", call.times(time));
+    this.gate.recordSuccess(call, result, time);
+    if (call.wantsValue) call.resolve(result);
+    else this.#answer(call, true, result, null);
+  }
+
+  #fail(call: Call, thrown: unknown, time: number): void {
+    this.counters.recordFailure();
+    const isObserved = this.#emitter.listenerCount("failure") > 0;
+    const error =
+      isObserved || !call.wantsValue ? toBulkheadError(thrown, this.#config.name) : null;
+    if (isObserved && error !== null) this.#emit("failure", { ...call.times(time), error });
+    this.gate.recordFailure(call, thrown, time);
+    if (call.wantsValue) call.reject(thrown);
+    else this.#answer(call, false, null, error);
+  }
+
+  #answer(call: Call, success: boolean, result: unknown, error: BulkheadError | null): void {
+    call.resolve({
+      success,
+      result,
+      error,
+      executionTime: call.executionTime(),
+      queuedTime: call.queuedTime,
+      bulkheadName: this.#config.name,
+      executionId: call.id,
+    });
+  }
+
+  // When a call ends before its function has settled
+
+  #expire(call: Call): void {
+    if (call.phase === "waiting" && !call.hasWaited) {
+      // A faked clock goes on before p-limit has opened the lane. A call that found a permit free starts.
+      call.isOverdue = true;
+    } else if (call.phase === "waiting") {
+      this.#rejectQueued(call, "timeout", timeoutError(this.#config.name, call, "waiting"));
+    } else if (call.phase === "running") {
+      const error = timeoutError(this.#config.name, call, "running");
+      call.inContext(this.#abandon, this, call, error, "timedOut");
+    }
+  }
+
+  /** The caller ends a call, or the shutdown does. */
+  #abort(call: Call, reason: RejectionReason, error: unknown): void {
+    if (call.phase === "waiting") this.#rejectQueued(call, reason, error);
+    else if (call.phase === "running") {
+      const why = reason === "aborted" && isDeadline(error) ? "deadline" : "canceled";
+      call.inContext(this.#abandon, this, call, error, why);
+    }
+  }
+
+  /** A queued call leaves the queue without having started. */
+  #rejectQueued(call: Call, reason: RejectionReason, error: unknown): void {
+    this.#dequeue(call, reason);
+    this.#notifyRejected(call, reason, error);
+  }
+
+  /**
+   * All queued calls leave the queue at once; those that found a permit free are about to start, and go
+   * on like running ones. {@link #notifyRejected} follows, when everything else has taken effect.
+   */
+  #rejectAllQueued(reason: RejectionReason): Call[] {
+    const rejected: Call[] = [];
+    let next: Call | undefined;
+    for (let call = this.#queue.first; call !== undefined; call = next) {
+      next = call.next;
+      if (!call.hasWaited) continue;
+      this.#dequeue(call, reason);
+      rejected.push(call);
+    }
+    return rejected;
+  }
+
+  /** The calls waited for the storage's answer: in their order, each is admitted by it or rejected. */
+  #readmitAll(): Call[] {
+    const waiting: Call[] = [];
+    const rejected: Call[] = [];
+    for (let call = this.#queue.shift(); call !== undefined; call = this.#queue.shift()) {
+      waiting.push(call);
+    }
+    for (const call of waiting) {
+      if (this.gate.tryAcquire(call)) {
+        this.#queue.push(call);
+      } else {
+        this.#dequeue(call, "circuitOpen");
+        rejected.push(call);
+      }
+    }
+    return rejected;
+  }
+
+  #rejectAllForShutdown(): void {
+    for (const call of this.#rejectAllQueued("shutdown")) {
+      this.#notifyRejected(call, "shutdown", shutdownError(this.#config.name));
+    }
+  }
+
+  #dequeue(call: Call, reason: RejectionReason): void {
+    this.#detachCaller(call, "over");
+    call.circuit.drop(call);
+    this.counters.recordRejection(reason);
+  }
+
+  #notifyRejected(call: Call, reason: RejectionReason, error: unknown): void {
+    call.inContext(this.#emitRejected, this, call, reason, error);
+    call.reject(error);
+    this.#checkIdle();
+  }
+
+  #emitRejected(call: Call, reason: RejectionReason, error: unknown): void {
+    if (reason === "timeout") this.#emit("timeout", { executionId: call.id, phase: "waiting" });
+    if (this.#emitter.listenerCount("rejected") > 0) this.#emit("rejected", { reason, error });
+  }
+
+  /**
+   * A running call's caller has its answer; the function runs on and holds the permit.
+   * @param why `deadline`: the caller's own signal was a time limit
+   */
+  #abandon(call: Call, error: unknown, why: "timedOut" | "deadline" | "canceled"): void {
+    const time = now();
+    const timedOut = why === "timedOut";
+    const isVerdict = why !== "canceled" && isFairVerdict(call, time);
+    const { reclaimAfterSeconds } = this.#config;
+    this.#detachCaller(call, "abandoned");
+    this.counters.recordAbandoned(timedOut);
+    if (reclaimAfterSeconds) {
+      call.deadline = this.#reclaims.set(call, time, reclaimAfterSeconds * 1000);
+    }
+    if (timedOut) this.#emit("timeout", { executionId: call.id, phase: "running" });
+    if (this.#emitter.listenerCount("failure") > 0)
+      this.#emit("failure", { ...call.times(time), error });
+    this.#emit("abandoned", { executionId: call.id });
+    if (isVerdict) this.gate.recordTimeout(call, error, time);
+    else call.circuit.drop(call);
+    call.reject(error);
+    call.abort(error);
+    if (reclaimAfterSeconds === 0) this.#reclaim(call);
+  }
+
+  #reclaim(call: Call): void {
+    if (call.phase === "abandoned") {
+      call.inContext(this.#releaseAbandoned, this, call, false);
+    }
+  }
+
+  /** The permit of an abandoned function is free again: it has settled, or the permit is reclaimed. */
+  #releaseAbandoned(call: Call, settled: boolean): void {
+    call.phase = "over";
+    if (call.deadline !== undefined) this.#reclaims.clear(call.deadline);
+    this.counters.abandoned--;
+    if (call.lane !== undefined) {
+      if (settled) this.#lanes.release(call.lane);
+      else this.#lanes.reclaim(call.lane);
+    }
+    this.#emit("reclaimed", { executionId: call.id, settled });
+    this.#startQueued();
+  }
+
+  /** The caller is about to get its answer: nothing of its call may fire or stay behind. */
+  #detachCaller(call: Call, phase: "over" | "abandoned"): void {
+    call.list?.remove(call);
+    call.phase = phase;
+    if (call.signal !== undefined) call.unwatch();
+    if (call.deadline !== undefined) this.#deadlines.clear(call.deadline);
+  }
+
+  #checkIdle(): void {
+    if (this.#queue.size === 0) this.#reclaims.holdProcess(false);
+    if (!this.#isClosed || !this.#isIdle) return;
+    this.#drains.end();
+    if (this.#isShutDown) this.gate.end();
+  }
+
+  // Shutdown
+
+  /**
+   * Rejects new calls for good. The queued and the running ones have `drainSeconds` to end; without it the queued
+   * ones are rejected, and the running ones go on.
+   */
+  async shutdown(drainSeconds: number | undefined): Promise<void> {
+    this.#isClosed = true;
+    this.gate.stopHealthCheck();
+    if (drainSeconds !== undefined) {
+      this.#drains.begin(drainSeconds * 1000, () => this.#cancelAll());
+    } else if (this.#drains.ended === undefined) {
+      this.#rejectAllForShutdown();
+    }
+    this.#checkIdle();
+    if (this.#drains.ended !== undefined) await this.#drains.ended;
+    this.#emitShutdown();
+    await this.gate.disconnect();
+  }
+
+  #emitShutdown(): void {
+    if (this.#isShutDown) return;
+    this.#isShutDown = true;
+    this.#emit("shutdown", { drained: this.#isIdle });
+    this.#checkIdle();
+  }
+
+  #cancelAll(): void {
+    this.#rejectAllForShutdown();
+    for (let call = this.#queue.first; call !== undefined; call = this.#queue.first) {
+      this.#rejectQueued(call, "shutdown", shutdownError(this.#config.name));
+    }
+    for (const call of this.#lanes.holders) {
+      if (call.phase === "running")
+        call.inContext(this.#abandon, this, call, shutdownError(this.#config.name), "canceled");
+    }
+  }
+
+  get #isIdle(): boolean {
+    const { active, abandoned } = this.counters;
+    return active + abandoned + this.#queue.size === 0;
+  }
+}
+
+const promiseThen = Promise.prototype.then;
+
+function isObject(value: unknown): boolean {
+  return (typeof value === "object" && value !== null) || typeof value === "function";
+}
