@@ -1,11 +1,11 @@
-// `npm run try:runtimes` runs the packed library on Node.js, Bun and Deno, the latter from their npm packages.
+// `npm run try:runtimes` runs the packed library on Node.js, and on Bun and Deno from their npm packages.
 import { copyFile, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createProject, createProjectFolder, packLibrary, run } from "./packed-project.mjs";
 import { startPostgres } from "./postgres-server.mjs";
 
 const PROGRAM = "runtimes-program.cjs";
-const PROGRAMS = {
+const MAIN = {
   "esm.mjs": `import * as bulkman from "bulkman";
 import tryFeatures from "./${PROGRAM}";
 await tryFeatures(bulkman);
@@ -13,24 +13,33 @@ await tryFeatures(bulkman);
   "commonjs.cjs": `require("./${PROGRAM}")(require("bulkman"));
 `,
 };
+const FIXTURES = ["metrics-program.cjs", "metrics.mjs", "metrics.cjs"];
+const PACKAGES = [
+  "bun",
+  "deno",
+  "@opentelemetry/api",
+  "@opentelemetry/sdk-metrics",
+  "prom-client@15",
+];
+const COMMAND = "node_modules/bulkman/dist/cli.js";
 
 /** The arguments that run a program. Deno asks for permissions unless it has all of them. */
 const RUNTIMES = { node: [], bun: [], deno: ["run", "--allow-all"] };
+const FORMATS = {
+  ESM: { main: "esm.mjs", metrics: "metrics.mjs" },
+  CommonJS: { main: "commonjs.cjs", metrics: "metrics.cjs" },
+};
 
 const { path: directory, remove } = await createProjectFolder();
 const database = await startPostgres();
+const project = join(directory, "project");
 try {
-  const tarball = await packLibrary(join(directory, "packed"));
-  const project = join(directory, "project");
-  await createProject(project, tarball);
-  await install(project, ["bun", "deno"]);
-  await copyFile(join(import.meta.dirname, PROGRAM), join(project, PROGRAM));
-  for (const [name, text] of Object.entries(PROGRAMS)) await writeFile(join(project, name), text);
+  await createProject(project, await packLibrary(join(directory, "packed")));
+  await install();
   const columns = {};
-  for (const [runtime, args] of Object.entries(RUNTIMES)) {
-    for (const program of Object.keys(PROGRAMS)) {
-      const title = `${await versionOf(project, runtime)}, ${program}`;
-      columns[title] = await tryProgram(project, runtime, [...args, program]);
+  for (const runtime of Object.keys(RUNTIMES)) {
+    for (const [format, programs] of Object.entries(FORMATS)) {
+      columns[`${await versionOf(runtime)}, ${format}`] = await tryAll(runtime, programs);
     }
   }
   print(columns);
@@ -39,34 +48,52 @@ try {
   await remove();
 }
 
-/** The packages choose the binary for this machine in install scripts. */
-async function install(project, packages) {
+async function install() {
   const file = join(project, "package.json");
   const manifest = JSON.parse(await readFile(file, "utf8"));
-  const allowScripts = Object.fromEntries(packages.map((name) => [name, true]));
+  // They choose the binary for this machine in an install script.
+  const allowScripts = { bun: true, deno: true };
   await writeFile(file, JSON.stringify({ ...manifest, allowScripts }));
   const flags = ["--prefer-offline", "--no-audit", "--no-fund"];
-  await run("npm", ["install", ...flags, ...packages], { cwd: project });
+  await run("npm", ["install", ...flags, ...PACKAGES], { cwd: project });
+  await copyFile(join(import.meta.dirname, PROGRAM), join(project, PROGRAM));
+  const fixtures = join(import.meta.dirname, "../test/package/fixtures");
+  for (const name of FIXTURES) await copyFile(join(fixtures, name), join(project, name));
+  for (const [name, text] of Object.entries(MAIN)) await writeFile(join(project, name), text);
 }
 
-function binaryOf(project, runtime) {
-  return runtime === "node" ? process.execPath : join(project, "node_modules/.bin", runtime);
+/** What was seen of each feature: "passes" or an error. Every program has to end by itself. */
+async function tryAll(runtime, { main, metrics }) {
+  const features = await runOn(runtime, main).then(JSON.parse, ({ message }) => ({
+    main: message,
+  }));
+  return {
+    ...features,
+    metrics: await outcomeOf(runOn(runtime, metrics)),
+    command: await outcomeOf(runOn(runtime, COMMAND, "status", "--json", "--dsn", database.url)),
+  };
 }
 
-async function versionOf(project, runtime) {
-  const version = await run(binaryOf(project, runtime), ["--version"], { cwd: project });
+function outcomeOf(running) {
+  return running.then(
+    () => "passes",
+    ({ message }) => message,
+  );
+}
+
+function runOn(runtime, program, ...args) {
+  const env = { ...process.env, DATABASE_URL: database.url };
+  const options = { cwd: project, timeout: 60_000, env };
+  return run(binaryOf(runtime), [...RUNTIMES[runtime], program, ...args], options);
+}
+
+async function versionOf(runtime) {
+  const version = await run(binaryOf(runtime), ["--version"], { cwd: project });
   return `${runtime} ${/\d+(\.\d+)+/.exec(version)?.[0]}`;
 }
 
-/** Runs a program, which has to end by itself. Resolves with what it saw of each feature. */
-async function tryProgram(project, runtime, args) {
-  try {
-    const env = { ...process.env, DATABASE_URL: database.url };
-    const options = { cwd: project, timeout: 60_000, env };
-    return JSON.parse(await run(binaryOf(project, runtime), args, options));
-  } catch (error) {
-    return { program: error.message };
-  }
+function binaryOf(runtime) {
+  return runtime === "node" ? process.execPath : join(project, "node_modules/.bin", runtime);
 }
 
 function print(columns) {
