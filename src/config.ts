@@ -38,11 +38,30 @@ export interface BulkheadConfig {
    */
   timeoutSeconds?: number | null | undefined;
   /**
+   * Seconds that a call may wait for its permit. A call that waits longer is rejected with a `BulkheadTimeoutError`
+   * of the phase `waiting`. > 0, or `null` for no limit but `timeoutSeconds`.
+   * @default null
+   */
+  maxWaitSeconds?: number | null | undefined;
+  /**
+   * Keeps the queue short under overload: once the queue has not been empty for twice this time, a call that has
+   * waited longer than it is rejected with a `BulkheadFullError` when its turn comes. > 0, or `null` for off.
+   * A controlled delay (CoDel) as Facebook runs it: "Fail at Scale", ACM Queue 2839461.
+   * @default null
+   */
+  queueTargetSeconds?: number | null | undefined;
+  /**
    * This many consecutive failures open the circuit. Integer ≥ 1, or `null` for off: then `failureRateThreshold` or
    * `healthCheck` must be set, unless `circuitBreakerEnabled` is `false`.
    * @default 5
    */
   failureThreshold?: number | null | undefined;
+  /**
+   * Consecutive failures that lie further apart than this, from the first to the last, do not add up. Seconds, > 0, or
+   * `null`: they add up however far apart they are.
+   * @default null
+   */
+  failureWindowSeconds?: number | null | undefined;
   /** This many successful probes close the circuit again. Integer ≥ 1. @default 3 */
   successThreshold?: number | undefined;
   /** Seconds that the circuit stays open before it lets probes through. ≥ 0. @default 30 */
@@ -115,7 +134,10 @@ const RULES: { readonly [Field in keyof BulkheadConfig]-?: Rule } = {
   maxConcurrentCalls: integerFrom(1),
   maxQueueSize: integerFrom(0),
   timeoutSeconds: orNull(POSITIVE_SECONDS),
+  maxWaitSeconds: orNull(POSITIVE_SECONDS),
+  queueTargetSeconds: orNull(POSITIVE_SECONDS),
   failureThreshold: orNull(integerFrom(1)),
+  failureWindowSeconds: orNull(POSITIVE_SECONDS),
   successThreshold: integerFrom(1),
   isolationDuration: SECONDS,
   circuitBreakerEnabled: BOOLEAN,
@@ -141,7 +163,10 @@ export function resolveConfig(given: BulkheadConfig): ResolvedBulkheadConfig {
     maxConcurrentCalls: config.maxConcurrentCalls ?? 10,
     maxQueueSize: config.maxQueueSize ?? 100,
     timeoutSeconds: config.timeoutSeconds ?? null,
+    maxWaitSeconds: config.maxWaitSeconds ?? null,
+    queueTargetSeconds: config.queueTargetSeconds ?? null,
     failureThreshold: config.failureThreshold === undefined ? 5 : config.failureThreshold,
+    failureWindowSeconds: config.failureWindowSeconds ?? null,
     successThreshold: config.successThreshold ?? 3,
     isolationDuration: config.isolationDuration ?? 30,
     circuitBreakerEnabled: config.circuitBreakerEnabled ?? true,

@@ -13,6 +13,7 @@ export {
   BulkheadError,
   type BulkheadErrorOptions,
   BulkheadFullError,
+  type BulkheadFullErrorOptions,
   BulkheadIsolationError,
   BulkheadShutdownError,
   BulkheadTimeoutError,

@@ -15,12 +15,15 @@ import type { CircuitStatus } from "./storage/circuit-storage.js";
 // Their messages are the same for every call of one configuration, so that logs can be grouped by them.
 // Figures that change from call to call are fields.
 
-export function fullError(config: ResolvedBulkheadConfig): BulkheadFullError {
+export function fullError(
+  config: ResolvedBulkheadConfig,
+  retryAfterSeconds: number,
+): BulkheadFullError {
   const { name: bulkheadName, maxConcurrentCalls, maxQueueSize } = config;
   const message =
     `Bulkhead "${oneLine(bulkheadName)}" is full: ${maxConcurrentCalls} of ${maxConcurrentCalls} permits and ` +
     `${maxQueueSize} of ${maxQueueSize} queue places are taken`;
-  return withoutFrames(() => new BulkheadFullError(message, { bulkheadName }));
+  return withoutFrames(() => new BulkheadFullError(message, { bulkheadName, retryAfterSeconds }));
 }
 
 export function circuitOpenError(

@@ -337,7 +337,13 @@ describe("the configuration", () => {
       [Field in keyof Optional]: null extends Optional[Field] ? Field : never;
     }[keyof Optional];
     expectTypeOf<Nullable>().toEqualTypeOf<
-      "timeoutSeconds" | "failureThreshold" | "reclaimAfterSeconds" | "failureRateThreshold"
+      | "timeoutSeconds"
+      | "maxWaitSeconds"
+      | "queueTargetSeconds"
+      | "failureThreshold"
+      | "failureWindowSeconds"
+      | "reclaimAfterSeconds"
+      | "failureRateThreshold"
     >();
   });
 

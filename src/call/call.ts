@@ -49,7 +49,9 @@ export class Call extends ListNode<Call> implements GatedCall {
   /** With an {@link ExecutionResult}, or with the value when the caller {@link wantsValue}. */
   resolve: (result: unknown) => void = ignore;
   reject: (reason: unknown) => void = ignore;
-  /** The end of the call's time, and then of its function's right to the permit. */
+  /** Milliseconds for waiting and running together; `undefined` for no limit. */
+  limitMs: number | undefined = undefined;
+  /** The end of the call's time, or of its wait, and then of its function's right to the permit. */
   deadline: Deadline<Call> | undefined = undefined;
   /** The permit, from the start on. */
   lane: Lane<Call> | undefined = undefined;

@@ -115,7 +115,7 @@ export class Circuit {
     hooks: CircuitHooks,
   ) {
     this.#config = config;
-    this.#consecutiveFailures = new ConsecutiveFailures(config.failureThreshold);
+    this.#consecutiveFailures = new ConsecutiveFailures(config);
     this.#openingRules = [this.#consecutiveFailures, ...openingRules];
     this.#hooks = hooks;
   }

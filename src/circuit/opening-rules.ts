@@ -1,3 +1,4 @@
+import { now } from "../common/clock.js";
 import type { ResolvedBulkheadConfig } from "../config.js";
 import type { RollingWindow } from "./rolling-window.js";
 
@@ -11,13 +12,23 @@ export interface OpeningRule {
   reset(): void;
 }
 
-/** Opens after `failureThreshold` consecutive failures; counts them also when the rule is off. */
+/**
+ * Opens after `failureThreshold` consecutive failures, within `failureWindowSeconds` if they are set; counts them also
+ * when the rule is off.
+ */
 export class ConsecutiveFailures implements OpeningRule {
   readonly #threshold: number;
+  readonly #windowMs: number | undefined;
+  /** When the failures came that are within the window, oldest first; without a window it stays empty. */
+  readonly #times: number[] = [];
   #count = 0;
 
-  constructor(threshold: number | null) {
-    this.#threshold = threshold ?? Number.POSITIVE_INFINITY;
+  constructor({ failureThreshold, failureWindowSeconds }: ResolvedBulkheadConfig) {
+    this.#threshold = failureThreshold ?? Number.POSITIVE_INFINITY;
+    // Without a threshold the failures are only counted.
+    if (failureThreshold !== null && failureWindowSeconds !== null) {
+      this.#windowMs = failureWindowSeconds * 1000;
+    }
   }
 
   get count(): number {
@@ -25,17 +36,26 @@ export class ConsecutiveFailures implements OpeningRule {
   }
 
   recordSuccess(): undefined {
-    this.#count = 0;
+    this.reset();
   }
 
   recordFailure(): string | undefined {
-    this.#count++;
+    this.#count =
+      this.#windowMs === undefined ? this.#count + 1 : this.#countWithin(this.#windowMs);
     if (this.#count < this.#threshold) return undefined;
     return this.#count === 1 ? "1 consecutive failure" : `${this.#count} consecutive failures`;
   }
 
   reset(): void {
     this.#count = 0;
+    this.#times.length = 0;
+  }
+
+  #countWithin(windowMs: number): number {
+    const time = now();
+    this.#times.push(time);
+    while ((this.#times[0] ?? time) < time - windowMs) this.#times.shift();
+    return this.#times.length;
   }
 }
 
