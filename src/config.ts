@@ -20,6 +20,43 @@ export interface HealthCheckContext {
   signal: AbortSignal;
 }
 
+/** How the function of a call settled: with a value, or with an error. */
+export type Settlement = ResultSettlement | ErrorSettlement;
+
+/** The function returned a value, or its promise resolved. */
+export interface ResultSettlement {
+  /** The value. */
+  // biome-ignore lint/suspicious/noExplicitAny: values are whatever the functions have
+  readonly result: any;
+  /** Absent. */
+  readonly error?: undefined;
+}
+
+/** The function threw, or its promise rejected, or the call timed out. */
+export interface ErrorSettlement {
+  /** What was thrown. */
+  // biome-ignore lint/suspicious/noExplicitAny: errors are whatever the functions have
+  readonly error: any;
+  /** Absent. */
+  readonly result?: undefined;
+}
+
+/**
+ * What a settled call says of the dependency:
+ * - `"success"`: it works
+ * - `"failure"`: it failed; `retryAfterSeconds` (≥ 0, an hour at most) opens the circuit at once for that long
+ * - `"ignore"`: nothing; it neither ends a run of failures nor counts in a rate, and a probe's place is free again
+ */
+export type Classification = "success" | "failure" | "ignore" | ClassifiedFailure;
+
+/** A failure whose server said when to come back. */
+export interface ClassifiedFailure {
+  /** It failed. */
+  readonly outcome: "failure";
+  /** Seconds that the circuit is to stay open. ≥ 0, an hour at most; 0 means a failure like any other. */
+  readonly retryAfterSeconds?: number | undefined;
+}
+
 /**
  * How a bulkhead behaves. Every field but `name` is optional; durations are in seconds. A number is
  * out of range when it is `NaN`, infinite, or a duration longer than a timer holds (2^31-1 ms, about
@@ -92,6 +129,14 @@ export interface BulkheadConfig {
   // biome-ignore lint/suspicious/noExplicitAny: errors and arguments are whatever the functions have
   errorFilter?: ((error: any, ...args: any[]) => boolean) | undefined;
   /**
+   * Judges a settled call by its value or its error; `undefined` leaves it to the plain rule, by which a value is a
+   * success and an error a failure. It changes nothing for the caller. Must be synchronous; a fault in it is
+   * reported once, and the plain rule holds. Not together with `errorFilter`. {@link httpStatus} makes one.
+   * @example classify: ({ result, error }) => (result?.ok === false || error ? "failure" : "success")
+   */
+  // biome-ignore lint/suspicious/noExplicitAny: arguments are whatever the functions have
+  classify?: ((settled: Settlement, ...args: any[]) => Classification | undefined) | undefined;
+  /**
    * Percentage of failures over the rolling window that also opens the circuit. > 0 and ≤ 100, or
    * `null` for off.
    * @default null
@@ -105,7 +150,10 @@ export interface BulkheadConfig {
 
 /** A validated {@link BulkheadConfig} with every default filled in. */
 export type ResolvedBulkheadConfig = {
-  readonly [Field in keyof BulkheadConfig]-?: Field extends "healthCheck" | "errorFilter"
+  readonly [Field in keyof BulkheadConfig]-?: Field extends
+    | "healthCheck"
+    | "errorFilter"
+    | "classify"
     ? BulkheadConfig[Field]
     : Exclude<BulkheadConfig[Field], undefined>;
 };
@@ -145,6 +193,7 @@ const RULES: { readonly [Field in keyof BulkheadConfig]-?: Rule } = {
   healthCheck: FUNCTION,
   healthCheckInterval: POSITIVE_SECONDS,
   errorFilter: FUNCTION,
+  classify: FUNCTION,
   failureRateThreshold: orNull(PERCENTAGE),
   minimumCalls: integerFrom(1),
   windowSeconds: POSITIVE_SECONDS,
@@ -174,21 +223,25 @@ export function resolveConfig(given: BulkheadConfig): ResolvedBulkheadConfig {
     healthCheck: config.healthCheck,
     healthCheckInterval: config.healthCheckInterval ?? 5,
     errorFilter: config.errorFilter,
+    classify: config.classify,
     failureRateThreshold: config.failureRateThreshold ?? null,
     minimumCalls: config.minimumCalls ?? 10,
     windowSeconds: config.windowSeconds ?? 10,
   };
+  if (resolved.classify !== undefined && resolved.errorFilter !== undefined) {
+    throw new TypeError("classify and errorFilter exclude each other; got both");
+  }
   if (resolved.circuitBreakerEnabled) checkThatCircuitCanOpen(resolved);
   return Object.freeze(resolved);
 }
 
 function checkThatCircuitCanOpen(config: ResolvedBulkheadConfig): void {
-  const { failureThreshold, failureRateThreshold, healthCheck } = config;
-  if (failureThreshold !== null || failureRateThreshold !== null || healthCheck !== undefined)
-    return;
+  const { failureThreshold, failureRateThreshold, healthCheck, classify } = config;
+  const hasRule = failureThreshold !== null || failureRateThreshold !== null;
+  if (hasRule || healthCheck !== undefined || classify !== undefined) return;
   throw new RangeError(
     "Nothing could open the circuit: failureThreshold and failureRateThreshold are null and there is no " +
-      "healthCheck; set one of them, or circuitBreakerEnabled: false",
+      "healthCheck or classify; set one of them, or circuitBreakerEnabled: false",
   );
 }
 

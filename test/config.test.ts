@@ -142,6 +142,7 @@ const TABLE: Record<Exclude<keyof BulkheadConfig, "name">, Field> = {
   healthCheck: { byDefault: undefined, rule: FUNCTION },
   healthCheckInterval: { byDefault: 5, rule: POSITIVE_SECONDS },
   errorFilter: { byDefault: undefined, rule: FUNCTION },
+  classify: { byDefault: undefined, rule: FUNCTION },
   failureRateThreshold: { byDefault: null, rule: orNull(PERCENTAGE) },
   minimumCalls: { byDefault: 10, rule: integerFrom(1) },
   windowSeconds: { byDefault: 10, rule: POSITIVE_SECONDS },

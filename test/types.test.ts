@@ -592,6 +592,8 @@ describe("the rest", () => {
       circuitStatus: CircuitStatus;
       rejections: Record<RejectionReason, number>;
       timedOutExecutions: number;
+      abortedExecutions: number;
+      ignoredExecutions: number;
     }>();
     expectTypeOf<BulkheadStats["circuitStatus"]>().toEqualTypeOf<CircuitStatus | undefined>();
     expectTypeOf<RejectionReason>().toEqualTypeOf<

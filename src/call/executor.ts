@@ -5,7 +5,7 @@ import { Deadlines } from "../common/deadlines.js";
 import { LinkedList } from "../common/linked-list.js";
 import type { ResolvedBulkheadConfig } from "../config.js";
 import { type BulkheadError, type BulkheadFullError, toBulkheadError } from "../errors.js";
-import { type BulkheadEvents, type Emit, safeEmit } from "../events.js";
+import { type BulkheadEvents, type Emit, failureEvent, safeEmit } from "../events.js";
 import { abortReason, fullError, shutdownError, timeoutError } from "../rejections.js";
 import { Counters, type RejectionReason } from "../stats.js";
 import type { CircuitStorage } from "../storage/circuit-storage.js";
@@ -15,6 +15,9 @@ import { isDeadline, isFairVerdict } from "./fair-verdict.js";
 import { type Lane, Lanes } from "./lanes.js";
 import { QueueTarget } from "./queue-target.js";
 import { TypicalRunTime } from "./typical-run-time.js";
+
+/** Why a caller gets its answer before the function has settled. `deadline`: its own signal was a time limit. */
+type AbandonReason = "timeout" | "deadline" | "aborted" | "shutdown";
 
 /**
  * Takes each call from its admission to its end: it is admitted, waits in the queue, runs in a lane, and is settled.
@@ -257,18 +260,22 @@ export class Executor {
     this.counters.successful++;
     this.#typicalRunTime.record(time - call.startedAt);
     if (this.#emitter.listenerCount("success") > 0) this.#emit("success", call.times(time));
-    this.gate.recordSuccess(call, result, time);
+    this.gate.recordResult(call, result, time);
     if (call.wantsValue) call.resolve(result);
     else this.#answer(call, true, result, null);
   }
 
   #fail(call: Call, thrown: unknown, time: number): void {
-    this.counters.recordFailure();
+    const verdict = this.gate.judge(call, thrown);
+    const outcome = verdict.outcome === "failure" ? "failure" : "ignored";
+    this.counters.recordFailure(outcome);
     const isObserved = this.#emitter.listenerCount("failure") > 0;
     const error =
       isObserved || !call.wantsValue ? toBulkheadError(thrown, this.#config.name) : null;
-    if (isObserved && error !== null) this.#emit("failure", { ...call.times(time), error });
-    this.gate.recordFailure(call, thrown, time);
+    if (isObserved && error !== null) {
+      this.#emit("failure", failureEvent(call.times(time), error, outcome));
+    }
+    this.gate.recordError(call, verdict, thrown, time);
     if (call.wantsValue) call.reject(thrown);
     else this.#answer(call, false, null, error);
   }
@@ -295,15 +302,15 @@ export class Executor {
       this.#rejectQueued(call, "timeout", timeoutError(this.#config.name, call, "waiting"));
     } else if (call.phase === "running") {
       const error = timeoutError(this.#config.name, call, "running");
-      call.inContext(this.#abandon, this, call, error, "timedOut");
+      call.inContext(this.#abandon, this, call, error, "timeout");
     }
   }
 
   /** The caller ends a call, or the shutdown does. */
-  #abort(call: Call, reason: RejectionReason, error: unknown): void {
+  #abort(call: Call, reason: "aborted" | "shutdown", error: unknown): void {
     if (call.phase === "waiting") this.#rejectQueued(call, reason, error);
     else if (call.phase === "running") {
-      const why = reason === "aborted" && isDeadline(error) ? "deadline" : "canceled";
+      const why = reason === "aborted" && isDeadline(error) ? "deadline" : reason;
       call.inContext(this.#abandon, this, call, error, why);
     }
   }
@@ -386,21 +393,21 @@ export class Executor {
 
   /**
    * A running call's caller has its answer; the function runs on and holds the permit.
-   * @param why `deadline`: the caller's own signal was a time limit
    */
-  #abandon(call: Call, error: unknown, why: "timedOut" | "deadline" | "canceled"): void {
+  #abandon(call: Call, error: unknown, why: AbandonReason): void {
     const time = now();
-    const timedOut = why === "timedOut";
-    const isVerdict = why !== "canceled" && isFairVerdict(call, time);
+    const isVerdict = (why === "timeout" || why === "deadline") && isFairVerdict(call, time);
+    const outcome = why === "timeout" || why === "aborted" ? why : "failure";
     const { reclaimAfterSeconds } = this.#config;
     this.#detachCaller(call, "abandoned");
-    this.counters.recordAbandoned(timedOut);
+    this.counters.recordAbandoned(outcome);
     if (reclaimAfterSeconds) {
       call.deadline = this.#reclaims.set(call, time, reclaimAfterSeconds * 1000);
     }
-    if (timedOut) this.#emit("timeout", { executionId: call.id, phase: "running" });
-    if (this.#emitter.listenerCount("failure") > 0)
-      this.#emit("failure", { ...call.times(time), error });
+    if (why === "timeout") this.#emit("timeout", { executionId: call.id, phase: "running" });
+    if (this.#emitter.listenerCount("failure") > 0) {
+      this.#emit("failure", failureEvent(call.times(time), error, outcome));
+    }
     this.#emit("abandoned", { executionId: call.id });
     if (isVerdict) this.gate.recordTimeout(call, error, time);
     else call.circuit.drop(call);
@@ -477,7 +484,7 @@ export class Executor {
     }
     for (const call of this.#lanes.holders) {
       if (call.phase === "running")
-        call.inContext(this.#abandon, this, call, shutdownError(this.#config.name), "canceled");
+        call.inContext(this.#abandon, this, call, shutdownError(this.#config.name), "shutdown");
     }
   }
 

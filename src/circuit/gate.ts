@@ -10,6 +10,7 @@ import { StoredCircuit } from "../storage/checked-storage.js";
 import type { CircuitStatus, CircuitStorage } from "../storage/circuit-storage.js";
 import { Circuit, type CircuitTransition } from "./circuit.js";
 import { HealthCheck } from "./health-check.js";
+import { FAILURE, type Verdict } from "./judge.js";
 import {
   type CallCircuit,
   type CircuitCall,
@@ -156,15 +157,22 @@ export class Gate<C extends GatedCall> {
     this.#monitored?.recordFull(call, error);
   }
 
-  recordSuccess(call: GatedCall, result: unknown, time: number): void {
+  /** The call's function returned a value. */
+  recordResult(call: GatedCall, result: unknown, time: number): void {
     const { circuit } = call;
-    if (circuit === this.#inUse) circuit.recordSuccess(call, result, time);
+    if (circuit === this.#inUse) circuit.recordResult(call, result, time);
     else circuit.drop(call);
   }
 
-  recordFailure(call: GatedCall, error: unknown, time: number): void {
+  /** What the error of a call says of the dependency; {@link recordError} follows. */
+  judge(call: GatedCall, error: unknown): Verdict {
     const { circuit } = call;
-    if (circuit === this.#inUse) circuit.recordFailure(call, error, time);
+    return circuit === this.#inUse ? circuit.judge(call, error) : FAILURE;
+  }
+
+  recordError(call: GatedCall, verdict: Verdict, error: unknown, time: number): void {
+    const { circuit } = call;
+    if (circuit === this.#inUse) circuit.recordError(call, verdict, error, time);
     else circuit.drop(call);
   }
 
