@@ -54,7 +54,9 @@ describe("the tarball", () => {
       .map((name) => name.replace(/-(?!contract\b)[\w-]{8}(\.d\.c?ts)$/, "-HASH$1"));
     // What the README links to.
     const pages = files.filter((name) => /^(docs|examples)\//.test(name));
-    expect(pages).toEqual(expect.arrayContaining(["docs/postgres.md", "examples/fetch.mjs"]));
+    expect(pages).toEqual(
+      expect.arrayContaining(["docs/operations/postgres.md", "examples/fetch.mjs"]),
+    );
     expect(pages.filter((name) => /^docs\/(api|.*\.html)/.test(name))).toEqual([]);
     const rest = files.filter((name) => !pages.includes(name));
     expect([...new Set(rest)].sort()).toEqual([
