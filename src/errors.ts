@@ -1,4 +1,3 @@
-import { debuglog } from "node:util";
 import { describeThrown } from "./common/describe.js";
 
 /** What every error of this library accepts besides its message. */
@@ -17,6 +16,12 @@ export interface BulkheadTimeoutErrorOptions extends BulkheadErrorOptions {
   phase?: "waiting" | "running";
   /** Seconds that the call waited for a permit, at least 0. Default: 0. */
   queuedSeconds?: number;
+}
+
+/** Options of a {@link BulkheadFullError}. */
+export interface BulkheadFullErrorOptions extends BulkheadErrorOptions {
+  /** Seconds until a call has probably room, at least 0. Default: 0. */
+  retryAfterSeconds?: number;
 }
 
 /** Options of a {@link BulkheadCircuitOpenError}. */
@@ -66,9 +71,22 @@ export class BulkheadTimeoutError extends BulkheadError {
   }
 }
 
-/** Every permit and every place in the queue is taken. */
+/**
+ * Every permit and every place in the queue is taken, or the call has waited for longer than
+ * `queueTargetSeconds` allow.
+ */
 export class BulkheadFullError extends BulkheadError {
   static override readonly code = "ERR_BULKHEAD_FULL";
+  /**
+   * Seconds until the calls that are queued now have probably started, at least 0: the length of the queue times the
+   * typical run time, over the permits. 0 until ten calls have succeeded.
+   */
+  readonly retryAfterSeconds: number;
+
+  constructor(message: string, options: BulkheadFullErrorOptions = {}) {
+    super(message, options);
+    this.retryAfterSeconds = options.retryAfterSeconds ?? 0;
+  }
 }
 
 /**
@@ -132,7 +150,9 @@ function hasMark(value: unknown, mark: symbol): boolean {
 }
 
 /** With `NODE_DEBUG=bulkman` in the environment when the program starts, errors keep their stack frames. */
-const KEEPS_FRAMES = debuglog("bulkman").enabled;
+const KEEPS_FRAMES =
+  process.env["NODE_DEBUG"] !== undefined &&
+  process.getBuiltinModule("node:util").debuglog("bulkman").enabled;
 
 /**
  * Makes an error without stack frames, unless they are asked for. Those of a rejection, a timeout or a wrapped failure lie within this

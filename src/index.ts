@@ -3,8 +3,13 @@ export type { CallTrace } from "./call/tracing.js";
 export type {
   BulkheadConfig,
   BulkheadOptions,
+  Classification,
+  ClassifiedFailure,
+  ErrorSettlement,
   HealthCheckContext,
   ResolvedBulkheadConfig,
+  ResultSettlement,
+  Settlement,
   ShutdownOptions,
 } from "./config.js";
 export {
@@ -13,6 +18,7 @@ export {
   BulkheadError,
   type BulkheadErrorOptions,
   BulkheadFullError,
+  type BulkheadFullErrorOptions,
   BulkheadIsolationError,
   BulkheadShutdownError,
   BulkheadTimeoutError,
@@ -31,6 +37,7 @@ export type {
   SuccessEvent,
   TimeoutEvent,
 } from "./events.js";
+export { httpStatus } from "./http-status.js";
 export { BulkheadManager, type BulkheadManagerEvents } from "./manager.js";
 export type {
   ExecutionContext,
@@ -41,7 +48,8 @@ export type {
   RunOptions,
 } from "./result.js";
 export { BulkheadState } from "./state.js";
-export type { BulkheadStats, RejectionReason } from "./stats.js";
+export type { BulkheadStats, FailureOutcome, RejectionReason } from "./stats.js";
+export { type ApplyChangeOptions, applyChange } from "./storage/apply-change.js";
 export type {
   CircuitChange,
   CircuitChangeResult,

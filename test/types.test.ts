@@ -337,7 +337,14 @@ describe("the configuration", () => {
       [Field in keyof Optional]: null extends Optional[Field] ? Field : never;
     }[keyof Optional];
     expectTypeOf<Nullable>().toEqualTypeOf<
-      "timeoutSeconds" | "failureThreshold" | "reclaimAfterSeconds" | "failureRateThreshold"
+      | "timeoutSeconds"
+      | "maxWaitSeconds"
+      | "queueTargetSeconds"
+      | "failureThreshold"
+      | "failureWindowSeconds"
+      | "reclaimAfterSeconds"
+      | "failureRateThreshold"
+      | "slowCallSeconds"
     >();
   });
 
@@ -586,6 +593,8 @@ describe("the rest", () => {
       circuitStatus: CircuitStatus;
       rejections: Record<RejectionReason, number>;
       timedOutExecutions: number;
+      abortedExecutions: number;
+      ignoredExecutions: number;
     }>();
     expectTypeOf<BulkheadStats["circuitStatus"]>().toEqualTypeOf<CircuitStatus | undefined>();
     expectTypeOf<RejectionReason>().toEqualTypeOf<

@@ -1,5 +1,6 @@
 import { now } from "../common/clock.js";
-import { type Deadline, Deadlines } from "../common/deadlines.js";
+import type { Deadline } from "../common/deadline.js";
+import { Deadlines } from "../common/deadlines.js";
 
 type CutShort = () => void;
 

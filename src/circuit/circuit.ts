@@ -52,6 +52,13 @@ export interface CircuitSnapshot {
   readonly generation: number;
 }
 
+interface OpeningOptions {
+  /** The failure that led to it. */
+  readonly cause?: unknown;
+  /** The length of this isolation. Default: as configured. */
+  readonly isolationMs?: number | undefined;
+}
+
 export interface CircuitHooks {
   /** Whether other processes share the circuit: then a probe needs the storage's lease. */
   readonly shared: boolean;
@@ -115,7 +122,7 @@ export class Circuit {
     hooks: CircuitHooks,
   ) {
     this.#config = config;
-    this.#consecutiveFailures = new ConsecutiveFailures(config.failureThreshold);
+    this.#consecutiveFailures = new ConsecutiveFailures(config);
     this.#openingRules = [this.#consecutiveFailures, ...openingRules];
     this.#hooks = hooks;
   }
@@ -164,9 +171,13 @@ export class Circuit {
   }
 
   /** Opens the circuit for `isolationDuration`. Does nothing when it is open. */
-  open(reason: string, origin: TransitionOrigin, cause?: unknown): void {
+  open(
+    reason: string,
+    origin: TransitionOrigin,
+    { cause, isolationMs = this.#config.isolationDuration * 1000 }: OpeningOptions = {},
+  ): void {
     if (this.#current().status === "OPEN") return;
-    const until = now() + this.#config.isolationDuration * 1000;
+    const until = now() + isolationMs;
     this.#transitionTo({ status: "OPEN", until }, reason, origin, cause);
   }
 
@@ -178,7 +189,7 @@ export class Circuit {
 
   /** Opens the circuit because a health check failed. Does nothing when it is open. */
   healthCheckFailed(error: unknown): void {
-    this.open("the health check failed", "verdict", error);
+    this.open("the health check failed", "verdict", { cause: error });
   }
 
   /** Lets probes through before the isolation is over. Does nothing unless the circuit is open. */
@@ -312,7 +323,7 @@ export class Circuit {
     if (state.status === "CLOSED") {
       let reason: string | undefined;
       for (const rule of this.#openingRules) reason ??= rule.recordSuccess();
-      if (reason !== undefined) this.open(reason, "verdict", this.#lastFailure);
+      if (reason !== undefined) this.open(reason, "verdict", { cause: this.#lastFailure });
     } else if (state.status === "HALF_OPEN") {
       state.successes++;
       const { successThreshold } = this.#config;
@@ -326,17 +337,24 @@ export class Circuit {
     }
   }
 
-  /** Records a failure that {@link isCurrent}. */
-  recordFailure(error: unknown): void {
-    const state = this.#state;
+  /**
+   * Records a failure that {@link isCurrent}.
+   * @param retryAfterSeconds the pause that the dependency asked for: it opens the circuit at once for that long
+   */
+  recordFailure(error: unknown, retryAfterSeconds?: number): void {
+    const { status } = this.#state;
     this.#lastFailure = error;
-    if (state.status === "HALF_OPEN") {
-      this.open("a probe failed", "verdict", error);
-    } else if (state.status === "CLOSED") {
-      let reason: string | undefined;
+    let reason: string | undefined;
+    if (status === "CLOSED") {
       for (const rule of this.#openingRules) reason ??= rule.recordFailure();
-      if (reason !== undefined) this.open(reason, "verdict", error);
+    } else if (status === "HALF_OPEN") {
+      reason = "a probe failed";
     }
+    const isolationMs = retryAfterSeconds === undefined ? undefined : retryAfterSeconds * 1000;
+    if (isolationMs !== undefined) {
+      reason = `the dependency asked to retry after ${retryAfterSeconds} s`;
+    }
+    if (reason !== undefined) this.open(reason, "verdict", { cause: error, isolationMs });
   }
 
   /** At least one probe is still needed here: another process may have a higher `successThreshold`. */

@@ -1,22 +1,7 @@
 import { hasNativeTimers, MAX_TIMER_MS, now } from "./clock.js";
-import { keepShapeAlive } from "./keep-shape-alive.js";
-import { LinkedList, ListNode } from "./linked-list.js";
+import { Deadline } from "./deadline.js";
+import { LinkedList } from "./linked-list.js";
 import { UnsharedDeadlines } from "./unshared-deadlines.js";
-
-/** A deadline that was set and can be cleared with {@link Deadlines.clear}. */
-export class Deadline<T> extends ListNode<Deadline<T>> {
-  static {
-    keepShapeAlive(new Deadline(0.5, 1, undefined));
-  }
-
-  constructor(
-    readonly at: number,
-    readonly delayMs: number,
-    readonly owner: T,
-  ) {
-    super();
-  }
-}
 
 /** Empty lists that are kept for the next deadline of their delay. */
 const KEPT_LISTS = 4;

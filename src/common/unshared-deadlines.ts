@@ -1,5 +1,5 @@
 import { lookAtTimer, MAX_TIMER_MS, now, unref } from "./clock.js";
-import type { Deadline } from "./deadlines.js";
+import type { Deadline } from "./deadline.js";
 
 /** The deadlines of one instant, on one timer. */
 interface Instant<T> {

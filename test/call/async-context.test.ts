@@ -52,7 +52,7 @@ describe("the AsyncLocalStorage context of a call (rule 8)", () => {
     await calls[1];
     expect(seen).toEqual([
       ...["a: function", "a: success"],
-      ...["b: function", "b: failure", "b: errorFilter"],
+      ...["b: function", "b: errorFilter", "b: failure"],
     ]);
   });
 

@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { hasNativeTimers, now } from "../../src/common/clock.js";
-import { type Deadline, Deadlines } from "../../src/common/deadlines.js";
+import type { Deadline } from "../../src/common/deadline.js";
+import { Deadlines } from "../../src/common/deadlines.js";
 
 const LONGEST_MS = 2 ** 31 - 1;
 

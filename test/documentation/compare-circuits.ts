@@ -88,7 +88,7 @@ async function duringProbe(call: Call): Promise<string> {
   watch(call(() => probe.promise));
   const other = watch(call(up));
   await pass(0);
-  if (other.state === "rejected") return "refused";
+  if (other.state === "rejected") return "rejected";
   probe.open();
   await pass(0);
   return other.state === "resolved" ? "held until the probe ends" : "";
