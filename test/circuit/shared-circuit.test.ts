@@ -57,7 +57,7 @@ describe("a circuit that bulkheads of one name share", () => {
     ]);
   });
 
-  it("is loaded by the next bulkhead: its first call is refused, for the time that is left", async () => {
+  it("is loaded by the next bulkhead: its first call is rejected, for the time that is left", async () => {
     const storage = new InMemoryStorage();
     await failCalls(await loaded(storage), 2);
     vi.advanceTimersByTime(4000);
@@ -85,7 +85,7 @@ describe("a circuit that bulkheads of one name share", () => {
     expect(await storage.getState("api")).toMatchObject({ state: "CLOSED", failureCount: 0 });
   });
 
-  it("has one prober: the others refuse until it closes the circuit for all", async () => {
+  it("has one prober: the others reject calls until it closes the circuit for all", async () => {
     const [a, b] = await pair();
     await failCalls(a, 2);
     await flush();
@@ -106,7 +106,7 @@ describe("a circuit that bulkheads of one name share", () => {
     expect(started).not.toHaveBeenCalled();
   });
 
-  it("gives the lease to one of two that ask at the same instant", async () => {
+  it("grants the lease to one of two that ask at the same time", async () => {
     const [a, b] = await pair();
     await failCalls(a, 2);
     await flush();
@@ -245,7 +245,7 @@ describe("a circuit that bulkheads of one name share", () => {
     await expect(a.execute(() => 1)).rejects.toMatchObject(refusal);
   });
 
-  it("gives its lease back when it is shut down", async () => {
+  it("returns its lease when the bulkhead is shut down", async () => {
     const [a, b] = await pair();
     await failCalls(a, 2);
     await flush();
@@ -261,7 +261,7 @@ describe("a circuit that bulkheads of one name share", () => {
     await probing;
   });
 
-  it("gives the successes of its probes back with its lease, also those of the same moment", async () => {
+  it("returns the successes of its probes with its lease, also those of the same moment", async () => {
     const storage = new InMemoryStorage();
     const first = await loaded(storage, { successThreshold: 3 });
     const second = await loaded(storage, { successThreshold: 3 });
@@ -280,7 +280,7 @@ describe("a circuit that bulkheads of one name share", () => {
     expect(second.getState()).toBe("healthy");
   });
 
-  it("opens again what its last probe has shown, when that could not be told before the shutdown", async () => {
+  it("opens in the storage at the shutdown when its last probe failed and that was not sent yet", async () => {
     const inner = new InMemoryStorage();
     const storage = new UnreliableStorage(inner);
     const prober = await loaded(storage, { successThreshold: 3 });
@@ -297,7 +297,7 @@ describe("a circuit that bulkheads of one name share", () => {
     expect(await inner.getState("api")).toMatchObject({ state: "OPEN", probeSuccesses: 0 });
   });
 
-  it("refuses calls that wait here when it is opened elsewhere", async () => {
+  it("rejects queued calls when another process opens it", async () => {
     const storage = new InMemoryStorage();
     const a = await loaded(storage, { maxConcurrentCalls: 1 });
     const b = await loaded(storage);
@@ -310,7 +310,7 @@ describe("a circuit that bulkheads of one name share", () => {
     await running;
   });
 
-  it("follows a breaker that is moved by hand, wherever that happens", async () => {
+  it("follows open() and close() of the breaker of every process", async () => {
     const [a, b] = await pair();
     a.breaker?.open();
     await flush();
@@ -320,7 +320,7 @@ describe("a circuit that bulkheads of one name share", () => {
     expect([a.getState(), b.getState()]).toEqual(["healthy", "healthy"]);
   });
 
-  it("obeys a hand also when another was a moment faster", async () => {
+  it("applies a manual change also when another process was a moment faster", async () => {
     const [a, b] = await pair();
     a.breaker?.open();
     await flush();
@@ -332,7 +332,7 @@ describe("a circuit that bulkheads of one name share", () => {
     expect([a.getState(), b.getState()]).toEqual(["healthy", "healthy"]);
   });
 
-  it("obeys a hand also when what another did is read before the hand's change is sent", async () => {
+  it("applies a manual change also when the change of another process is read before it is sent", async () => {
     const storage = new InMemoryStorage();
     const a = await loaded(storage);
     const { load } = storage;
@@ -363,7 +363,7 @@ describe("a circuit that bulkheads of one name share", () => {
     await a.shutdown();
   });
 
-  it("keeps counting failures when a record says again that it is closed", async () => {
+  it("keeps counting failures when another record is closed, too", async () => {
     const storage = new InMemoryStorage();
     const a = await loaded(storage);
     await failCalls(a, 1);
@@ -374,7 +374,7 @@ describe("a circuit that bulkheads of one name share", () => {
     expect(a.getState()).toBe("isolated");
   });
 
-  it("is opened by a hand that shuts the bulkhead down right after, before it is loaded", async () => {
+  it("is opened manually when the bulkhead is shut down right after, before it is loaded", async () => {
     const storage = new InMemoryStorage();
     const bulkhead = new Bulkhead(config, { circuitStorage: storage });
     bulkhead.breaker?.open();
@@ -382,7 +382,7 @@ describe("a circuit that bulkheads of one name share", () => {
     expect(await storage.getState("api")).toMatchObject({ state: "OPEN" });
   });
 
-  it("is told why a person isolated it for all, and no health check ends that", async () => {
+  it("has the reason of a manual isolation of the fleet, and no health check ends that", async () => {
     const storage = new InMemoryStorage();
     const a = await loaded(storage, { healthCheck: () => true, healthCheckInterval: 1 });
     const changes: string[] = [];
@@ -430,7 +430,7 @@ describe("the storage is never a dependency of the calls", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  it("is asked nothing by a refusal", async () => {
+  it("is asked nothing for a rejected call", async () => {
     const storage = new UnreliableStorage();
     const bulkhead = await loaded(storage);
     await failCalls(bulkhead, 2);
@@ -441,7 +441,7 @@ describe("the storage is never a dependency of the calls", () => {
   });
 
   it.each(["down", "hanging"] as const)(
-    "works by itself while the storage is %s from the start, and tells it once",
+    "works by itself while the storage is %s from the start, with one storageError",
     async (mood) => {
       const storage = new UnreliableStorage();
       storage.mood = mood;
@@ -605,7 +605,7 @@ describe("the storage is never a dependency of the calls", () => {
     await a.shutdown();
   });
 
-  it("tells each trouble once, and the next one again", async () => {
+  it("emits each outage once, and the next outage again", async () => {
     const storage = new UnreliableStorage();
     const bulkhead = await loaded(storage);
     const told = vi.fn();
@@ -622,7 +622,7 @@ describe("the storage is never a dependency of the calls", () => {
     expect(told).toHaveBeenCalledTimes(2);
   });
 
-  it("tells once of a storage that answers but takes no change, and asks ever more seldom", async () => {
+  it("emits one storageError when the storage answers but accepts no change, and asks less and less often", async () => {
     const inner = new InMemoryStorage();
     const storage = new UnreliableStorage(inner);
     const bulkhead = await loaded(storage, { isolationDuration: 600 });
@@ -695,7 +695,7 @@ describe("the storage is never a dependency of the calls", () => {
       /reason .* must be a string, or null/,
     ],
     ["no lease", { probeUntil: undefined }, /probeUntil .* must be a valid Date, or null/],
-  ])("a storage that tells %s", (_, lie, message) => {
+  ])("a storage that returns %s", (_, lie, message) => {
     const lieOf = (record: CircuitRecord) =>
       typeof lie === "object" && Object.keys(lie ?? {}).length > 0
         ? { ...record, ...lie }
@@ -709,7 +709,7 @@ describe("the storage is never a dependency of the calls", () => {
       return { bulkhead, troubles };
     }
 
-    it("in a notice is told as a trouble, and asked what is true", async () => {
+    it("in a notice: emits storageError, and reads the record", async () => {
       const storage = new InMemoryStorage();
       const { subscribe } = storage;
       storage.subscribe = (name, { onRecord, onError }) =>
@@ -728,7 +728,7 @@ describe("the storage is never a dependency of the calls", () => {
       expect(troubles).toHaveLength(1);
     });
 
-    it("with each answer is not asked without a pause", async () => {
+    it("with each answer: is not asked without a pause", async () => {
       const storage = new InMemoryStorage();
       const { load } = storage;
       let onRecord = (_record: CircuitRecord) => {};
@@ -750,7 +750,7 @@ describe("the storage is never a dependency of the calls", () => {
       await bulkhead.shutdown();
     });
 
-    it("in an answer is told once, and the circuit works by itself", async () => {
+    it("in an answer: emits one storageError, and the circuit works by itself", async () => {
       const storage = new InMemoryStorage();
       const { load, change } = storage;
       storage.load = async (name) => lieOf(await load.call(storage, name));
@@ -785,7 +785,7 @@ describe("the storage is never a dependency of the calls", () => {
   });
 
   it.each([{}, { getState() {} }, 5, "postgres://", null])(
-    "refuses %o in the place of a storage",
+    "throws for %o instead of a storage",
     (circuitStorage) => {
       expect(() => new Bulkhead(config, { circuitStorage: circuitStorage as never })).toThrow(
         /circuitStorage must be a CircuitStorage/,
