@@ -10,6 +10,6 @@ export default defineConfig({
       "test/{events,fake-timers}.test.ts",
       "test/{bulkhead,call,circuit,common}/**/*.test.ts",
     ],
-    testTimeout: 10_000,
+    testTimeout: 5_000,
   },
 });

@@ -532,7 +532,7 @@ describe("events", () => {
     expectTypeOf<keyof BulkheadManagerEvents>().toEqualTypeOf<"created" | "removed">();
   });
 
-  it("take no listener that wants something else", () => {
+  it("reject a listener with other parameters", () => {
     const listen = () => {
       // @ts-expect-error the payload is an object
       bulkhead.on("success", (id: string) => id);
@@ -609,7 +609,7 @@ describe("the rest", () => {
     expect(new Bulkhead({ name: "api", circuitBreakerEnabled: false }).breaker).toBeUndefined();
   });
 
-  it("errors extend BulkheadError, and one tells when to try again", () => {
+  it("errors extend BulkheadError, and one has retryAfterSeconds", () => {
     for (const ErrorClass of [
       BulkheadIsolationError,
       BulkheadTimeoutError,

@@ -87,7 +87,7 @@ describe("maxWaitSeconds", () => {
     await running;
   });
 
-  it("takes no call for hopeless by the typical run time, which timeoutSeconds alone has to fit", async () => {
+  it("starts a call whose rest of maxWaitSeconds is shorter than the typical run time, which only timeoutSeconds has to cover", async () => {
     const bulkhead = small({ maxWaitSeconds: 1 });
     for (let n = 0; n < 10; n++) {
       const call = bulkhead.execute(sleep, 900);
@@ -111,7 +111,7 @@ describe("queueTargetSeconds", () => {
     return Promise.all(calls);
   }
 
-  it("rejects whoever has waited longer than it when the queue was not empty for twice that time", async () => {
+  it("rejects calls that have waited longer than it when the queue was not empty for twice that time", async () => {
     const bulkhead = small({ queueTargetSeconds: 0.25 });
     const outcomes = await burst(bulkhead);
     // The turns come after 0.1, 0.2, … s; from 0.5 s on everyone has waited too long.

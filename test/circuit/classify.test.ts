@@ -108,7 +108,7 @@ describe("classify", () => {
     expect(bulkhead.getStats()).toMatchObject({ ignoredExecutions: 10, failedExecutions: 13 });
   });
 
-  it("gives the place of a probe to the next call when it ignores it", async () => {
+  it("admits the next call as a probe when the classification of a probe is ignored", async () => {
     const bulkhead = of({
       classify: ({ result }) => (result === "neither" ? "ignore" : undefined),
       successThreshold: 1,
@@ -267,7 +267,7 @@ describe("classify", () => {
 });
 
 describe("the ledger of failures", () => {
-  it("tells aborted calls from timeouts, failures and ignored errors", async () => {
+  it("distinguishes aborted calls from timeouts, failures and ignored errors", async () => {
     const bulkhead = of({
       timeoutSeconds: 1,
       reclaimAfterSeconds: 0,

@@ -114,7 +114,7 @@ describe("probes that hang while the storage is out", () => {
     [undefined, 30_000],
     [5, 5000],
   ])(
-    "give their places to the next calls after the storage's probeLeaseSeconds (%s)",
+    "are followed by the next calls after the storage's probeLeaseSeconds (%s)",
     async (probeLeaseSeconds, leaseMs) => {
       const storage = Object.assign(
         new UnreliableStorage(),
@@ -134,7 +134,7 @@ describe("probes that hang while the storage is out", () => {
     },
   );
 
-  it("are given the lease that the storage itself has", async () => {
+  it("have the lease of the storage itself", async () => {
     expect(new InMemoryStorage({ probeLeaseSeconds: 7 }).probeLeaseSeconds).toBe(7);
   });
 });
