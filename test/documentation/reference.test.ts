@@ -15,6 +15,7 @@ describe("the table of the configuration", () => {
 
   it("has every field with its default", () => {
     const shown = rows.map(([field = "", value = ""]) => [codeIn(field)[0], defaultIn(value)]);
+    expect(shown.map(([field]) => field).sort()).toEqual(Object.keys(defaults).sort());
     expect(Object.fromEntries(shown)).toEqual({ ...defaults, name: undefined });
   });
 
