@@ -1,7 +1,31 @@
 import { readFileSync } from "node:fs";
 import { defineConfig, type Options } from "tsup";
 
+type EsbuildPlugin = NonNullable<Options["esbuildPlugins"]>[number];
+
 const licenceOfPLimit = readFileSync("node_modules/p-limit/license", "utf8").trim();
+
+/** What users import: these have types. knip finds the entries by the literal below only. */
+const publicEntries = {
+  index: "src/index.ts",
+  opentelemetry: "src/metrics/opentelemetry.ts",
+  prometheus: "src/metrics/prometheus.ts",
+  "storage-contract": "src/storage/contract.ts",
+};
+
+/**
+ * `import()` of the circuits in Postgres stays an import of a file of its own, in both formats: esbuild splits
+ * ES modules only, and would put them into index.cjs.
+ */
+const postgresOnDemand: EsbuildPlugin = {
+  name: "postgres-on-demand",
+  setup(build) {
+    const extension = build.initialOptions.format === "cjs" ? "cjs" : "js";
+    build.onResolve({ filter: /\/circuits\.js$/ }, ({ kind }) =>
+      kind === "dynamic-import" ? { path: `./postgres.${extension}`, external: true } : undefined,
+    );
+  },
+};
 
 const library: Options = {
   entry: {
@@ -9,17 +33,21 @@ const library: Options = {
     opentelemetry: "src/metrics/opentelemetry.ts",
     prometheus: "src/metrics/prometheus.ts",
     "storage-contract": "src/storage/contract.ts",
+    postgres: "src/storage/postgres/circuits.ts",
   },
   format: ["esm", "cjs"],
   target: "node20",
+  // One file for each entry: each file more is searched for and read at the program's start.
+  splitting: false,
   // tsup's declaration build sets `baseUrl`, which TypeScript 6 reports as deprecated.
-  dts: { compilerOptions: { ignoreDeprecations: "6.0" } },
-  sourcemap: true,
+  dts: { entry: publicEntries, compilerOptions: { ignoreDeprecations: "6.0" } },
   // p-limit is published as ESM only. The CommonJS build carries a copy of it (and of its one
   // dependency), because Jest and other CommonJS loaders cannot require() an ES module; the ESM
   // build imports the installed package.
   noExternal: ["p-limit"],
+  esbuildPlugins: [postgresOnDemand],
   esbuildOptions(options, { format }) {
+    shrink(options);
     if (format === "esm") options.external = [...(options.external ?? []), "p-limit"];
     // CommonJS loads pg by require(), late as well: Jest and bundlers know no import() there.
     else options.supported = { ...options.supported, "dynamic-import": false };
@@ -34,6 +62,18 @@ const command: Options = {
   entry: { cli: "src/cli/main.ts" },
   format: ["esm"],
   target: "node20",
+  splitting: false,
+  esbuildOptions: shrink,
 };
+
+/**
+ * Drops comments and indentation. Names stay, and lines are short, so that a stack frame, and the line that Node
+ * prints for an uncaught error, show where it is without a source map.
+ */
+function shrink(options: Parameters<NonNullable<Options["esbuildOptions"]>>[0]): void {
+  options.minifyWhitespace = true;
+  options.minifySyntax = true;
+  options.lineLimit = 120;
+}
 
 export default defineConfig([library, command]);

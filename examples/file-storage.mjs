@@ -1,22 +1,23 @@
-// A storage of one's own: circuits in a directory, shared by the processes of one machine. The rules
-// are the same for any store; file-storage.test.mjs tests them.
+// A custom storage: circuits in a directory, shared by the processes of one machine. applyChange() has the
+// rules, so that a storage only reads and writes. file-storage.test.mjs runs the contract of all storages.
 import { createHash, randomUUID } from "node:crypto";
 import { link, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { applyChange } from "bulkman";
 
 const CLOSED = {
   state: "CLOSED",
   failureCount: 0,
-  openUntil: 0,
+  openUntil: null,
   openedBy: null,
   reason: null,
   probeOwner: null,
-  probeUntil: 0,
+  probeUntil: null,
   probeSuccesses: 0,
 };
 
 export class FileStorage {
-  /** A bulkhead probes for as long by itself when no file can be read. */
+  /** A bulkhead probes for this long on its own when no file can be read. */
   probeLeaseSeconds;
   #directory;
   #pollMs;
@@ -30,44 +31,37 @@ export class FileStorage {
   }
 
   getState(name) {
-    return this.#inTurn(async () => {
-      const circuit = await this.#read(name);
-      return circuit === null ? null : toRecord(circuit);
-    });
+    return this.#inTurn(() => this.#read(name));
   }
 
   load(name) {
-    return this.#inTurn(async () => toRecord(await this.#readOrMake(name)));
+    return this.#inTurn(() => this.#readOrCreate(name));
   }
 
   change(name, change) {
-    return this.#inTurn(() => this.#change(name, change));
-  }
-
-  async #change(name, change) {
-    const before = await this.#readOrMake(name);
-    const now = Date.now();
-    const isWanted = change.version === before.version && isAllowed(before, change, now);
-    if (!isWanted) return { changed: false, record: toRecord(before) };
-    const after = { ...this.#apply(before, change, now), version: before.version + 1 };
-    const changed = await this.#write(name, after);
-    return { changed, record: toRecord(changed ? after : await this.#readOrMake(name)) };
+    return this.#inTurn(async () => {
+      const before = await this.#readOrCreate(name);
+      const leaseSeconds = this.probeLeaseSeconds;
+      const result = applyChange(before, change, new Date(), { leaseSeconds });
+      if (!result.changed || (await this.#write(name, result.record))) return result;
+      return { changed: false, record: await this.#readOrCreate(name) };
+    });
   }
 
   subscribe(name, subscriber) {
     let seen;
-    let isTold = false;
+    let hasFailed = false;
     const look = async () => {
       try {
-        const circuit = await this.#read(name);
-        isTold = false;
-        if (!this.#subscriptions.has(timer) || circuit === null) return;
-        if (circuit.version !== seen) subscriber.onRecord(toRecord(circuit));
-        seen = circuit.version;
+        const record = await this.#read(name);
+        hasFailed = false;
+        if (!this.#subscriptions.has(timer) || record === null) return;
+        if (record.version !== seen) subscriber.onRecord(record);
+        seen = record.version;
       } catch (error) {
-        // Once, until it could be read again.
-        if (!isTold) subscriber.onError(error);
-        isTold = true;
+        // Once, until it can be read again.
+        if (!hasFailed) subscriber.onError(error);
+        hasFailed = true;
       }
     };
     const timer = setInterval(look, this.#pollMs).unref();
@@ -79,7 +73,7 @@ export class FileStorage {
     for (const timer of this.#subscriptions) this.#unsubscribe(timer);
   }
 
-  /** One after the other: what is read has what was asked for before. */
+  /** One after the other: a read sees every change that was asked for before it. */
   #inTurn(work) {
     const result = this.#turn.then(work);
     this.#turn = result.catch(() => {});
@@ -91,7 +85,7 @@ export class FileStorage {
     this.#subscriptions.delete(timer);
   }
 
-  /** A name can be longer than a file's, and contain anything. */
+  /** A name can be longer than a file's, and contain any character. */
   #folder(name) {
     return join(this.#directory, createHash("sha256").update(name).digest("hex"));
   }
@@ -105,17 +99,18 @@ export class FileStorage {
     });
     const versions = files.map(Number).filter(Number.isSafeInteger);
     if (versions.length === 0) return null;
-    return JSON.parse(await readFile(join(folder, String(Math.max(...versions))), "utf8"));
+    const text = await readFile(join(folder, String(Math.max(...versions))), "utf8");
+    return { ...JSON.parse(text, toDate), readAt: new Date() };
   }
 
-  /** The compare-and-set: of all who link one version, one succeeds. */
-  async #write(name, circuit) {
+  /** The compare-and-set: of all processes that link one version, one succeeds. */
+  async #write(name, record) {
     const folder = this.#folder(name);
     await mkdir(folder, { recursive: true });
     const draft = join(folder, `draft-${randomUUID()}`);
-    await writeFile(draft, JSON.stringify(circuit));
+    await writeFile(draft, JSON.stringify(record));
     try {
-      await link(draft, join(folder, String(circuit.version)));
+      await link(draft, join(folder, String(record.version)));
       return true;
     } catch (error) {
       if (error.code === "EEXIST") return false;
@@ -125,50 +120,18 @@ export class FileStorage {
     }
   }
 
-  async #readOrMake(name) {
+  async #readOrCreate(name) {
     const found = await this.#read(name);
     if (found !== null) return found;
-    const updatedAt = Date.now();
+    const updatedAt = new Date();
     // From the time on, so that versions still rise after the directory was emptied.
-    await this.#write(name, { ...CLOSED, updatedAt, version: updatedAt });
-    return this.#readOrMake(name);
-  }
-
-  #apply(before, change, updatedAt) {
-    const { to: state, owner } = change;
-    const { failureCount, openedBy } = before;
-    if (state === "CLOSED") return { ...CLOSED, openedBy, updatedAt };
-    if (state === "OPEN") {
-      const { failureCount, openSeconds, opening = owner } = change;
-      const openUntil = updatedAt + openSeconds * 1000;
-      const reason = change.reason === undefined ? null : [...change.reason].slice(0, 255).join("");
-      return { ...CLOSED, state, failureCount, openUntil, openedBy: opening, reason, updatedAt };
-    }
-    const probeSuccesses = change.successes ?? before.probeSuccesses;
-    const lease = { probeOwner: owner, probeUntil: updatedAt + this.probeLeaseSeconds * 1000 };
-    const common = { ...CLOSED, state, failureCount, openedBy, probeSuccesses, updatedAt };
-    return change.early ? common : { ...common, ...lease };
+    await this.#write(name, { ...CLOSED, updatedAt, version: updatedAt.getTime() });
+    return this.#readOrCreate(name);
   }
 }
 
-function isAllowed({ state, reason, openUntil, probeOwner, probeUntil }, change, now) {
-  if (change.byHand) return true;
-  const isProber = probeOwner === change.owner && probeUntil > now;
-  const isFree = (state === "OPEN" ? openUntil : probeUntil) <= now;
-  if (change.to === "CLOSED") return isProber;
-  if (change.to === "OPEN") return state === "CLOSED" || isProber || isFree;
-  if (state === "CLOSED") return false;
-  if (change.early) return isProber || isFree || (state === "OPEN" && reason === null);
-  return isProber || isFree;
-}
-
-function toRecord({ openUntil, probeUntil, updatedAt, ...circuit }) {
-  const toDate = (ms) => (ms === 0 ? null : new Date(ms));
-  return {
-    ...circuit,
-    openUntil: toDate(openUntil),
-    probeUntil: toDate(probeUntil),
-    updatedAt: new Date(updatedAt),
-    readAt: new Date(),
-  };
+function toDate(field, value) {
+  return /^(openUntil|probeUntil|updatedAt)$/.test(field) && value !== null
+    ? new Date(value)
+    : value;
 }

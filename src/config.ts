@@ -88,7 +88,7 @@ export interface BulkheadConfig {
    */
   queueTargetSeconds?: number | null | undefined;
   /**
-   * This many consecutive failures open the circuit. Integer ≥ 1, or `null` for off: then `failureRateThreshold` or
+   * This many consecutive failures open the circuit. Integer ≥ 1, or `null` for off: then another rule or
    * `healthCheck` must be set, unless `circuitBreakerEnabled` is `false`.
    * @default 5
    */
@@ -142,7 +142,18 @@ export interface BulkheadConfig {
    * @default null
    */
   failureRateThreshold?: number | null | undefined;
-  /** Fewest finished calls in the window for the rate to count. Integer ≥ 1. @default 10 */
+  /**
+   * A call that has run for this long is slow, also while it runs on. Seconds, > 0, or `null` for off. A slow probe opens
+   * the circuit again.
+   * @default null
+   */
+  slowCallSeconds?: number | null | undefined;
+  /**
+   * Percentage of slow calls over the rolling window that opens the circuit. > 0 and ≤ 100.
+   * @default 100
+   */
+  slowCallRateThreshold?: number | undefined;
+  /** Fewest calls in the window for a rate to count. Integer ≥ 1. @default 10 */
   minimumCalls?: number | undefined;
   /** Length of the rolling window in seconds. > 0. @default 10 */
   windowSeconds?: number | undefined;
@@ -195,6 +206,8 @@ const RULES: { readonly [Field in keyof BulkheadConfig]-?: Rule } = {
   errorFilter: FUNCTION,
   classify: FUNCTION,
   failureRateThreshold: orNull(PERCENTAGE),
+  slowCallSeconds: orNull(POSITIVE_SECONDS),
+  slowCallRateThreshold: PERCENTAGE,
   minimumCalls: integerFrom(1),
   windowSeconds: POSITIVE_SECONDS,
 };
@@ -225,6 +238,8 @@ export function resolveConfig(given: BulkheadConfig): ResolvedBulkheadConfig {
     errorFilter: config.errorFilter,
     classify: config.classify,
     failureRateThreshold: config.failureRateThreshold ?? null,
+    slowCallSeconds: config.slowCallSeconds ?? null,
+    slowCallRateThreshold: config.slowCallRateThreshold ?? 100,
     minimumCalls: config.minimumCalls ?? 10,
     windowSeconds: config.windowSeconds ?? 10,
   };
@@ -236,12 +251,13 @@ export function resolveConfig(given: BulkheadConfig): ResolvedBulkheadConfig {
 }
 
 function checkThatCircuitCanOpen(config: ResolvedBulkheadConfig): void {
-  const { failureThreshold, failureRateThreshold, healthCheck, classify } = config;
-  const hasRule = failureThreshold !== null || failureRateThreshold !== null;
+  const { failureThreshold, failureRateThreshold, slowCallSeconds, healthCheck, classify } = config;
+  const hasRule =
+    failureThreshold !== null || failureRateThreshold !== null || slowCallSeconds !== null;
   if (hasRule || healthCheck !== undefined || classify !== undefined) return;
   throw new RangeError(
-    "Nothing could open the circuit: failureThreshold and failureRateThreshold are null and there is no " +
-      "healthCheck or classify; set one of them, or circuitBreakerEnabled: false",
+    "Nothing could open the circuit: failureThreshold, failureRateThreshold and slowCallSeconds are null and " +
+      "there is no healthCheck or classify; set one of them, or circuitBreakerEnabled: false",
   );
 }
 

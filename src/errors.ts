@@ -1,4 +1,3 @@
-import { debuglog } from "node:util";
 import { describeThrown } from "./common/describe.js";
 
 /** What every error of this library accepts besides its message. */
@@ -151,7 +150,9 @@ function hasMark(value: unknown, mark: symbol): boolean {
 }
 
 /** With `NODE_DEBUG=bulkman` in the environment when the program starts, errors keep their stack frames. */
-const KEEPS_FRAMES = debuglog("bulkman").enabled;
+const KEEPS_FRAMES =
+  process.env["NODE_DEBUG"] !== undefined &&
+  process.getBuiltinModule("node:util").debuglog("bulkman").enabled;
 
 /**
  * Makes an error without stack frames, unless they are asked for. Those of a rejection, a timeout or a wrapped failure lie within this

@@ -49,6 +49,7 @@ export type {
 } from "./result.js";
 export { BulkheadState } from "./state.js";
 export type { BulkheadStats, FailureOutcome, RejectionReason } from "./stats.js";
+export { type ApplyChangeOptions, applyChange } from "./storage/apply-change.js";
 export type {
   CircuitChange,
   CircuitChangeResult,

@@ -144,6 +144,8 @@ const TABLE: Record<Exclude<keyof BulkheadConfig, "name">, Field> = {
   errorFilter: { byDefault: undefined, rule: FUNCTION },
   classify: { byDefault: undefined, rule: FUNCTION },
   failureRateThreshold: { byDefault: null, rule: orNull(PERCENTAGE) },
+  slowCallSeconds: { byDefault: null, rule: orNull(POSITIVE_SECONDS) },
+  slowCallRateThreshold: { byDefault: 100, rule: PERCENTAGE },
   minimumCalls: { byDefault: 10, rule: integerFrom(1) },
   windowSeconds: { byDefault: 10, rule: POSITIVE_SECONDS },
 };
@@ -205,8 +207,8 @@ describe("failureThreshold: null", () => {
       const error = await errorOf(() => new Bulkhead(config));
       expect(error).toBeInstanceOf(RangeError);
       expect(error.message).toBe(
-        "Nothing could open the circuit: failureThreshold and failureRateThreshold are null and there is no " +
-          "healthCheck; set one of them, or circuitBreakerEnabled: false",
+        "Nothing could open the circuit: failureThreshold, failureRateThreshold and slowCallSeconds are null " +
+          "and there is no healthCheck or classify; set one of them, or circuitBreakerEnabled: false",
       );
     }
   });

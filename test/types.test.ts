@@ -344,6 +344,7 @@ describe("the configuration", () => {
       | "failureWindowSeconds"
       | "reclaimAfterSeconds"
       | "failureRateThreshold"
+      | "slowCallSeconds"
     >();
   });
 

@@ -5,6 +5,7 @@ import type { Circuit } from "./circuit.js";
 import { FAILURE, Judge, type Verdict } from "./judge.js";
 import { OpossumBreaker, type OpossumBreakerHooks } from "./opossum-breaker.js";
 import type { RollingWindow } from "./rolling-window.js";
+import type { RunningCall, SlowCalls } from "./slow-calls.js";
 
 /** A call as a circuit sees it. */
 export interface CircuitCall {
@@ -13,6 +14,8 @@ export interface CircuitCall {
   readonly startedAt: number;
   /** The circuit's generation when it admitted the call. */
   generation: number;
+  /** Its entry among the running calls, when slow calls are looked for. */
+  running: RunningCall | undefined;
 }
 
 /** Admits calls, and records how each of them ends. */
@@ -39,6 +42,12 @@ export const NO_CIRCUIT: CallCircuit = {
   drop: ignore,
 };
 
+/** What sees each call besides the circuit. */
+interface CallObservers {
+  readonly window: RollingWindow;
+  readonly slowCalls: SlowCalls | undefined;
+}
+
 /** Reports each call to the circuit and to opossum. */
 export class MonitoredCircuit implements CallCircuit {
   /** In use while the user has disabled opossum's breaker. As with opossum, a call is only fired. */
@@ -47,6 +56,7 @@ export class MonitoredCircuit implements CallCircuit {
   readonly #judge: Judge;
   readonly #circuit: Circuit;
   readonly #window: RollingWindow;
+  readonly #slowCalls: SlowCalls | undefined;
   readonly #hooks: OpossumBreakerHooks;
   /** Created when the user first asks for it: before that it can have no listeners. */
   #breaker: OpossumBreaker | undefined = undefined;
@@ -54,9 +64,10 @@ export class MonitoredCircuit implements CallCircuit {
   constructor(
     config: ResolvedBulkheadConfig,
     circuit: Circuit,
-    window: RollingWindow,
+    { window, slowCalls }: CallObservers,
     hooks: OpossumBreakerHooks,
   ) {
+    this.#slowCalls = slowCalls;
     this.#config = config;
     this.#judge = new Judge(config);
     this.#circuit = circuit;
@@ -78,8 +89,20 @@ export class MonitoredCircuit implements CallCircuit {
     return this.#circuit.tryAcquire(call);
   }
 
+  /** Moves the circuit on: when its isolation is over, and when running calls have become slow. */
+  refresh(): void {
+    if (this.#slowCalls !== undefined) this.#slowCalls.detect(this.#circuit, now());
+    this.#circuit.refresh();
+  }
+
   drop(call: CircuitCall): void {
+    if (call.running !== undefined) this.#endRunning(call, call.running, now(), false);
     this.#circuit.drop(call.generation);
+  }
+
+  #endRunning(call: CircuitCall, running: RunningCall, time: number, hasVerdict: boolean): void {
+    call.running = undefined;
+    this.#slowCalls?.end(this.#circuit, running, { time, hasVerdict });
   }
 
   recordStart(call: CircuitCall): void {
@@ -87,6 +110,9 @@ export class MonitoredCircuit implements CallCircuit {
     if (call.startedAt >= window.dueAt) window.advance(call.startedAt);
     window.newest.fires++;
     if (this.#breaker !== undefined) this.#emit("fire", call.args);
+    if (this.#slowCalls !== undefined && this.#circuit.isCurrent(call.generation, call.startedAt)) {
+      call.running = this.#slowCalls.start(call.startedAt, call.generation);
+    }
   }
 
   judge(call: CircuitCall, error: unknown): Verdict {
@@ -106,6 +132,7 @@ export class MonitoredCircuit implements CallCircuit {
       }
     }
     this.#feedSuccess(call, result, time);
+    if (call.running !== undefined) this.#endRunning(call, call.running, time, true);
     if (this.#circuit.isCurrent(call.generation, time)) this.#circuit.recordSuccess();
   }
 
@@ -117,6 +144,7 @@ export class MonitoredCircuit implements CallCircuit {
     const isExcused = verdict.outcome === "success";
     if (isExcused) this.#feedSuccess(call, error, time);
     else this.#feedFailure(call, error, time);
+    if (call.running !== undefined) this.#endRunning(call, call.running, time, true);
     if (!this.#circuit.isCurrent(call.generation, time)) return;
     if (isExcused) this.#circuit.recordSuccess();
     else this.#circuit.recordFailure(error, verdict.retryAfterSeconds);

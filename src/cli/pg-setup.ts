@@ -1,7 +1,7 @@
 import { clientConfig, secretsOf } from "../storage/postgres/connection.js";
-import { asker } from "../storage/postgres/database.js";
+import { queryOn } from "../storage/postgres/database.js";
 import { loadDriver } from "../storage/postgres/driver.js";
-import { tellable } from "../storage/postgres/errors.js";
+import { toStorageError } from "../storage/postgres/errors.js";
 import { SCHEMA_SQL } from "../storage/postgres/schema.js";
 import { checkVersion } from "../storage/postgres/server-version.js";
 import { guardedClient } from "../storage/postgres/wire.js";
@@ -53,10 +53,10 @@ ${DATABASE_HELP}`,
     client.on("error", () => {});
     try {
       await client.connect();
-      await checkVersion(asker(client));
+      await checkVersion(queryOn(client));
       await client.query(SCHEMA_SQL);
     } catch (error) {
-      const { message } = tellable(error, secretsOf(config));
+      const { message } = toStorageError(error, secretsOf(config));
       throw new Error(`${message}; ${await describeTarget(config, options.dsn)}`);
     } finally {
       await client.end().catch(() => {});

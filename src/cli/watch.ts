@@ -74,8 +74,8 @@ class Watching {
           return true;
         },
         schema: () => this.#schema,
-        onTrouble: (error) => viewer.trouble(database.tellable(error).message),
-        onHearing: () => viewer.trouble(undefined),
+        onInterrupted: (error) => viewer.trouble(database.toStorageError(error).message),
+        onSynced: () => viewer.trouble(undefined),
       },
     );
     this.#listener.start();

@@ -1,4 +1,3 @@
-import { inspect } from "node:util";
 import { isNativeError } from "node:util/types";
 
 /** How many errors within an error are described, and how deep they may lie. */
@@ -19,6 +18,8 @@ export function describeValue(value: unknown): string {
   if (isError(value)) return describeError(value);
   try {
     const options = { depth: 0, maxStringLength: 1000, breakLength: Number.POSITIVE_INFINITY };
+    // Not imported: on Node 24 that takes as long as the rest of the library.
+    const { inspect } = process.getBuiltinModule("node:util");
     return oneLine(inspect(value, options).replaceAll(FRAME, ""));
   } catch {
     return `a value of type ${typeof value} that cannot be printed`;

@@ -1,26 +1,42 @@
 import type { CircuitChange, CircuitChangeResult, CircuitRecord } from "./circuit-storage.js";
 
+/** Options of {@link applyChange}. */
 export interface ApplyChangeOptions {
   /** Seconds of a probe lease. > 0. */
-  readonly probeLeaseSeconds: number;
+  readonly leaseSeconds: number;
 }
 
 /**
- * The record after a change that was asked for at `now`, and whether the change was made. Decides by its
- * arguments alone: the guards of every storage, as a pure function.
+ * Decides a change by the rules of every storage, and returns the record after it. Pure: it goes by its
+ * arguments alone. A custom storage reads the record, applies the change and writes the result, in one atomic
+ * step, or writes it only if the record still has its `version`.
+ *
+ * @param record the circuit in the storage
+ * @param change what a bulkhead, or a person, asks for
+ * @param now the time by the storage's clock, not the process's when several processes share the storage
+ * @returns whether the change was made; and the new record, with the next version, or the unchanged one. Both
+ *   have `now` as `readAt`.
+ *
+ * @example
+ * async change(name, change) {
+ *   return this.transaction(async (row) => {
+ *     const result = applyChange(await row.read(name), change, await row.time(), { leaseSeconds: 30 });
+ *     if (result.changed) await row.write(name, result.record);
+ *     return result;
+ *   });
+ * }
  */
 export function applyChange(
   record: CircuitRecord,
   change: CircuitChange,
   now: Date,
-  options: ApplyChangeOptions,
+  { leaseSeconds }: ApplyChangeOptions,
 ): CircuitChangeResult {
   if (change.version !== record.version || !isAllowed(record, change, now)) {
     return { changed: false, record: { ...record, readAt: now } };
   }
-  const leaseMs = options.probeLeaseSeconds * 1000;
   const version = record.version + 1;
-  return { changed: true, record: { ...after(record, change, now, leaseMs), version } };
+  return { changed: true, record: { ...changed(record, change, now, leaseSeconds), version } };
 }
 
 /** The record of a circuit that is closed since `now`. */
@@ -40,46 +56,59 @@ export function closedRecord(version: number, now: Date): CircuitRecord {
   };
 }
 
-function after(
+/** The longest reason that a record keeps, in code points. */
+const MAX_REASON = 255;
+
+function changed(
   { version, openedBy, failureCount, probeSuccesses }: CircuitRecord,
   change: CircuitChange,
   now: Date,
-  leaseMs: number,
+  leaseSeconds: number,
 ): CircuitRecord {
   const closed = { ...closedRecord(version, now), openedBy };
   if (change.to === "CLOSED") return closed;
   if (change.to === "OPEN") {
-    const { failureCount, owner, opening = owner } = change;
-    const reason = change.reason === undefined ? null : [...change.reason].slice(0, 255).join("");
-    const openUntil = later(now, change.openSeconds * 1000);
-    return { ...closed, state: "OPEN", failureCount, openUntil, openedBy: opening, reason };
+    const { failureCount, owner, opening = owner, reason } = change;
+    return {
+      ...closed,
+      state: "OPEN",
+      failureCount,
+      openUntil: later(now, change.openSeconds),
+      openedBy: opening,
+      reason: reason === undefined ? null : [...reason].slice(0, MAX_REASON).join(""),
+    };
   }
-  const lease = change.early ? {} : { probeOwner: change.owner, probeUntil: later(now, leaseMs) };
+  const lease = change.early
+    ? {}
+    : { probeOwner: change.owner, probeUntil: later(now, leaseSeconds) };
   const successes = change.successes ?? probeSuccesses;
   return { ...closed, state: "HALF_OPEN", failureCount, probeSuccesses: successes, ...lease };
 }
 
+/** A Node timer can fire a millisecond early: a process that sleeps for the whole isolation finds it over. */
+const TIMER_TOLERANCE_SECONDS = 0.001;
+
 function isAllowed(before: CircuitRecord, change: CircuitChange, now: Date): boolean {
   const ownsLease = isAhead(before.probeUntil, now) && before.probeOwner === change.owner;
   if (change.to !== "HALF_OPEN" && change.byHand) return true;
-  // A Node timer can fire a millisecond early: a process that sleeps for the whole isolation finds it over.
   const isFree =
     before.state === "OPEN"
-      ? !isAhead(before.openUntil, later(now, 1))
+      ? !isAhead(before.openUntil, later(now, TIMER_TOLERANCE_SECONDS))
       : !isAhead(before.probeUntil, now);
   if (change.to === "CLOSED") return before.state === "HALF_OPEN" && ownsLease;
   if (change.to === "OPEN") return before.state === "CLOSED" || ownsLease || isFree;
   if (before.state === "CLOSED") return false;
-  if (change.early) {
-    return ownsLease || isFree || (before.state === "OPEN" && before.reason === null);
-  }
-  return ownsLease || isFree;
+  if (ownsLease || isFree) return true;
+  if (change.early) return before.state === "OPEN" && before.reason === null;
+  // The clock was set back to before the last change, so the record cannot say what is over. The process
+  // that asks has waited for the whole isolation, or lease, by a clock of its own.
+  return before.updatedAt > now;
 }
 
 function isAhead(date: Date | null, time: Date): boolean {
   return date !== null && date > time;
 }
 
-function later(date: Date, ms: number): Date {
-  return new Date(date.getTime() + ms);
+function later(date: Date, seconds: number): Date {
+  return new Date(date.getTime() + seconds * 1000);
 }

@@ -1,3 +1,4 @@
+import { withTimeout } from "../common/with-timeout.js";
 import type {
   CircuitChange,
   CircuitChangeResult,
@@ -5,7 +6,7 @@ import type {
   CircuitStorage,
   CircuitSubscriber,
 } from "./circuit-storage.js";
-import { checkRecord } from "./validate-record.js";
+import { validateRecord } from "./validate-record.js";
 
 /** One circuit of a storage. Every promise settles within the storage's time limit. */
 export interface CircuitSource {
@@ -17,10 +18,10 @@ export interface CircuitSource {
 }
 
 /**
- * One circuit of a storage, which may be a custom one: every answer is limited in time, and every record is
+ * One circuit of a storage, which may be a custom one: every answer has a time limit, and every record is
  * validated.
  */
-export class StoredCircuit implements CircuitSource {
+export class CheckedStorage implements CircuitSource {
   readonly #storage: CircuitStorage;
   readonly #name: string;
 
@@ -34,18 +35,18 @@ export class StoredCircuit implements CircuitSource {
     return this.#storage.queryTimeoutSeconds ?? 1;
   }
 
-  /** Seconds of the lease that a process probes under by itself when the storage does not answer. */
+  /** Seconds of the lease that a process probes under on its own while the storage does not answer. */
   get probeLeaseSeconds(): number {
     return this.#storage.probeLeaseSeconds ?? 30;
   }
 
   async load(): Promise<CircuitRecord> {
-    return checkRecord(await this.#withTimeout(() => this.#storage.load(this.#name)));
+    return validateRecord(await this.#limit(this.#storage.load(this.#name)));
   }
 
   async change(change: CircuitChange): Promise<CircuitChangeResult> {
-    const result = await this.#withTimeout(() => this.#storage.change(this.#name, change));
-    checkRecord(result.record);
+    const result = await this.#limit(this.#storage.change(this.#name, change));
+    validateRecord(result.record);
     return result;
   }
 
@@ -57,7 +58,7 @@ export class StoredCircuit implements CircuitSource {
     return this.#storage.subscribe(this.#name, {
       onRecord: (record) => {
         try {
-          checkRecord(record);
+          validateRecord(record);
         } catch (error) {
           onInvalidRecord(error);
           return;
@@ -68,18 +69,10 @@ export class StoredCircuit implements CircuitSource {
     });
   }
 
-  /** The answer, or a rejection when it takes longer than the storage's limit. */
-  async #withTimeout<T>(ask: () => Promise<T>): Promise<T> {
+  #limit<T>(answer: Promise<T>): Promise<T> {
     const seconds = this.queryTimeoutSeconds;
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(noAnswerError(seconds)), seconds * 1000);
-    });
-    try {
-      return await Promise.race([ask(), late]);
-    } finally {
-      clearTimeout(timer);
-    }
+    const error = () => noAnswerError(seconds);
+    return withTimeout(answer, { limitMs: seconds * 1000, error, holdsProcess: true });
   }
 }
 

@@ -19,21 +19,20 @@ export interface InMemoryStorageOptions {
 }
 
 /**
- * Keeps circuits in this process: bulkheads of the same name that are given the same storage share
- * one circuit. When no bulkhead uses a circuit any more and it is closed, it is forgotten. Owns no timer and
- * no handle.
+ * Keeps circuits in this process: bulkheads of the same name with the same storage share one circuit. A closed
+ * circuit that no bulkhead uses any more is forgotten. Owns no timer and no handle.
  *
- * @throws {TypeError | RangeError} from the constructor, for a wrong option
+ * @throws {TypeError | RangeError} from the constructor, for an invalid option
  */
 export class InMemoryStorage implements CircuitStorage {
   /** Seconds of the probe lease. */
   readonly probeLeaseSeconds: number;
-  /** Its clock is right when it is made, and nobody sets it: an isolation is as long as it should be. */
+  /** The system's clock at the start, and monotonic from there: setting the clock changes no isolation. */
   readonly #epochMs = Date.now() - now();
   readonly #circuits = new Map<string, CircuitRecord>();
   readonly #subscribers = new Map<string, Set<CircuitSubscriber>>();
   /** Circuits that no bulkhead uses any more, but that are not closed. */
-  readonly #left = new Set<string>();
+  readonly #unused = new Set<string>();
   /** The highest version of a circuit that was forgotten. */
   #forgottenVersion = 0;
 
@@ -53,13 +52,15 @@ export class InMemoryStorage implements CircuitStorage {
   }
 
   async change(name: string, change: CircuitChange): Promise<CircuitChangeResult> {
-    const result = applyChange(this.#loadNow(name), change, this.#time(), this);
+    const result = applyChange(this.#loadNow(name), change, this.#time(), {
+      leaseSeconds: this.probeLeaseSeconds,
+    });
     if (!result.changed) return result;
     this.#circuits.set(name, { ...result.record });
     for (const subscriber of this.#subscribers.get(name) ?? []) {
       queueMicrotask(() => subscriber.onRecord(result.record));
     }
-    if (this.#left.has(name)) this.#forget(name);
+    if (this.#unused.has(name)) this.#forget(name);
     return result;
   }
 
@@ -70,7 +71,7 @@ export class InMemoryStorage implements CircuitStorage {
       this.#subscribers.set(name, subscribers);
     }
     subscribers.add(subscriber);
-    this.#left.delete(name);
+    this.#unused.delete(name);
     return () => {
       if (!subscribers.delete(subscriber) || subscribers.size > 0) return;
       this.#subscribers.delete(name);
@@ -99,14 +100,14 @@ export class InMemoryStorage implements CircuitStorage {
     return circuit;
   }
 
-  /** No bulkhead uses the circuit: it is kept only as long as it is not closed. */
+  /** Forgets a circuit without subscribers, unless it is not closed: its isolation goes on. */
   #forget(name: string): void {
     const circuit = this.#circuits.get(name);
     if (circuit !== undefined && circuit.state !== "CLOSED") {
-      this.#left.add(name);
+      this.#unused.add(name);
       return;
     }
-    this.#left.delete(name);
+    this.#unused.delete(name);
     this.#circuits.delete(name);
     this.#forgottenVersion = Math.max(this.#forgottenVersion, circuit?.version ?? 0);
   }

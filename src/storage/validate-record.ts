@@ -9,12 +9,12 @@ const isStatus = (value: unknown) =>
 
 const RECORD = rule("an object", isObject);
 const DATE = rule("a valid Date", isTime);
-/** A storage that is older than the field has `undefined`. */
+/** `undefined` is what a storage returns that is older than the field. */
 const isTextOrNull = (value: unknown) => (value ?? null) === null || typeof value === "string";
-const TEXT_OR_NULL = rule("a text, or null", isTextOrNull);
+const TEXT_OR_NULL = rule("a string, or null", isTextOrNull);
 const DATE_OR_NULL = rule("a valid Date, or null", (value) => value === null || isTime(value));
 
-/** What the circuit goes by. The rest of a record is for people. */
+/** The fields that decide. The others are for people. */
 const RULES = {
   state: rule('"CLOSED", "OPEN" or "HALF_OPEN"', isStatus),
   version: rule("a safe integer", Number.isSafeInteger),
@@ -24,16 +24,16 @@ const RULES = {
   reason: TEXT_OR_NULL,
   probeUntil: DATE_OR_NULL,
   probeSuccesses: rule(
-    "an integer from 0",
+    "an integer of at least 0",
     (value) => Number.isSafeInteger(value) && Number(value) >= 0,
   ),
 } as const satisfies { readonly [Field in keyof CircuitRecord]?: Rule };
 
 /**
- * The record that a storage has told: one of somebody's own, or one that lies, may tell anything.
+ * Validates a record of a storage: a custom one may return anything.
  * @throws {TypeError} that names the field, the rule and the value
  */
-export function checkRecord(record: CircuitRecord): CircuitRecord {
+export function validateRecord(record: CircuitRecord): CircuitRecord {
   validate("the record of a circuit", record, RECORD);
   for (const [field, rule] of Object.entries(RULES)) {
     validate(`${field} of a circuit's record`, Reflect.get(record, field), rule);

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Bulkhead, BulkheadTimeoutError } from "../../src/index.js";
-import { gate, started } from "../helpers/gate.js";
+import { gate, started, turn } from "../helpers/gate.js";
 
 describe("a permit is held until the function settles (rule 3)", () => {
   beforeEach(() => {
@@ -158,5 +158,37 @@ describe("a permit is held until the function settles (rule 3)", () => {
     }
     await Promise.all(more);
     expect(most).toBe(2);
+  });
+});
+
+describe("a permit that is to be reclaimed", () => {
+  /** Whether a timer of at least a minute keeps the process alive. */
+  function watchLongTimers() {
+    const setTimer = vi.spyOn(globalThis, "setTimeout");
+    return () => {
+      const timers = setTimer.mock.results.filter(
+        (_, n) => (setTimer.mock.calls[n]?.[1] ?? 0) > 60_000,
+      );
+      expect(timers).not.toEqual([]);
+      return timers.some(({ value }) => value.hasRef());
+    };
+  }
+
+  it("keeps the process alive only while a queued call waits for it", async () => {
+    const keepsAlive = watchLongTimers();
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1, reclaimAfterSeconds: 100 });
+    const slow = gate();
+    const abandoned = bulkhead.run(() => slow.promise, { timeoutSeconds: 0.001 });
+    await expect(abandoned).rejects.toBeInstanceOf(BulkheadTimeoutError);
+    expect(keepsAlive()).toBe(false);
+    const caller = new AbortController();
+    const queued = bulkhead.run(() => 1, { signal: caller.signal });
+    expect(keepsAlive()).toBe(true);
+    caller.abort("gone");
+    await expect(queued).rejects.toBe("gone");
+    expect(keepsAlive()).toBe(false);
+    slow.open();
+    await turn();
+    vi.restoreAllMocks();
   });
 });

@@ -676,15 +676,23 @@ describe("the storage is never a dependency of the calls", () => {
     [
       "successes beyond numbers",
       { probeSuccesses: 2n },
-      /probeSuccesses .* an integer from 0; got 2n/,
+      /probeSuccesses .* an integer of at least 0; got 2n/,
     ],
-    ["half a success", { probeSuccesses: 0.5 }, /probeSuccesses .* must be an integer from 0/],
-    ["no successes", { probeSuccesses: undefined }, /probeSuccesses .* must be an integer from 0/],
-    ["an opener that is no text", { openedBy: 7 }, /openedBy .* must be a text, or null; got 7/],
+    [
+      "half a success",
+      { probeSuccesses: 0.5 },
+      /probeSuccesses .* must be an integer of at least 0/,
+    ],
+    [
+      "no successes",
+      { probeSuccesses: undefined },
+      /probeSuccesses .* must be an integer of at least 0/,
+    ],
+    ["an opener that is no text", { openedBy: 7 }, /openedBy .* must be a string, or null; got 7/],
     [
       "a reason without words",
       { reason: Object.create(null) },
-      /reason .* must be a text, or null/,
+      /reason .* must be a string, or null/,
     ],
     ["no lease", { probeUntil: undefined }, /probeUntil .* must be a valid Date, or null/],
   ])("a storage that tells %s", (_, lie, message) => {

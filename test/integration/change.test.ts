@@ -3,7 +3,7 @@ import { Bulkhead, type CircuitChange } from "../../src/index.js";
 import { failCalls, passCalls } from "../helpers/failing.js";
 import { createDatabase, type TestDatabase } from "./database.js";
 import { eventually } from "./eventually.js";
-import { subscribed } from "./subscriber.js";
+import { subscribe } from "./subscriber.js";
 import { TcpProxy } from "./tcp-proxy.js";
 
 let database: TestDatabase;
@@ -242,10 +242,12 @@ describe("what a bulkhead asks of the database", () => {
     let queries = 0;
     pool.on("acquire", () => queries++);
     const storage = open({ pool, heartbeatSeconds: null });
+    const { told } = subscribe(storage, "closed");
     const bulkhead = new Bulkhead({ name: "closed" }, { circuitStorage: storage });
     await bulkhead.ready();
-    await subscribed(storage, "closed");
-    // It looked for the table, loaded the circuit twice, tested its listening connection, and read again.
+    // What the storage reads when it has begun to listen.
+    await eventually(() => told.length > 0);
+    // It looked for the table, loaded the circuit, tested its listening connection, and read again.
     expect(queries).toBeLessThanOrEqual(5);
     const before = queries;
     for (let n = 0; n < 2500; n++) {

@@ -57,8 +57,8 @@ function listen(hooks: Partial<ChangeHooks> = {}, options: Partial<ListenerOptio
       onChange: () => {},
       schema: () => "public",
       reread: async () => ++seen.rereads > 0,
-      onTrouble: (error) => seen.troubles.push(String(error)),
-      onHearing: () => seen.hearing++,
+      onInterrupted: (error) => seen.troubles.push(String(error)),
+      onSynced: () => seen.hearing++,
       onUndelivered: ({ message }) => seen.undelivered.push(message),
       onDelivered: () => seen.delivered++,
       notify,
@@ -166,7 +166,7 @@ describe("a listening connection", () => {
       const end = performance.now() + 2500;
       while (performance.now() < end);
     };
-    const seen = listen({ onHearing: () => void setImmediate(holdUp) });
+    const seen = listen({ onSynced: () => void setImmediate(holdUp) });
     await eventually(() => seen.delivered === 1);
     expect(seen.undelivered).toEqual([]);
   });
@@ -195,7 +195,7 @@ describe("a listening connection", () => {
     const seen = listen(
       {
         notify: async (...notice) => void notices.push(() => notify(...notice)),
-        onSilence: () => lost++,
+        onConnectionLost: () => lost++,
       },
       { queryTimeoutMs: 1000 },
     );

@@ -110,8 +110,8 @@ describe("listening", () => {
         prepare: async () => {},
         schema: () => "public",
         reread: async () => ++rereads > 0,
-        onTrouble: (error) => troubles.push(error),
-        onHearing: () => {},
+        onInterrupted: (error) => troubles.push(error),
+        onSynced: () => {},
       },
     );
     listener.start();

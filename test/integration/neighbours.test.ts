@@ -83,7 +83,7 @@ describe.each([
       await writeUnseen(damage, bad);
       const storage = open(options);
       const [good, troubled] = [subscribe(storage, name), subscribe(storage, bad)];
-      await expect(storage.load(bad)).rejects.toThrow("cannot be read");
+      await expect(storage.load(bad)).rejects.toThrow("malformed");
       await eventually(() => good.told.length > 0 && troubled.troubles.length > 0);
       await expectHeard(other, good);
       expect(troubled.troubles).toHaveLength(1);

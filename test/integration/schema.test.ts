@@ -175,7 +175,7 @@ describe("the schema", () => {
     const storage = open();
     expect(await storage.load("open")).toMatchObject({ state: "OPEN", failureCount: 3 });
     expect(await storage.getState("half")).toMatchObject({ state: "HALF_OPEN" });
-    await expect(storage.load("ajar")).rejects.toThrow("cannot be read");
+    await expect(storage.load("ajar")).rejects.toThrow("malformed");
     expect(
       await database.query(
         "SELECT resource_key AS key, state FROM rc_circuit_breakers WHERE updated_at::date = '2020-01-01' ORDER BY key",

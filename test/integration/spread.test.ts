@@ -140,8 +140,8 @@ describe("what a subscriber hears", () => {
         prepare: async () => {},
         schema: () => undefined,
         reread: async () => ++rereads > 0,
-        onTrouble: () => {},
-        onHearing: () => {},
+        onInterrupted: () => {},
+        onSynced: () => {},
       },
     );
     listener.start();
@@ -175,8 +175,8 @@ describe("what a subscriber hears", () => {
           schema = "public";
           return true;
         },
-        onTrouble: () => {},
-        onHearing: () => {},
+        onInterrupted: () => {},
+        onSynced: () => {},
       },
     );
     let notices = 0;

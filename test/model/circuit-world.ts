@@ -85,7 +85,7 @@ export function change(
   { record: before, floor }: World,
   asked: CircuitChange,
 ): CircuitChangeResult & { readonly broken: string | undefined } {
-  const options = { probeLeaseSeconds: LEASE_MS / 1000 };
+  const options = { leaseSeconds: LEASE_MS / 1000 };
   const { changed, record } = applyChange(before, asked, before.readAt, options);
   if (!changed) return { changed, record, broken: undefined };
   const version = Math.max(record.version, floor);

@@ -68,7 +68,7 @@ test("no built-in module is imported that takes longer than the library itself",
   expect(imported).toContain("opossum");
   // An ES module that imports one of these reads everything that it exports, and so loads what is under it:
   // `process.getBuiltinModule` and the global `crypto` do not.
-  for (const name of ["crypto", "fs", "tls", "pg"]) {
+  for (const name of ["crypto", "fs", "tls", "util", "pg"]) {
     expect(imported.map((path) => path.replace(/^node:/, ""))).not.toContain(name);
   }
 });
@@ -107,22 +107,49 @@ describe.each<Format>(["esm", "cjs"])("a bundle by esbuild: %s", (format) => {
   });
 });
 
-describe("where pg cannot be loaded", () => {
+async function outputOfSource(name: string, source: string): Promise<string> {
+  await writeFile(join(directory, name), source);
+  return outputOf(name);
+}
+
+const asCommonJs = (source: string) =>
+  source.replace(/import (\{.*\}) from ("\w+");/g, "const $1 = require($2);");
+
+/** Copies what is installed in the project, but not pg. */
+async function installWithoutPg(): Promise<void> {
+  const installed = await readdir(join(project, "node_modules"));
+  for (const name of installed.filter((each) => !PG.test(each) && !each.startsWith("."))) {
+    const from = join(project, "node_modules", name);
+    await cp(from, join(directory, "node_modules", name), { recursive: true });
+  }
+}
+
+describe("the file with the circuits in Postgres", () => {
   beforeEach(async () => {
-    const installed = await readdir(join(project, "node_modules"));
-    for (const name of installed.filter((each) => !PG.test(each) && !each.startsWith("."))) {
-      const from = join(project, "node_modules", name);
-      await cp(from, join(directory, "node_modules", name), { recursive: true });
+    await installWithoutPg();
+    for (const name of ["postgres.js", "postgres.cjs"]) {
+      const file = join(directory, "node_modules/bulkman/dist", name);
+      await writeFile(file, 'throw new Error("postgres was loaded");');
     }
   });
 
-  async function outputOfSource(name: string, source: string): Promise<string> {
-    await writeFile(join(directory, name), source);
-    return outputOf(name);
-  }
+  test.each([
+    ["program.mjs", PLAIN],
+    ["program.cjs", asCommonJs(PLAIN)],
+  ])("is not loaded by a program without Postgres: %s", async (name, source) => {
+    expect(await outputOfSource(name, source)).toBe("42");
+  });
 
-  const asCommonJs = (source: string) =>
-    source.replace(/import (\{.*\}) from ("\w+");/g, "const $1 = require($2);");
+  test.each([
+    ["program.mjs", SHARED],
+    ["program.cjs", asCommonJs(SHARED)],
+  ])("is loaded when a storage is asked: %s", async (name, source) => {
+    expect(await outputOfSource(name, source)).toBe("postgres was loaded");
+  });
+});
+
+describe("where pg cannot be loaded", () => {
+  beforeEach(installWithoutPg);
 
   test.each([
     ["program.mjs", PLAIN],

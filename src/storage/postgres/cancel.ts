@@ -2,39 +2,39 @@ import type { Client, ClientBase } from "pg";
 import { type CancelConnection, destroy, unref, wireOf } from "./wire.js";
 
 /**
- * Asks the server to end what `client` is asking. A backend that waits for a lock does not see that its
- * socket is gone: without this, each retry behind a locked table would leave another one waiting.
+ * Cancels the query of `client` on the server. A backend that waits for a lock does not see that its socket is
+ * gone: without this, each retry behind a locked table would leave one more waiting.
  *
- * Best effort, in the background: never throws, takes no longer than `limitMs`, keeps no process alive.
+ * Best effort, in the background: never throws, takes no longer than `limitMs`, never keeps the process alive.
  *
- * @param carrier a client that is not connected, for the connection that carries the request
+ * @param createClient creates the client, not connected, whose connection carries the request
  */
-export function cancel(client: ClientBase, carrier: () => Client, limitMs: number): void {
+export function cancel(client: ClientBase, createClient: () => Client, limitMs: number): void {
   const { processID, secretKey, host, port } = wireOf(client);
   // A connection that was never ready has nothing to cancel.
   if (processID == null || secretKey == null || host === undefined || port === undefined) return;
   try {
-    const courier = carrier();
-    const { connection } = wireOf(courier);
+    const cancelClient = createClient();
+    const { connection } = wireOf(cancelClient);
     if (connection === undefined) return;
-    const timer = setTimeout(() => destroy(courier), limitMs);
+    const timer = setTimeout(() => destroy(cancelClient), limitMs);
     timer.unref();
     connection.on("error", () => {});
     connection.on("end", () => clearTimeout(timer));
     whenWritable(connection, () => {
       connection.cancel(processID, secretKey);
-      unref(courier);
+      unref(cancelClient);
     });
-    // As pg does for its own.
+    // Like pg does.
     if (host.startsWith("/")) connection.connect(`${host}/.s.PGSQL.${port}`);
     else connection.connect(port, host);
-    unref(courier);
+    unref(cancelClient);
   } catch {
-    // The server finds out by itself, sooner or later.
+    // The server notices a closed socket by itself, sooner or later.
   }
 }
 
-/** In the clear at once; over TLS, as pg begins it, when that is agreed on. */
+/** In plain text as soon as it is connected; over TLS, begun as pg begins it, after the handshake. */
 function whenWritable(connection: CancelConnection, write: () => void): void {
   if (!connection.ssl) {
     connection.on("connect", write);

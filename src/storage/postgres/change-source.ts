@@ -1,34 +1,34 @@
 import type { Announcements } from "./announcements.js";
 import type { PostgresStorageError } from "./errors.js";
 
-/** How a storage learns of changes that other processes make. */
+/** Where a storage receives the changes of other processes from. */
 export interface ChangeSource {
-  /** Begins. Called again after `stop`, it begins anew. */
+  /** Starts, or starts again after {@link stop}. */
   start(): void;
   stop(): void;
   /** A query elsewhere got no answer: finds out whether changes still arrive. */
   check(): void;
 }
 
-/** What a {@link ChangeSource} needs, and what it reports. */
+/** What a {@link ChangeSource} calls. */
 export interface ChangeHooks {
   /** Called when the listening connection is made: ensures that the table exists. */
   readonly prepare: () => Promise<void>;
   /** The name of a circuit and its row as JSON. */
   readonly onChange: (name: string, row: unknown) => void;
   /**
-   * The schema of the table, once it is known: the channel is that of the whole database. The listening
-   * connection cannot look it up, because it does not run what a pool runs on each of its connections.
+   * The schema of the table, once it is known: the channel belongs to the whole database. The listening connection
+   * cannot look it up, because it does not run what a pool runs on each new connection.
    */
   readonly schema: () => string | undefined;
   /** Reads every circuit in use again, by a query. Resolves to whether it could read all. */
   readonly reread: () => Promise<boolean>;
-  /** Changes do not arrive at the moment. Called after each failed try; it goes on trying. */
-  readonly onTrouble: (error: unknown) => void;
-  /** The connection that {@link ChangeSource.check} asked about is lost, too; it goes on trying. */
-  readonly onSilence?: () => void;
-  /** The source works (again), and what was missed has been read. Ends what `onTrouble` reported. */
-  readonly onHearing: () => void;
+  /** No changes arrive. Called after each failed try; the source goes on trying. */
+  readonly onInterrupted: (error: unknown) => void;
+  /** The connection that {@link ChangeSource.check} checked is lost, too; the source goes on trying. */
+  readonly onConnectionLost?: () => void;
+  /** The source works, and missed changes have been read. Ends what `onInterrupted` reported. */
+  readonly onSynced: () => void;
   /**
    * Sends a notice by a query, not on the listening connection. Without it, whether notices arrive on the
    * listening connection is not tested.
@@ -38,7 +38,7 @@ export interface ChangeHooks {
   readonly announcements?: Announcements;
   /**
    * No notices arrive, although the listening connection works: reads replace them. Without this hook,
-   * `onTrouble` is called.
+   * `onInterrupted` is called.
    */
   readonly onUndelivered?: (error: PostgresStorageError) => void;
   /** Notices arrive. Ends what `onUndelivered` reported. */

@@ -7,14 +7,14 @@ interface Waiter {
 }
 
 /**
- * Takes connections out of a pool, and waits for one of them at a time: a wait that was begun cannot be
- * taken back, so that with a pool that has no time limit of its own, every question to a database that
- * hangs would leave one more in it. Who asks next takes over the wait of who gave up.
+ * Acquires connections of a pool, and waits for one of them at a time. A pool offers no way to cancel a wait: with
+ * a pool that has no time limit of its own, every query to a database that hangs would leave one more wait in it.
+ * So the next query takes over the wait of one that gave up.
  */
 export class Checkout {
   readonly #pool: Pool;
-  /** Those for whom the pool has not been asked. */
-  readonly #line = new Set<Waiter>();
+  /** Waiters that the pool does not know of yet. */
+  readonly #queue = new Set<Waiter>();
   #waits = 0;
   #limit = 1;
 
@@ -22,33 +22,33 @@ export class Checkout {
     this.#pool = pool;
   }
 
-  /** A connection, which after `giveUp` is somebody else's. */
-  take(): { readonly connection: Promise<PoolClient>; readonly giveUp: () => void } {
+  /** Acquires a connection. After `giveUp` it goes to the next waiter. */
+  acquire(): { readonly connection: Promise<PoolClient>; readonly giveUp: () => void } {
     let giveUp = () => {};
     const connection = new Promise<PoolClient>((resolve, reject) => {
       const waiter = { resolve, reject, hasGivenUp: false };
       giveUp = () => {
         waiter.hasGivenUp = true;
-        this.#line.delete(waiter);
+        this.#queue.delete(waiter);
       };
-      this.#line.add(waiter);
+      this.#queue.add(waiter);
     });
     this.#next();
     return { connection, giveUp };
   }
 
-  giveBack(client: PoolClient): void {
+  release(client: PoolClient): void {
     client.off("error", ignore);
     client.release();
     this.#next();
   }
 
   /**
-   * The database was reached on another way. A wait that is not over may be for a connection that hangs
-   * from before, and would be in the way for as long as the network takes to notice: one more may begin.
+   * The database was reached by another connection. A wait that is not over may be for a connection that hangs
+   * since before that, and would block the queue for as long as the network takes to notice: one more wait may begin.
    */
-  reached(): void {
-    // In the pool's own line it waits for the application, whatever the database does.
+  markReachable(): void {
+    // In the pool's own queue it waits for the application to release a connection, whatever the database does.
     if (this.#waits === 0 || this.#pool.waitingCount > 0) return;
     this.#limit = 2;
     this.#next();
@@ -56,16 +56,16 @@ export class Checkout {
 
   #next(): void {
     if (this.#waits === 0) this.#limit = 1;
-    // A connection that lies idle is there at once, also while the wait for a new one takes forever.
+    // An idle connection is there at once, also while the wait for a new one hangs.
     const limit = this.#pool.idleCount > 0 ? this.#limit + 1 : this.#limit;
     if (this.#waits >= limit) return;
-    const waiter = this.#first();
+    const waiter = this.#shift();
     if (waiter !== undefined) void this.#wait(waiter);
   }
 
-  #first(): Waiter | undefined {
-    const [waiter] = this.#line;
-    if (waiter !== undefined) this.#line.delete(waiter);
+  #shift(): Waiter | undefined {
+    const [waiter] = this.#queue;
+    if (waiter !== undefined) this.#queue.delete(waiter);
     return waiter;
   }
 
@@ -73,11 +73,11 @@ export class Checkout {
     this.#waits++;
     try {
       const client = await this.#connect();
-      const taker = waiter.hasGivenUp ? this.#first() : waiter;
-      if (taker === undefined) this.giveBack(client);
-      else taker.resolve(client);
+      const receiver = waiter.hasGivenUp ? this.#shift() : waiter;
+      if (receiver === undefined) this.release(client);
+      else receiver.resolve(client);
     } catch (error) {
-      // Told to who began the wait alone: to another it would be an error of the past.
+      // For the waiter that began the wait only: for another it would be an error from before its query.
       waiter.reject(error);
     }
     this.#waits--;

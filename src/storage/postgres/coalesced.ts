@@ -1,4 +1,4 @@
-/** Runs `work` once at a time: however often it is called meanwhile, it runs once more after that. */
+/** Runs `work` one at a time: all calls during a run share the one run that follows it. */
 export function coalesced<T>(work: () => Promise<T>): () => Promise<T> {
   let running: Promise<T> | undefined;
   let next: Promise<T> | undefined;

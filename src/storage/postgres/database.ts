@@ -1,22 +1,29 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Client, ClientBase, ClientConfig, Pool, PoolClient } from "pg";
+import { withTimeout } from "../../common/with-timeout.js";
 import { cancel } from "./cancel.js";
 import { Checkout } from "./checkout.js";
 import { secretsOf } from "./connection.js";
-import { loadDriver } from "./driver.js";
-import { isConflict, PostgresStorageError, tellable } from "./errors.js";
+import { isPool, loadDriver } from "./driver.js";
+import {
+  closedError,
+  isSerializationFailure,
+  PostgresStorageError,
+  toStorageError,
+} from "./errors.js";
 import { explainByVersion } from "./server-version.js";
 import { destroy, guard, guardedClient } from "./wire.js";
 
 /** One row: the text of each column. */
 export type Row = ReadonlyArray<string | null>;
 
-/** Runs one statement, and gives its rows. */
-export type Ask = (statement: string, values?: unknown[]) => Promise<Row[]>;
+/** Runs one statement, and resolves to its rows. */
+export type Query = (statement: string, values?: unknown[]) => Promise<Row[]>;
 
+/** A session under way. */
 interface Job {
-  /** Ends the job at once, whatever its connection is doing. */
-  readonly cut: (error: Error) => void;
+  /** Ends it at once, whatever its connection is doing. */
+  readonly abort: (error: Error) => void;
 }
 
 /** What connections are taken from, once pg is loaded. */
@@ -27,8 +34,8 @@ interface Connector {
 }
 
 /**
- * The way to the database: every question has a time limit, which includes the wait for a connection.
- * A connection that is in doubt is destroyed; so nothing that hangs is met again.
+ * Queries of a database: each has a time limit, which includes the wait for a connection. A connection whose
+ * query failed or timed out is destroyed: otherwise a later query could wait on one that hangs.
  */
 export class Database {
   readonly #source: Pool | ClientConfig;
@@ -36,13 +43,13 @@ export class Database {
   readonly #queryTimeoutMs: number;
   readonly #connectTimeoutMs: number;
   readonly #jobs = new Set<Job>();
-  /** Clients of our own pool, which waits for them when it is closed. */
+  /** Clients of the storage's own pool that are connecting: closing the pool would wait for them. */
   readonly #connecting = new Set<ClientBase>();
   #connector: Connector | undefined = undefined;
   #loading: Promise<Connector> | undefined = undefined;
   #isClosed = false;
 
-  /** @param source a pool of the application's, or how to connect with a pool of our own */
+  /** @param source an application's pool, or how to connect with a pool of the storage's own */
   constructor(
     source: Pool | ClientConfig,
     { queryTimeoutMs, connectTimeoutMs }: { queryTimeoutMs: number; connectTimeoutMs: number },
@@ -83,10 +90,10 @@ export class Database {
       Client: OwnClient,
       max: 2,
       allowExitOnIdle: true,
-      // Not the limit of the question that needs it: the next one would begin again with connecting.
+      // Not the limit of the query that needs it: the next query would have to connect from the start.
       connectionTimeoutMillis: Math.ceil(this.#connectTimeoutMs),
     });
-    // An idle connection was lost. The next query gets another one.
+    // An idle connection was lost; without a listener that ends the process. The next query gets another one.
     pool.on("error", ignore);
     this.#connector = {
       pool,
@@ -100,22 +107,22 @@ export class Database {
     return this.#isClosed;
   }
 
-  /** @throws {PostgresStorageError} for whatever goes wrong */
+  /** @throws {PostgresStorageError} for every failure */
   async query(statement: string, values: unknown[], limitMs: number): Promise<Row[]> {
-    return this.session((ask) => untilDecided(() => ask(statement, values)), limitMs);
+    return this.session((query) => retryOnConflict(() => query(statement, values)), limitMs);
   }
 
-  /** Several statements on one connection. @throws {PostgresStorageError} for whatever goes wrong */
-  async session<T>(task: (ask: Ask) => Promise<T>, limitMs: number): Promise<T> {
+  /** Several statements on one connection. @throws {PostgresStorageError} for every failure */
+  async session<T>(task: (query: Query) => Promise<T>, limitMs: number): Promise<T> {
     if (this.#isClosed) throw closedError();
     let client: PoolClient | undefined;
-    let isCut = false;
+    let isAborted = false;
     let job: Job | undefined;
     let giveUp = () => {};
-    const cut = new Promise<never>((_, reject) => {
+    const aborted = new Promise<never>((_, reject) => {
       job = {
-        cut: (error) => {
-          isCut = true;
+        abort: (error) => {
+          isAborted = true;
           giveUp();
           if (client !== undefined) {
             cancel(client, () => this.client(), this.#connectTimeoutMs);
@@ -126,41 +133,41 @@ export class Database {
       };
       this.#jobs.add(job);
     });
-    const timer = setTimeout(() => job?.cut(lateError(this.#queryTimeoutMs)), limitMs);
+    const timer = setTimeout(() => job?.abort(timeoutError(this.#queryTimeoutMs)), limitMs);
     const work = async () => {
       const { checkout } = this.#connector ?? (await this.#load());
-      if (isCut) throw closedError();
-      const taken = checkout.take();
-      giveUp = taken.giveUp;
-      const connected = await taken.connection;
-      if (isCut) {
-        checkout.giveBack(connected);
+      if (isAborted) throw closedError();
+      const acquired = checkout.acquire();
+      giveUp = acquired.giveUp;
+      const connected = await acquired.connection;
+      if (isAborted) {
+        checkout.release(connected);
         throw closedError();
       }
       client = connected;
       try {
-        const result = await task(asker(connected));
-        if (!isCut) checkout.giveBack(connected);
+        const result = await task(queryOn(connected));
+        if (!isAborted) checkout.release(connected);
         return result;
       } catch (error) {
-        const reason = isCut ? error : await explainByVersion(error, asker(connected));
-        if (!isCut) discard(connected, reason);
+        const reason = isAborted ? error : await explainByVersion(error, queryOn(connected));
+        if (!isAborted) discard(connected, reason);
         throw reason;
       }
     };
     try {
-      return await Promise.race([work(), cut]);
+      return await Promise.race([work(), aborted]);
     } catch (error) {
-      throw this.tellable(error);
+      throw this.toStorageError(error);
     } finally {
       clearTimeout(timer);
       if (job !== undefined) this.#jobs.delete(job);
     }
   }
 
-  /** A connection outside the pool was made: what hangs in the pool is not to be waited for. */
-  reached(): void {
-    this.#connector?.checkout.reached();
+  /** A connection outside the pool was made: a wait that hangs in the pool need not be waited for. */
+  markReachable(): void {
+    this.#connector?.checkout.markReachable();
   }
 
   /** A connection outside the pool, not connected yet. Only after {@link load}. */
@@ -169,15 +176,15 @@ export class Database {
     return this.#connector.makeClient();
   }
 
-  tellable(error: unknown): PostgresStorageError {
-    return tellable(error, this.#secrets);
+  toStorageError(error: unknown): PostgresStorageError {
+    return toStorageError(error, this.#secrets);
   }
 
-  /** Cuts what is under way. Our own pool is closed, an application's is left alone. */
+  /** Rejects every pending query, and closes the storage's own pool; an application's stays open. */
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    for (const job of this.#jobs) job.cut(closedError());
+    for (const job of this.#jobs) job.abort(closedError());
     for (const client of this.#connecting) destroy(client);
     if (!isPool(this.#source)) await this.#connector?.pool.end();
   }
@@ -192,8 +199,8 @@ function connectorOf(pool: Pool): Connector {
   };
 }
 
-/** Asks on this connection. Values come as text, whatever parsers the application has given to pg. */
-export function asker(client: ClientBase): Ask {
+/** Queries on this connection. Values come as text, whatever parsers the application has given to pg. */
+export function queryOn(client: ClientBase): Query {
   return async (statement, values) => {
     const { rows } = await client.query({
       text: statement,
@@ -205,43 +212,30 @@ export function asker(client: ClientBase): Ask {
   };
 }
 
-/** A pause of a random part of this keeps those who collided from doing so again. */
+/** The longest pause; its random length keeps the processes that collided from colliding again. */
 const CONFLICT_PAUSE_MS = 10;
 
 /**
- * The answer of the database, asked again as long as another's transaction came between: that is no
- * trouble with the connection, and the next snapshot shows what the other did.
+ * Repeats a task while it fails with a serialization failure or a deadlock: the connection is good, and the next
+ * snapshot has the other transaction's changes.
  */
-export async function untilDecided<T>(task: () => Promise<T>): Promise<T> {
+export async function retryOnConflict<T>(task: () => Promise<T>): Promise<T> {
   while (true) {
     try {
       return await task();
     } catch (error) {
-      if (!isConflict(error)) throw error;
+      if (!isSerializationFailure(error)) throw error;
     }
     await sleep(Math.random() * CONFLICT_PAUSE_MS);
   }
 }
 
-/** The answer, or a rejection when it takes longer than `limitMs`. The timer holds no process. */
-export async function within<T>(limitMs: number, answer: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(lateError(limitMs)), Math.max(1, limitMs));
-    timer.unref();
-  });
-  try {
-    return await Promise.race([answer, late]);
-  } finally {
-    clearTimeout(timer);
-  }
+/** The answer, or a timeout error after `limitMs`. The timer does not keep the process alive. */
+export function withQueryTimeout<T>(limitMs: number, answer: Promise<T>): Promise<T> {
+  return withTimeout(answer, { limitMs, error: () => timeoutError(limitMs), holdsProcess: false });
 }
 
-export function closedError(): PostgresStorageError {
-  return new PostgresStorageError("This PostgresStorage is closed");
-}
-
-function lateError(limitMs: number): PostgresStorageError {
+function timeoutError(limitMs: number): PostgresStorageError {
   const seconds = Math.round(limitMs) / 1000;
   return new PostgresStorageError(`The database did not answer within ${seconds} s`, "ETIMEDOUT");
 }
@@ -249,10 +243,6 @@ function lateError(limitMs: number): PostgresStorageError {
 function discard(client: PoolClient, error: unknown): void {
   destroy(client);
   client.release(error instanceof Error ? error : true);
-}
-
-function isPool(source: Pool | ClientConfig): source is Pool {
-  return "connect" in source;
 }
 
 function ignore(): void {}

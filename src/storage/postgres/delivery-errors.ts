@@ -1,6 +1,6 @@
 import { PostgresStorageError } from "./errors.js";
 
-export function refusedError(pollMs: number): PostgresStorageError {
+export function listenRejectedError(pollMs: number): PostgresStorageError {
   return new PostgresStorageError(
     `The server accepts no LISTEN, like a standby: the circuits are read every ${pollMs / 1000} s until it does`,
     "25006",

@@ -1,12 +1,12 @@
-import type { Ask, Database } from "./database.js";
-import { untilDecided, within } from "./database.js";
+import type { Database, Query } from "./database.js";
+import { retryOnConflict, withQueryTimeout } from "./database.js";
 import { PostgresStorageError } from "./errors.js";
 import { CREATION_SQL, SCHEMA_BEGIN, SCHEMA_CHECK, SCHEMA_STATEMENTS } from "./schema.js";
 
-/** Creating and migrating may take longer than a query: others may be at it. */
+/** Creating and migrating may take longer than a query: it may wait for other processes that do the same. */
 const LIMIT_MS = 10_000;
 
-/** Knows whether the table is there, and makes it when it is not. */
+/** Creates or migrates the table once, and remembers that it is in place. */
 export class Schema {
   readonly #database: Database;
   readonly #queryTimeoutMs: number;
@@ -17,7 +17,7 @@ export class Schema {
     this.#queryTimeoutMs = queryTimeoutMs;
   }
 
-  /** Waits for the table no longer than `limitMs`; what is under way goes on after that. */
+  /** Waits for the table, at most `limitMs`; creating it goes on after that. */
   ready(limitMs: number): Promise<void> {
     if (this.#work === undefined) {
       const work = this.#ensure();
@@ -26,30 +26,30 @@ export class Schema {
         if (this.#work === work) this.#work = undefined;
       });
     }
-    return within(limitMs, this.#work);
+    return withQueryTimeout(limitMs, this.#work);
   }
 
   async #ensure(): Promise<void> {
-    // Looking is no longer than any query, lest a connection that hangs holds up what comes after it.
+    // Within the limit of a query: otherwise a connection that hangs would hold up every later query.
     if (await this.#database.session(isInPlace, this.#queryTimeoutMs)) return;
     await this.#database.session(ensureSchema, Math.max(this.#queryTimeoutMs, LIMIT_MS));
   }
 
-  /** The database is another one, or was emptied: looks again when it is asked next. */
+  /** The database may be another one, or was emptied: the next {@link ready} checks again. */
   forget(): void {
     this.#work = undefined;
   }
 }
 
 /**
- * Creates or migrates the table, unless it is as it should be. Any number of processes may do so at once,
- * also processes of Python's resilient-circuit, which creates and alters it when it starts.
+ * Creates or migrates the table, unless it is in place. Any number of processes may do so at once, also processes
+ * of Python's resilient-circuit, which creates and alters it when it starts.
  * @throws {PostgresStorageError} naming `bulkman pg-setup` when this user may not
  */
-async function ensureSchema(ask: Ask): Promise<void> {
-  if (await isInPlace(ask)) return;
+async function ensureSchema(query: Query): Promise<void> {
+  if (await isInPlace(query)) return;
   try {
-    await untilAlone(() => untilDecided(() => setUp(ask)));
+    await retryOnCollision(() => retryOnConflict(() => setUp(query)));
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     const code = codeOf(error);
@@ -62,31 +62,31 @@ async function ensureSchema(ask: Ask): Promise<void> {
   }
 }
 
-async function setUp(ask: Ask): Promise<void> {
-  await orUndo(ask, () => ask(CREATION_SQL));
-  await orUndo(ask, async () => {
-    await ask(SCHEMA_BEGIN);
-    if (!(await isInPlace(ask))) await ask(SCHEMA_STATEMENTS.join("\n"));
-    await ask("COMMIT");
+async function setUp(query: Query): Promise<void> {
+  await orRollBack(query, () => query(CREATION_SQL));
+  await orRollBack(query, async () => {
+    await query(SCHEMA_BEGIN);
+    if (!(await isInPlace(query))) await query(SCHEMA_STATEMENTS.join("\n"));
+    await query("COMMIT");
   });
 }
 
-async function orUndo(ask: Ask, transaction: () => Promise<unknown>): Promise<void> {
+async function orRollBack(query: Query, transaction: () => Promise<unknown>): Promise<void> {
   try {
     await transaction();
   } catch (error) {
-    await ask("ROLLBACK").catch(() => {});
+    await query("ROLLBACK").catch(() => {});
     throw error;
   }
 }
 
-/** Each collision ends with what the other made in place, so the next try finds it. */
+/** After a collision the other program's table or column is in place, so the next try finds it. */
 const TRIES = 5;
 
 /** SQLSTATEs of a `CREATE` or `ALTER` that another program made at the same time. */
 const COLLISION = /^(23505|42P07|42P16|42701|42710)$/;
 
-async function untilAlone(task: () => Promise<void>): Promise<void> {
+async function retryOnCollision(task: () => Promise<void>): Promise<void> {
   for (let tries = 1; ; tries++) {
     try {
       return await task();
@@ -104,7 +104,7 @@ function codeOf(error: unknown): string | undefined {
   return typeof code === "string" ? code : undefined;
 }
 
-async function isInPlace(ask: Ask): Promise<boolean> {
-  const [row] = await ask(SCHEMA_CHECK);
+async function isInPlace(query: Query): Promise<boolean> {
+  const [row] = await query(SCHEMA_CHECK);
   return row?.[0] === "t";
 }

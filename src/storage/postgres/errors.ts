@@ -1,4 +1,4 @@
-/** What went wrong between this process and its database, without any secret in it. */
+/** An error of the database, or of the connection to it. Contains no secret. */
 export class PostgresStorageError extends Error {
   override name = "PostgresStorageError";
   /** Postgres' SQLSTATE, or the system's code such as `ECONNREFUSED`. */
@@ -10,10 +10,14 @@ export class PostgresStorageError extends Error {
   }
 }
 
+export function closedError(): PostgresStorageError {
+  return new PostgresStorageError("This PostgresStorage is closed");
+}
+
 const SETUP = 'run "bulkman pg-setup" as a user who may create it';
 const TABLE = "the table rc_circuit_breakers";
 
-/** What is known of an SQLSTATE, and what to do about it. */
+/** The cause of an SQLSTATE, and what to do about it. */
 const ADVICE: { readonly [code: string]: string } = {
   "42P01": `${TABLE} is missing; ${SETUP}`,
   "3F000": `there is no schema for ${TABLE}; create one, or set search_path, then ${SETUP}`,
@@ -24,43 +28,43 @@ const ADVICE: { readonly [code: string]: string } = {
   "53300": "the database has no connection left",
 };
 
-/** Whether the table is not there, or not as it should be. */
-export function isSchemaTrouble(error: unknown): boolean {
+/** Whether the table is missing, or of another version. */
+export function isSchemaError(error: unknown): boolean {
   return (
     error instanceof PostgresStorageError && /^(42P01|42703|42P10|3F000)$/.test(error.code ?? "")
   );
 }
 
-/** Whether another's transaction came between: what was asked had no effect, and may be asked again. */
-export function isConflict(error: unknown): boolean {
+/** Whether another transaction came between: the statement had no effect, and can be repeated. */
+export function isSerializationFailure(error: unknown): boolean {
   return /^(40001|40P01)$/.test(codeOf(error) ?? "");
 }
 
 /**
- * Whether the database did not take a value (a name that its encoding has no characters for, or that
- * a constraint of the operator's forbids): other values may be taken.
+ * Whether the database rejected a value, such as a name that its encoding cannot represent, or that a constraint of
+ * the operator forbids: it may accept other values.
  */
-export function isRefusedValue(error: unknown): error is PostgresStorageError {
+export function isDataError(error: unknown): error is PostgresStorageError {
   return error instanceof PostgresStorageError && /^(22|23|54|P0)/.test(error.code ?? "");
 }
 
-/** Whether it was no answer of the database, but an `EPIPE` or the like: the way to it may be lost. */
-export function isNoAnswer(error: unknown): boolean {
+/** Whether it is no answer of the database, but an `EPIPE` or the like: the connection may be lost. */
+export function isConnectionError(error: unknown): boolean {
   return !/^(?!E)[0-9A-Z]{5}$/.test(codeOf(error) ?? "");
 }
 
-/** Whether the server takes no changes, as a standby. */
+/** Whether the server is read-only, like a standby. */
 export function isReadOnly(error: unknown): error is PostgresStorageError {
   return error instanceof PostgresStorageError && error.code === "25006";
 }
 
-/** Whether the server answered that it has no `LISTEN`: a standby, or a database that only resembles Postgres. */
-export function isListenRefused(error: unknown): boolean {
+/** Whether the server rejects `LISTEN`, like a standby, or a database that only resembles Postgres. */
+export function isListenRejected(error: unknown): boolean {
   return /^(25006|0A000)$/.test(codeOf(error) ?? "");
 }
 
-/** The error as it may be told: with advice, and with each secret in it made unreadable. */
-export function tellable(error: unknown, secrets: readonly string[]): PostgresStorageError {
+/** The error for users: with advice, and with each secret replaced by `***`. */
+export function toStorageError(error: unknown, secrets: readonly string[]): PostgresStorageError {
   const raw = messageOf(error);
   const message = redact(raw, secrets);
   if (error instanceof PostgresStorageError && message === raw) return error;

@@ -2,23 +2,22 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { now } from "../../common/clock.js";
 import { randomUUID } from "../../common/random-uuid.js";
 import type { ChangeHooks, ChangeSource } from "./change-source.js";
-import { type ListenerOptions, ListeningConnection, Silence } from "./listening.js";
+import { ConnectionLost, type ListenerOptions, ListeningConnection } from "./listening.js";
 
 const FIRST_RETRY_MS = 100;
-/** No longer: otherwise a process misses changes for long after the network is well. A try costs one connection. */
+/** No longer: otherwise a process misses changes long after the network has recovered. A try costs one connection. */
 const LAST_RETRY_MS = 5_000;
-/** A connection that held this long was a good one: the next trouble is a new one. */
+/** A connection that lasted this long was a good one: the pauses start again with the first. */
 const STEADY_MS = 10_000;
 
 /**
- * Receives changes by `LISTEN`, on one connection of its own that never keeps the process alive. When
- * the connection is lost it makes another, at first soon, then later and later, and reads again what
- * it may have missed.
+ * Receives changes by `LISTEN`, on a separate connection that never keeps the process alive. Reconnects when it is
+ * lost, with growing pauses, and reads the circuits again, because changes may have been missed.
  */
 export class PostgresListener implements ChangeSource {
   readonly #options: ListenerOptions;
   readonly #hooks: ChangeHooks;
-  /** The same for all its connections: a pooler keeps what a connection has subscribed to. */
+  /** The same for all its connections: a pooler keeps the subscriptions of a connection. */
   readonly #ownChannel = `bulkman_${randomUUID().replaceAll("-", "")}`;
   #stopping: AbortController | undefined = undefined;
   #connection: ListeningConnection | undefined = undefined;
@@ -52,8 +51,8 @@ export class PostgresListener implements ChangeSource {
         this.#connection = connection;
         await connection.run(stopped);
       } catch (error) {
-        if (error instanceof Silence) this.#hooks.onSilence?.();
-        else if (!stopped.aborted) this.#hooks.onTrouble(error);
+        if (error instanceof ConnectionLost) this.#hooks.onConnectionLost?.();
+        else if (!stopped.aborted) this.#hooks.onInterrupted(error);
       }
       if (now() - begun >= STEADY_MS) retryMs = FIRST_RETRY_MS;
       // Jitter, so that a fleet does not come back to a restarted server in one instant.

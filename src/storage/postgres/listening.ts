@@ -1,14 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Client } from "pg";
 import { MAX_TIMER_MS, now } from "../../common/clock.js";
-import { randomUUID } from "../../common/random-uuid.js";
 import type { ChangeHooks } from "./change-source.js";
 import { coalesced } from "./coalesced.js";
-import { within } from "./database.js";
-import { refusedError, unannouncedError, undeliveredError } from "./delivery-errors.js";
-import { isListenRefused, isNoAnswer, type PostgresStorageError } from "./errors.js";
+import { withQueryTimeout } from "./database.js";
+import { Delivery } from "./delivery.js";
+import { isConnectionError, isListenRejected } from "./errors.js";
 import { receive } from "./notice.js";
-import { PostgresPoller } from "./poller.js";
 import { CHANNEL } from "./schema.js";
 import { destroy, unref } from "./wire.js";
 
@@ -19,8 +17,8 @@ export interface ListenerOptions {
   /** @default `queryTimeoutMs` */
   readonly connectTimeoutMs?: number;
   /**
-   * Milliseconds between two signs of life, or `null` for none: each asks the connection, because TCP finds
-   * one whose other side vanished only after two hours, and reads the circuits again. @default 30_000
+   * Milliseconds between two heartbeats, or `null` for none: each queries the connection, because TCP notices
+   * only after two hours that the other side vanished, and reads the circuits again. @default 30_000
    */
   readonly heartbeatMs?: number | null;
   /** Milliseconds between two reads while no notices arrive. @default 5_000 */
@@ -32,20 +30,8 @@ const POLL_MS = 5_000;
 /** A notice arrives within this after the answer of the query that sent it, or not at all. */
 const NOTICE_MS = 2_000;
 
-/** A connection that was checked gave no answer either. The query that led to the check has been rejected. */
-export class Silence extends Error {}
-
-/**
- * What is known of a listening connection:
- *
- * | state | LISTEN was | a notice of our own | changes arrive by |
- * |---|---|---|---|
- * | `untested` | accepted | could not be sent so far | notices, most likely |
- * | `delivered` | accepted | came back | notices |
- * | `undelivered` | accepted | did not come back | polling |
- * | `refused` | refused, as by a standby | – | polling |
- */
-type Delivery = "untested" | "delivered" | "undelivered" | "refused";
+/** The connection did not answer a check either. The query that led to the check has been rejected. */
+export class ConnectionLost extends Error {}
 
 /** One listening connection, from its start to its end. */
 export class ListeningConnection {
@@ -54,15 +40,8 @@ export class ListeningConnection {
   readonly #ownChannel: string;
   readonly #client: Client;
   readonly #reread: () => Promise<boolean>;
-  readonly #poller: PostgresPoller;
   readonly #pollMs: number;
-  /** The payload of the notice that tests this connection. */
-  readonly #token = randomUUID();
-  #delivery: Delivery = "untested";
-  #isSent = false;
-  #isPolling = false;
-  /** A change was read that should have been announced, and no change was announced since. */
-  #isUnannounced = false;
+  readonly #delivery: Delivery;
   #isEnded = false;
   /** Ends the current pause, with the reason. */
   #pausing: AbortController | undefined = undefined;
@@ -70,21 +49,29 @@ export class ListeningConnection {
   #awaitsNotice = false;
 
   /**
-   * @param ownChannel no other process listens there, so the test disturbs none. One transaction subscribes
-   *   to it and to the channel of the changes: where its notices arrive, theirs do too.
+   * @param ownChannel tests whether notices arrive. One transaction subscribes to it and to the channel of the
+   *   changes: where its notices arrive, theirs do too.
    */
   constructor(options: ListenerOptions, hooks: ChangeHooks, ownChannel: string) {
-    const { onTrouble, onHearing } = hooks;
     this.#options = options;
     this.#hooks = hooks;
     this.#ownChannel = ownChannel;
     this.#client = options.connect();
     this.#reread = coalesced(hooks.reread);
     this.#pollMs = options.pollMs ?? POLL_MS;
-    this.#poller = new PostgresPoller(this.#pollMs, { reread: this.#reread, onTrouble, onHearing });
+    this.#delivery = new Delivery(
+      {
+        ownChannel,
+        pollMs: this.#pollMs,
+        reread: this.#reread,
+        readAgain: () => this.#readAgain(),
+        waitForNotice: (hasArrived) => this.#waitForNotice(hasArrived),
+      },
+      hooks,
+    );
   }
 
-  /** Asks for a sign of life now. */
+  /** Queries the connection now, instead of at the next heartbeat. */
   check(): void {
     this.#pausing?.abort("check");
   }
@@ -98,44 +85,44 @@ export class ListeningConnection {
         stopped.addEventListener("abort", () => resolve(), { once: true, signal: ended.signal });
         client.on("error", reject);
         client.on("end", () => reject(new Error("The listening connection was closed")));
-        this.#begin(reject)
+        this.#start(reject)
           .then((hasAll) => this.#keepAlive(hasAll))
           .catch(reject);
       });
     } finally {
       this.#isEnded = true;
       ended.abort();
-      this.#poller.stop();
+      this.#delivery.stop();
       this.#pausing?.abort("end");
       client.on("error", () => {});
       destroy(client);
     }
   }
 
-  /** Resolves, when it listens, to whether all circuits could be read. */
-  async #begin(fail: (error: unknown) => void): Promise<boolean> {
+  /** Connects and listens. Resolves to whether all circuits could be read. */
+  async #start(fail: (error: unknown) => void): Promise<boolean> {
     const client = this.#client;
     const connecting = client.connect();
     unref(client);
     const { queryTimeoutMs, connectTimeoutMs = queryTimeoutMs } = this.#options;
-    await within(connectTimeoutMs, connecting);
+    await withQueryTimeout(connectTimeoutMs, connecting);
     // A secure connection has replaced the socket.
     unref(client);
     await this.#hooks.prepare();
     const handle = (payload: string | undefined) => {
       if (!this.#receive(payload)) this.#reread().catch(fail);
     };
-    // What comes before the schema is known waits for the answer that names it, instead of asking again.
+    // Notices before the schema is known wait for the answer that names it, instead of causing another read.
     let early: Array<string | undefined> | undefined = [];
     client.on("notification", ({ channel, payload }) => {
-      if (channel === this.#ownChannel) this.#receiveOwn(payload);
+      if (channel === this.#ownChannel) this.#delivery.receiveTestNotice(payload);
       else if (early !== undefined && this.#hooks.schema() === undefined) early.push(payload);
       else handle(payload);
       if (this.#awaitsNotice) this.#pausing?.abort("notice");
     });
     await this.#listen();
     // First, so that it has most likely come back when the circuits are read.
-    await this.#sendOwn();
+    await this.#delivery.sendTestNotice();
     const hasAll = await this.#reread();
     const waiting = early;
     early = undefined;
@@ -147,10 +134,10 @@ export class ListeningConnection {
   async #keepAlive(hadAll: boolean): Promise<void> {
     let hasAll = hadAll;
     if (this.#isEnded) return;
-    this.#hooks.onHearing();
-    // What was read so far may have been announced while nothing listened.
+    this.#hooks.onSynced();
+    // The notices of what was read so far may have been sent before this connection listened.
     this.#hooks.announcements?.forgetMissing();
-    await this.#test();
+    await this.#delivery.test();
     while (!this.#isEnded) {
       const end = await this.#pause(this.#heartbeatMs(hasAll));
       if (this.#isEnded) return;
@@ -158,20 +145,17 @@ export class ListeningConnection {
         hasAll = await this.#checkNow();
       } else {
         await this.#listen();
-        const isRead = this.#isPolling && this.#delivery !== "untested";
-        if (!isRead) hasAll = await this.#readAgain();
+        if (!this.#delivery.isPolled) hasAll = await this.#readAgain();
       }
-      if (!this.#isEnded) await this.#test();
+      if (!this.#isEnded) await this.#delivery.test();
     }
   }
 
   /** A query got no answer: finds out whether this connection is lost, too. Resolves as `#readAgain` does. */
   async #checkNow(): Promise<boolean> {
-    await this.#listen().catch(() => Promise.reject(new Silence()));
+    await this.#listen().catch(() => Promise.reject(new ConnectionLost()));
     const hasAll = await this.#readAgain();
-    // It is there, but notices may have been lost together with that answer.
-    this.#hooks.announcements?.forgetMissing();
-    this.#isSent = false;
+    this.#delivery.restart();
     return hasAll;
   }
 
@@ -179,21 +163,22 @@ export class ListeningConnection {
   async #readAgain(): Promise<boolean> {
     try {
       const hasAll = await this.#reread();
-      if (!this.#isEnded) this.#hooks.onHearing();
+      if (!this.#isEnded) this.#hooks.onSynced();
       return hasAll;
     } catch (error) {
       // An exhausted pool gives no answer either: that does not mean that no notices arrive.
-      if (!this.#isEnded && !isNoAnswer(error)) this.#hooks.onTrouble(error);
+      if (!this.#isEnded && !isConnectionError(error)) this.#hooks.onInterrupted(error);
       return false;
     }
   }
 
-  /** Milliseconds until the next sign of life: never later, and not in lockstep with the fleet. */
+  /** Milliseconds until the next heartbeat: never more, and not in lockstep with the fleet. */
   #heartbeatMs(hasAll: boolean): number {
     const { heartbeatMs = HEARTBEAT_MS } = this.#options;
+    const { state } = this.#delivery;
     let ms = heartbeatMs ?? MAX_TIMER_MS;
-    if (!hasAll || this.#delivery === "untested") ms = Math.min(ms, HEARTBEAT_MS);
-    if (this.#delivery === "refused") ms = Math.min(ms, this.#pollMs);
+    if (!hasAll || state === "untested") ms = Math.min(ms, HEARTBEAT_MS);
+    if (state === "rejected") ms = Math.min(ms, this.#pollMs);
     return ms * (0.9 + Math.random() / 10);
   }
 
@@ -206,69 +191,19 @@ export class ListeningConnection {
     return pausing.signal.reason;
   }
 
-  /** Also the sign of life: to listen twice changes nothing. */
+  /** Also the heartbeat's query: to listen twice changes nothing. */
   async #listen(): Promise<void> {
+    const query = this.#client.query(`LISTEN ${CHANNEL}; LISTEN ${this.#ownChannel}`);
     try {
-      await this.#limited(this.#client.query(`LISTEN ${CHANNEL}; LISTEN ${this.#ownChannel}`));
+      await withQueryTimeout(this.#options.queryTimeoutMs, query);
+      this.#delivery.setAccepted(true);
     } catch (error) {
-      if (!isListenRefused(error)) throw error;
-      this.#delivery = "refused";
-      return;
-    }
-    if (this.#delivery === "refused") this.#delivery = "untested";
-  }
-
-  // Whether notices arrive
-
-  /** Finds out whether notices arrive, as far as that is not known. */
-  async #test(): Promise<void> {
-    if (this.#delivery === "refused") {
-      this.#poll(refusedError(this.#pollMs));
-    } else if (this.#delivery === "untested") {
-      await this.#testConnection();
-    } else if (this.#delivery === "delivered") {
-      await this.#testTrigger();
+      if (!isListenRejected(error)) throw error;
+      this.#delivery.setAccepted(false);
     }
   }
 
-  async #testConnection(): Promise<void> {
-    if (!this.#isSent) await this.#sendOwn().catch(() => {});
-    // A notice that was not sent is not one that did not come back.
-    if (!this.#isSent) return;
-    if (await this.#arrives(() => this.#delivery === "delivered" || !this.#isSent)) return;
-    this.#delivery = "undelivered";
-    this.#poll(undeliveredError(this.#pollMs));
-    await this.#readAgain();
-  }
-
-  /** Sends a notice to this connection. Rejects when the database does not answer the query. */
-  async #sendOwn(): Promise<void> {
-    const { notify } = this.#hooks;
-    if (this.#delivery !== "untested") return;
-    if (notify === undefined) {
-      this.#markDelivered();
-      return;
-    }
-    try {
-      await notify(this.#ownChannel, this.#token);
-      this.#isSent = true;
-    } catch (error) {
-      if (isNoAnswer(error)) throw error;
-    }
-  }
-
-  async #testTrigger(): Promise<void> {
-    const { announcements, onUndelivered } = this.#hooks;
-    if (announcements === undefined || !announcements.isMissing) return;
-    // A notice can be slower than the query that read its change.
-    if (await this.#arrives(() => !announcements.isMissing)) return;
-    announcements.forgetMissing();
-    this.#isUnannounced = true;
-    onUndelivered?.(unannouncedError());
-  }
-
-  /** Waits for a notice. It has arrived when `hasArrived` says so, or when the connection has ended. */
-  async #arrives(hasArrived: () => boolean): Promise<boolean> {
+  async #waitForNotice(hasArrived: () => boolean): Promise<boolean> {
     const end = now() + NOTICE_MS;
     const isOver = () => hasArrived() || this.#isEnded;
     this.#awaitsNotice = true;
@@ -276,47 +211,20 @@ export class ListeningConnection {
       if ((await this.#pause(end - now())) === "check" && !isOver()) await this.#checkNow();
     }
     this.#awaitsNotice = false;
-    // What the server sent before this answer is received before it, even by a process that was held up.
+    // What the server sent before this answer arrives before it, even in a process that was suspended.
     if (!isOver()) await this.#listen();
     return isOver();
   }
 
-  #receiveOwn(payload: string | undefined): void {
-    // It may also come after the wait for it.
-    if (payload === this.#token && !this.#isEnded) this.#markDelivered();
-  }
-
-  #markDelivered(): void {
-    this.#delivery = "delivered";
-    this.#isPolling = false;
-    this.#poller.stop();
-    this.#hooks.announcements?.forgetMissing();
-    this.#hooks.onDelivered?.();
-  }
-
-  #poll(error: PostgresStorageError): void {
-    if (this.#isPolling) return;
-    this.#isPolling = true;
-    this.#poller.start();
-    const { onUndelivered, onTrouble } = this.#hooks;
-    (onUndelivered ?? onTrouble)(error);
-  }
-
-  /** Returns whether the notice said everything there is to know. */
+  /** Returns whether the notice was complete. */
   #receive(payload: string | undefined): boolean {
     const { schema, onChange } = this.#hooks;
     return receive(payload, this.#options.namespace, {
       schema,
       onChange: (name, row) => {
         onChange(name, row);
-        if (!this.#isUnannounced) return;
-        this.#isUnannounced = false;
-        this.#hooks.onDelivered?.();
+        this.#delivery.receiveChange();
       },
     });
-  }
-
-  #limited<T>(answer: Promise<T>): Promise<T> {
-    return within(this.#options.queryTimeoutMs, answer);
   }
 }

@@ -1,14 +1,14 @@
 import type { CircuitRecord } from "../circuit-storage.js";
 import type { Row } from "./database.js";
-import { isReadOnly, isRefusedValue, PostgresStorageError } from "./errors.js";
+import { isDataError, isReadOnly, PostgresStorageError } from "./errors.js";
 import { toRecord } from "./record.js";
 import { LOAD, READ } from "./statements.js";
 
-/** What became of each name that was asked for. */
+/** The record, or the error, of each requested name. */
 export type Answers = ReadonlyMap<string, CircuitRecord | Error>;
 
 export interface LoaderOptions {
-  readonly ask: (statement: string, values: unknown[]) => Promise<Row[]>;
+  readonly query: (statement: string, values: unknown[]) => Promise<Row[]>;
   readonly namespace: string;
   readonly lockTimeout: string;
 }
@@ -19,16 +19,16 @@ interface Batch {
 }
 
 /**
- * Loads circuits, any number with one statement. A name that the database does not take, and a row
- * that cannot be read, are the trouble of that circuit alone.
+ * Loads circuits, any number with one statement. A name that the database rejects, and a malformed row, fail that
+ * circuit alone.
  */
 export class CircuitLoader {
   readonly #options: LoaderOptions;
-  /** What the database did not take: asked for apart from now on, so that others need one statement. */
-  readonly #refused = new Set<string>();
+  /** Names that the database rejected: each is loaded by a statement of its own, so that the others need one. */
+  readonly #rejected = new Set<string>();
   #batch: Batch | undefined = undefined;
   #schema: string | undefined = undefined;
-  /** The server refused to create rows when it was asked last. */
+  /** The server rejected the last statement that creates rows. */
   #isReadOnly = false;
 
   constructor(options: LoaderOptions) {
@@ -40,21 +40,21 @@ export class CircuitLoader {
     return this.#schema;
   }
 
-  /** The table may be another one from now on. */
+  /** The table may be in another schema from now on. */
   forgetSchema(): void {
     this.#schema = undefined;
   }
 
-  /** Whoever asks in the same tick, as a service does that makes its bulkheads, asks in one statement. */
+  /** Loads a circuit, with all that are requested in the same tick: a service creates its bulkheads together. */
   async load(name: string): Promise<CircuitRecord> {
     this.#batch ??= this.#newBatch();
     this.#batch.names.add(name);
     const answer = (await this.#batch.answers).get(name);
-    if (answer === undefined || answer instanceof Error) throw answer ?? notCreated();
+    if (answer === undefined || answer instanceof Error) throw answer ?? notCreatedError();
     return answer;
   }
 
-  /** Rejects when nothing is known of any of them. */
+  /** Rejects when the database answered for none of them. */
   async loadAll(names: readonly string[]): Promise<Answers> {
     const answers = new Map<string, CircuitRecord | Error>();
     const groups: string[][] = [];
@@ -62,7 +62,7 @@ export class CircuitLoader {
     for (const name of names) {
       const error = unstorable(name);
       if (error !== undefined) answers.set(name, error);
-      else if (this.#refused.has(name)) groups.push([name]);
+      else if (this.#rejected.has(name)) groups.push([name]);
       else good.push(name);
     }
     if (good.length > 0) groups.push(good);
@@ -79,19 +79,19 @@ export class CircuitLoader {
     return { names, answers };
   }
 
-  /** From a server that accepts no writes, such as a standby, at least what is there; and why not more. */
-  async #ask(names: string[]): Promise<{ rows: Row[]; missing: Error }> {
-    const { ask, namespace, lockTimeout } = this.#options;
-    const read = () => ask(READ, [namespace, names]);
+  /** Loads and creates; a server that accepts no writes, such as a standby, has its rows read, with the reason for the missing ones. */
+  async #loadRows(names: string[]): Promise<{ rows: Row[]; missing: Error }> {
+    const { query, namespace, lockTimeout } = this.#options;
+    const read = () => query(READ, [namespace, names]);
     if (this.#isReadOnly) {
-      // A refused statement costs its connection. Creating is tried again as soon as a row is missing.
+      // A rejected statement costs its connection, so creating is tried only when a row is missing.
       const rows = await read();
-      if (rows.length >= names.length) return { rows, missing: notCreated() };
+      if (rows.length >= names.length) return { rows, missing: notCreatedError() };
     }
     try {
-      const rows = await ask(LOAD, [namespace, names, lockTimeout]);
+      const rows = await query(LOAD, [namespace, names, lockTimeout]);
       this.#isReadOnly = false;
-      return { rows, missing: notCreated() };
+      return { rows, missing: notCreatedError() };
     } catch (error) {
       if (!isReadOnly(error)) throw error;
       this.#isReadOnly = true;
@@ -99,22 +99,22 @@ export class CircuitLoader {
     }
   }
 
-  /** The statement fails as a whole when one name is not taken: halves find out which it is. */
+  /** Loads by one statement, which fails when one name is rejected: halves find out which one. */
   async #loadGroup(names: string[], answers: Map<string, CircuitRecord | Error>): Promise<void> {
     const [first = "", ...others] = names;
     try {
-      const { rows, missing } = await this.#ask(names);
+      const { rows, missing } = await this.#loadRows(names);
       this.#schema = rows[0]?.[2] ?? this.#schema;
       const found = new Map(rows.map(([name, json]) => [name, json]));
       for (const name of names) {
-        this.#refused.delete(name);
+        this.#rejected.delete(name);
         const json = found.get(name);
         answers.set(name, json === undefined ? missing : readRow(json));
       }
     } catch (error) {
-      if (!isRefusedValue(error)) throw error;
+      if (!isDataError(error)) throw error;
       if (others.length === 0) {
-        this.#refused.add(first);
+        this.#rejected.add(first);
         answers.set(first, error);
         return;
       }
@@ -133,7 +133,7 @@ function readRow(json: string | null): CircuitRecord | Error {
   }
 }
 
-/** What no database of Postgres can hold, and what would come back as another name. */
+/** The error of a name that Postgres cannot store, or would return changed. */
 function unstorable(name: string): Error | undefined {
   const reason = name.includes("\0")
     ? "the character NUL"
@@ -142,11 +142,11 @@ function unstorable(name: string): Error | undefined {
       : undefined;
   if (reason === undefined) return undefined;
   return new PostgresStorageError(
-    `The circuit cannot be kept in Postgres: its name has ${reason}`,
+    `Postgres cannot store the circuit's name: it contains ${reason}`,
     "22021",
   );
 }
 
-function notCreated(): Error {
+function notCreatedError(): Error {
   return new PostgresStorageError("The database did not create the circuit");
 }

@@ -1,9 +1,9 @@
 import type { ChangeHooks } from "./change-source.js";
 
 /**
- * Passes on what a notice of the table's trigger says. Any role may send a notice, so nothing in it is
- * certain.
- * @returns whether the notice said everything: otherwise the circuits have to be read again
+ * Parses a notice of the table's trigger, and calls `onChange` with its record. Any role may send a notice, so every
+ * field may be missing or forged.
+ * @returns whether the notice was complete: otherwise the circuits have to be read again
  */
 export function receive(
   payload: string | undefined,

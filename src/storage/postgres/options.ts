@@ -1,30 +1,30 @@
 import type { Pool } from "pg";
 import { BOOLEAN, NAME, orNull, POSITIVE_SECONDS, readFields } from "../../common/validation.js";
-import { clientConfig, kindOf } from "./connection.js";
-import { isNative } from "./driver.js";
+import { type ConnectionConfig, clientConfig, kindOf } from "./connection.js";
+import { isNative, isPool } from "./driver.js";
 
 /**
- * Options of a {@link PostgresStorage}. Without `pool` and `connectionString` the environment says how to connect:
+ * Options of a {@link PostgresStorage}. Without `pool` and `connectionString` the environment decides how to connect:
  * `RC_DB_DSN`, else `RC_DB_HOST` and the others (see {@link createStorage}), else `PGHOST` and the others.
  */
 export interface PostgresStorageOptions {
   /**
-   * A pool of the application's. It is used for queries, and never closed. The one connection that
-   * listens is made from its options, and does not count in it.
+   * An application's pool, used for queries and never closed. The one connection that listens is made from its
+   * options, and does not count in it.
    */
   pool?: Pool | undefined;
   /** A connection URL such as `postgres://user@host:5432/database`. */
   connectionString?: string | undefined;
-  /** Circuits of one name in different namespaces have nothing to do with each other. 1 to 255 characters. @default "default" */
+  /** Circuits of one name in different namespaces are independent. 1 to 255 characters. @default "default" */
   namespace?: string | undefined;
-  /** Create or migrate the table when that is needed. `false`: `bulkman pg-setup` has done it. @default true */
+  /** Create or migrate the table when needed. `false`: `bulkman pg-setup` has done it. @default true */
   ensureSchema?: boolean | undefined;
   /** Seconds that a query may take, with the wait for a connection. > 0. @default 1 */
   queryTimeoutSeconds?: number | undefined;
   /**
-   * Seconds that a connection may take to be made. > 0. It may be longer than a query may take: the query
-   * that asked for it fails in time, and a later one finds it made. For the storage's own connections; a
-   * `pool` has its own limit.
+   * Seconds that connecting may take. > 0. It may be longer than `queryTimeoutSeconds`: the query that needed
+   * the connection fails in time, and a later one finds it established. For the storage's own connections; a `pool` has
+   * its own limit.
    * @default 5
    */
   connectTimeoutSeconds?: number | undefined;
@@ -37,17 +37,30 @@ export interface PostgresStorageOptions {
    */
   pollSeconds?: number | null | undefined;
   /**
-   * Seconds between two signs of life: each asks the listening connection whether it is there, and reads
-   * the circuits in use again by one query, so that no change stays unnoticed for longer. > 0, or `null` for
-   * none, as for a database that sleeps while nothing asks it. Without effect beside `pollSeconds`.
+   * Seconds between two heartbeats: each queries the listening connection, and reads the circuits in use again by
+   * one query, so that no change stays unnoticed for longer. > 0, or `null` for none, for a database that is
+   * suspended while it has no queries. Ignored when `pollSeconds` is set.
    * @default 30
    */
   heartbeatSeconds?: number | null | undefined;
 }
 
+/** Validated {@link PostgresStorageOptions} with every default filled in. */
+export interface ResolvedPostgresOptions {
+  /** An application's pool, or how to connect with a pool of the storage's own. */
+  readonly source: Pool | ConnectionConfig;
+  readonly namespace: string;
+  readonly ensureSchema: boolean;
+  readonly queryTimeoutSeconds: number;
+  readonly connectTimeoutSeconds: number;
+  readonly probeLeaseSeconds: number;
+  readonly pollSeconds: number | null;
+  readonly heartbeatSeconds: number | null;
+}
+
 const anything = { description: "", hasType: () => true, inRange: () => true };
 const RULES = {
-  // Checked apart: a message that shows what was given would show a password.
+  // Validated separately: a message with the given value would show a password.
   pool: anything,
   connectionString: anything,
   namespace: NAME,
@@ -60,10 +73,10 @@ const RULES = {
 };
 
 /**
- * Checks the options and fills in the defaults.
- * @throws {TypeError | RangeError} for a wrong value or an unknown field; never shows a secret
+ * Validates the options and fills in the defaults.
+ * @throws {TypeError | RangeError} for an invalid value or an unknown field; the message never contains a secret
  */
-export function readPostgresOptions(given: PostgresStorageOptions) {
+export function readPostgresOptions(given: PostgresStorageOptions): ResolvedPostgresOptions {
   if (typeof given !== "object" || given === null) {
     throw new TypeError(`options must be an object; got ${kindOf(given)}`);
   }
@@ -74,7 +87,7 @@ export function readPostgresOptions(given: PostgresStorageOptions) {
   }
   if (pool !== undefined && makesNativeClients(pool)) {
     throw new TypeError(
-      "pool must be a Pool of pg's JavaScript client; got one of pg.native, whose connections cannot be listened on",
+      "pool must be a Pool of pg's JavaScript client; got one of pg.native, whose connections cannot LISTEN",
     );
   }
   if (pool !== undefined && connectionString !== undefined) {
@@ -92,23 +105,13 @@ export function readPostgresOptions(given: PostgresStorageOptions) {
   };
 }
 
-/** By its shape: an application can have a pg of its own. */
-function isPool(value: unknown): value is Pool {
-  if (typeof value !== "object" || value === null) return false;
-  return (
-    typeof Reflect.get(value, "connect") === "function" &&
-    typeof Reflect.get(value, "Client") === "function" &&
-    typeof Reflect.get(value, "options") === "object"
-  );
-}
-
-/** Only a client shows of which kind it is; it is not connected. */
+/** Creates a client, unconnected: only a client shows of which kind it is. */
 function makesNativeClients(pool: Pool): boolean {
   const { Client: PoolsClient } = pool as unknown as { Client: new (options: object) => object };
   try {
     return isNative(new PoolsClient(pool.options));
   } catch {
-    // Its connections fail in the same way, and tell why.
+    // Its queries will fail with the same error.
     return false;
   }
 }

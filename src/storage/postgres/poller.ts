@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ChangeHooks, ChangeSource } from "./change-source.js";
 
-type PollerHooks = Pick<ChangeHooks, "reread" | "onTrouble" | "onHearing">;
+type PollerHooks = Pick<ChangeHooks, "reread" | "onInterrupted" | "onSynced">;
 
-/** Reads the circuits again and again, where `LISTEN` cannot work. Never keeps the process alive. */
+/** Reads the circuits at an interval, where `LISTEN` cannot work. Never keeps the process alive. */
 export class PostgresPoller implements ChangeSource {
   readonly #intervalMs: number;
   readonly #hooks: PollerHooks;
@@ -25,20 +25,20 @@ export class PostgresPoller implements ChangeSource {
     this.#stopping = undefined;
   }
 
-  /** Nothing to do: it asks anyway. */
+  /** Does nothing: the next read finds out anyway. */
   check(): void {}
 
   async #pollUntil(stopped: AbortSignal): Promise<void> {
     while (true) {
-      // A fleet that was started at once does not read at once.
+      // Jitter, so that the processes of a fleet that started together do not read together.
       const delay = this.#intervalMs * (0.9 + Math.random() / 10);
       await sleep(delay, undefined, { ref: false, signal: stopped }).catch(() => {});
       if (stopped.aborted) return;
       try {
         await this.#hooks.reread();
-        if (!stopped.aborted) this.#hooks.onHearing();
+        if (!stopped.aborted) this.#hooks.onSynced();
       } catch (error) {
-        if (!stopped.aborted) this.#hooks.onTrouble(error);
+        if (!stopped.aborted) this.#hooks.onInterrupted(error);
       }
     }
   }

@@ -12,7 +12,7 @@ export function recordJson(row: string, indent = 2): string {
   return [
     `json_build_object('state', ${row}.state, 'failureCount', ${row}.failure_count,`,
     `'openUntil', ${ms(`${row}.open_until`)},`,
-    // A notice of Postgres holds 8000 bytes, and anybody may write there.
+    // A notice holds 8000 bytes, and every role that may write the table can store longer texts.
     `'openedBy', left(${row}.opened_by, 255), 'reason', left(${row}.reason, 255),`,
     `'probeOwner', left(${row}.probe_owner, 255), 'probeUntil', ${ms(`${row}.probe_until`)},`,
     `'probeSuccesses', ${row}.probe_successes,`,
@@ -22,19 +22,19 @@ export function recordJson(row: string, indent = 2): string {
 }
 
 /**
- * Reads what {@link recordJson} wrote.
- * @throws {TypeError} when it is something else
+ * Parses the JSON of {@link recordJson}.
+ * @throws {TypeError} when it is malformed
  */
 export function toRecord(json: unknown): CircuitRecord {
-  if (typeof json !== "object" || json === null) throw unreadable(json);
+  if (typeof json !== "object" || json === null) throw malformed(json);
   const row: { readonly [field: string]: unknown } = { ...json };
   const { state, version, failureCount, openedBy, reason, probeOwner } = row;
   const readAt = toDate(row["readAt"], Math.floor);
-  if (!isStatus(state) || !Number.isSafeInteger(version) || readAt === null) throw unreadable(json);
+  if (!isStatus(state) || !Number.isSafeInteger(version) || readAt === null) throw malformed(json);
   return {
     state,
     failureCount: Number(failureCount),
-    // Rounded so that nothing seems over here before it is over in the database.
+    // Rounded up: otherwise an isolation would end here before it ends in the database.
     openUntil: toDate(row["openUntil"], Math.ceil),
     openedBy: typeof openedBy === "string" ? openedBy : null,
     reason: typeof reason === "string" ? reason : null,
@@ -60,9 +60,7 @@ function isStatus(state: unknown): state is CircuitStatus {
   return state === "CLOSED" || state === "OPEN" || state === "HALF_OPEN";
 }
 
-function unreadable(json: unknown): TypeError {
+function malformed(json: unknown): TypeError {
   const text = JSON.stringify(json) ?? String(json);
-  return new TypeError(
-    `The database answered with a circuit that cannot be read: ${text.slice(0, 200)}`,
-  );
+  return new TypeError(`The database returned a malformed circuit: ${text.slice(0, 200)}`);
 }

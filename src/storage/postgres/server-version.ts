@@ -8,11 +8,11 @@ const NOT_UNDERSTOOD = /^(42601|42883)$/;
 
 const FEATURE_NOT_SUPPORTED = "0A000";
 
-type Ask = (statement: string) => Promise<ReadonlyArray<ReadonlyArray<string | null>>>;
+type Query = (statement: string) => Promise<ReadonlyArray<ReadonlyArray<string | null>>>;
 
 /** @throws {PostgresStorageError} when the server is too old */
-export async function checkVersion(ask: Ask): Promise<void> {
-  const [row] = await ask("SHOW server_version");
+export async function checkVersion(query: Query): Promise<void> {
+  const [row] = await query("SHOW server_version");
   const [version, major] = /^(\d+)[\d.]*/.exec(row?.[0] ?? "") ?? [];
   if (version === undefined || Number(major) >= OLDEST) return;
   throw new PostgresStorageError(
@@ -22,11 +22,11 @@ export async function checkVersion(ask: Ask): Promise<void> {
 }
 
 /** The reason for an error, when that is the age of the server; else the error. */
-export async function explainByVersion(error: unknown, ask: Ask): Promise<unknown> {
+export async function explainByVersion(error: unknown, query: Query): Promise<unknown> {
   const code: unknown = error instanceof Error ? Reflect.get(error, "code") : undefined;
   if (typeof code !== "string" || !NOT_UNDERSTOOD.test(code)) return error;
   try {
-    await checkVersion(ask);
+    await checkVersion(query);
   } catch (reason) {
     // Not that the version cannot be asked for.
     if (reason instanceof PostgresStorageError) return reason;

@@ -49,7 +49,7 @@ FROM (SELECT * FROM found UNION ALL SELECT * FROM created) c`;
  * $1 namespace, $2 name, $3 version, $4 newest version known, $5 lock timeout: makes a row that went back
  * in time newer than what any process knows. The trigger tells all of them.
  */
-export const RENEW = `WITH ${limits("$5::text")}
+export const BUMP_VERSION = `WITH ${limits("$5::text")}
 UPDATE rc_circuit_breakers c
 SET version = greatest($4::bigint + 1, ${versionAt("clock_timestamp()")}) FROM limits
 WHERE c.resource_key = $2::text AND c.namespace = $1::text AND c.version = $3::bigint

@@ -6,7 +6,7 @@ interface Wire {
   readonly connection?: WireConnection;
   readonly host?: string;
   readonly port?: number;
-  /** What a request to cancel names; there are none before the server has sent them. */
+  /** What a request to cancel names. Unset until the server has sent them. */
   readonly processID?: number | null;
   readonly secretKey?: number | null;
 }
@@ -18,7 +18,7 @@ type WireConnection = CancelConnection & {
   emit(event: "sslconnect"): void;
 };
 
-/** What a request to cancel needs of a connection. */
+/** The part of a connection that a request to cancel uses. */
 export interface CancelConnection {
   readonly ssl?: unknown;
   readonly sslNegotiation?: string;
@@ -37,8 +37,8 @@ interface Stream {
 }
 
 /**
- * The class of the clients of a storage's own pool: their connection ends at the first trouble with it.
- * @param connecting has those in it whose connection is being made
+ * The class of the clients of a storage's own pool: their connection ends at the first error.
+ * @param connecting holds the clients that are connecting
  */
 export function guardedClient(
   PgClient: typeof Client,
@@ -51,7 +51,7 @@ export function guardedClient(
       if (config?.allowsPlainText === true) allowPlainText(this);
     }
 
-    /** pg leaves the socket open when it cannot agree with the server on how to begin. */
+    /** Destroys the socket when connecting fails: pg leaves it open when the TLS negotiation fails. */
     override connect(): Promise<Client>;
     override connect(callback: OnConnect): void;
     override connect(callback?: OnConnect): Promise<Client> | undefined {
@@ -70,8 +70,8 @@ export function guardedClient(
 type OnConnect = ((error: Error) => void) | ((error: null, client: Client) => void);
 
 /**
- * pg reads in a listener of the socket, and throws there at bytes that it does not understand: that
- * would end the process. From now on it ends the connection.
+ * Makes bytes that pg cannot parse end the connection: pg parses in a listener of the socket, and what it
+ * throws there would end the process.
  */
 export function guard<C extends ClientBase>(client: C): C {
   const { connection } = client as Wire;
@@ -79,16 +79,16 @@ export function guard<C extends ClientBase>(client: C): C {
   const { attachListeners } = connection;
   // Called once for a connection, with the socket or the secure stream over it.
   connection.attachListeners = (stream) => {
-    contain(stream);
+    destroyOnParseError(stream);
     attachListeners.call(connection, stream);
   };
   return client;
 }
 
-/** The answer of a server that has no TLS, to the question whether it has. */
+/** The answer of a server without TLS to a request for TLS. */
 const NO_TLS = "N";
 
-/** pg ends a connection on which TLS was asked for and is refused. This one then goes on in plain text. */
+/** Goes on in plain text when the server has no TLS: pg would end the connection. */
 function allowPlainText(client: ClientBase): void {
   const { connection } = client as Wire;
   if (connection === undefined) return;
@@ -96,19 +96,19 @@ function allowPlainText(client: ClientBase): void {
   const { once } = stream;
   stream.once = (event, listener) => {
     if (event !== "data") return once.call(stream, event, listener);
-    // The first bytes are awaited once.
+    // Only the first bytes are the answer.
     stream.once = once;
     return once.call(stream, event, (answer) => {
       if (answer.toString("latin1") !== NO_TLS) return listener(answer);
       connection.ssl = false;
       connection.attachListeners(stream);
-      // From here on it is as after a handshake.
+      // pg goes on as after a handshake.
       connection.emit("sslconnect");
     });
   };
 }
 
-function contain(stream: Stream): void {
+function destroyOnParseError(stream: Stream): void {
   const { emit } = stream;
   stream.emit = (event, ...args) => {
     try {

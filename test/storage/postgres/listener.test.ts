@@ -36,8 +36,8 @@ function start(options: Partial<ListenerOptions>, hooks: Partial<ChangeHooks> = 
       prepare: async () => {},
       schema: () => undefined,
       reread: async () => true,
-      onTrouble: () => {},
-      onHearing: () => {},
+      onInterrupted: () => {},
+      onSynced: () => {},
       ...hooks,
     },
   );

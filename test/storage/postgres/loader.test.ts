@@ -10,7 +10,7 @@ it("asks a standby no more to create rows, until one is missing", async () => {
   const asked: string[] = [];
   const server = { isStandby: true, rows: [ROW] };
   const loader = new CircuitLoader({
-    ask: async (statement) => {
+    query: async (statement) => {
       asked.push(statement === LOAD ? "LOAD" : statement === READ ? "READ" : statement);
       if (statement === LOAD && server.isStandby) throw new PostgresStorageError("", "25006");
       return server.rows;

@@ -32,7 +32,7 @@ it("throws a TypeError that names pg.native for one of its pools", async () => {
   const make = () => new PostgresStorage({ pool });
   expect(make).toThrow(TypeError);
   expect(make).toThrow(
-    "pool must be a Pool of pg's JavaScript client; got one of pg.native, whose connections cannot be listened on",
+    "pool must be a Pool of pg's JavaScript client; got one of pg.native, whose connections cannot LISTEN",
   );
   // Whatever options the pool comes in.
   expect(

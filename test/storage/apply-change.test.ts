@@ -1,0 +1,147 @@
+import * as fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import {
+  applyChange,
+  type CircuitChange,
+  type CircuitRecord,
+  type PostgresStorage,
+} from "../../src/index.js";
+import { createDatabase, type TestDatabase } from "../integration/database.js";
+
+const leaseSeconds = 30;
+const RUNS = 60;
+
+type Asked = CircuitChange extends infer C
+  ? C extends unknown
+    ? Omit<C, "version">
+    : never
+  : never;
+type Step =
+  | { readonly kind: "change"; readonly asked: Asked; readonly isLate: boolean }
+  /** What lies ahead in the row is over, or as far ahead as after a clock that was set back. */
+  | { readonly kind: "pass" | "set back" };
+
+const owner = fc.constantFrom("a", "b", "c");
+/** Never so short that it ends between the statement and the comparison. */
+const openSeconds = fc.constantFrom(0, 60, 3600.5);
+const options = { requiredKeys: [] };
+
+const asked: fc.Arbitrary<Asked> = fc.oneof(
+  fc
+    .tuple(
+      fc.record({ owner, openSeconds, failureCount: fc.nat(2 ** 31 - 1) }),
+      fc.record(
+        {
+          opening: fc.constantFrom("first", "second"),
+          byHand: fc.boolean(),
+          reason: fc.constantFrom("migration", "'; -- \u{1f600}", "\u{1f600}".repeat(300), ""),
+        },
+        options,
+      ),
+    )
+    .map(([needed, optional]) => ({ to: "OPEN" as const, ...needed, ...optional })),
+  fc
+    .tuple(owner, fc.record({ early: fc.boolean(), successes: fc.nat(9) }, options))
+    .map(([owner, optional]) => ({ to: "HALF_OPEN" as const, owner, ...optional })),
+  fc
+    .tuple(owner, fc.record({ byHand: fc.boolean() }, options))
+    .map(([owner, optional]) => ({ to: "CLOSED" as const, owner, ...optional })),
+);
+
+const step: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      kind: fc.constant("change" as const),
+      asked,
+      isLate: fc.integer({ min: 0, max: 9 }).map((n) => n === 0),
+    }),
+  },
+  { weight: 2, arbitrary: fc.constant({ kind: "pass" as const }) },
+  { weight: 1, arbitrary: fc.constant({ kind: "set back" as const }) },
+);
+
+describe("the SQL of a PostgresStorage", () => {
+  let database: TestDatabase;
+  let storage: PostgresStorage;
+  let circuits = 0;
+  beforeAll(async () => {
+    database = await createDatabase();
+    storage = database.storage({ probeLeaseSeconds: leaseSeconds });
+  });
+  afterAll(() => database.drop());
+
+  it("answers random changes as applyChange does", async () => {
+    const outcomes = new Set<string>();
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 20 }), async (steps) => {
+        const name = `circuit ${circuits++}`;
+        let before = await storage.load(name);
+        for (const each of steps) {
+          if (each.kind === "change") {
+            const version = before.version - (each.isLate ? 1 : 0);
+            const change: CircuitChange = { ...each.asked, version };
+            const { changed, record } = await storage.change(name, change);
+            const now = changed ? record.updatedAt : record.readAt;
+            const expected = applyChange(before, change, now, { leaseSeconds });
+            expect({ changed, ...comparable(record, now) }).toEqual({
+              changed: expected.changed,
+              ...comparable(expected.record, now),
+            });
+            if (changed) expect(record.version).toBeGreaterThan(before.version);
+            else expect(record.version).toBe(before.version);
+            outcomes.add(`${before.state} ${each.asked.to} ${changed}`);
+          } else {
+            await moveTimes(name, each.kind);
+          }
+          before = await storage.load(name);
+        }
+      }),
+      { numRuns: RUNS },
+    );
+    // Every change was made and rejected, but what no state allows.
+    expect([...outcomes].sort()).toEqual([
+      "CLOSED CLOSED false",
+      "CLOSED CLOSED true",
+      "CLOSED HALF_OPEN false",
+      "CLOSED OPEN false",
+      "CLOSED OPEN true",
+      "HALF_OPEN CLOSED false",
+      "HALF_OPEN CLOSED true",
+      "HALF_OPEN HALF_OPEN false",
+      "HALF_OPEN HALF_OPEN true",
+      "HALF_OPEN OPEN false",
+      "HALF_OPEN OPEN true",
+      "OPEN CLOSED false",
+      "OPEN CLOSED true",
+      "OPEN HALF_OPEN false",
+      "OPEN HALF_OPEN true",
+      "OPEN OPEN false",
+      "OPEN OPEN true",
+    ]);
+  }, 120_000);
+
+  /** Moves the times of a row, as bulkman itself would write it: with a new version. */
+  async function moveTimes(name: string, kind: "pass" | "set back"): Promise<void> {
+    const by = kind === "pass" ? "- interval '2 hours'" : "+ interval '4 hours'";
+    await database.edit(
+      name,
+      `version = version + 1, updated_at = updated_at ${by}, open_until = open_until ${by}, probe_until = probe_until ${by}`,
+    );
+  }
+});
+
+/**
+ * Times in tenths of a second: Postgres counts microseconds, and rounds each time by itself. Without the version,
+ * which Postgres takes from its clock, and the time of reading, which is later than that of the change.
+ */
+function comparable({ version: _, readAt: __, ...record }: CircuitRecord, now: Date) {
+  const tenths = (date: Date | null) =>
+    date === null ? null : Math.round((date.getTime() - now.getTime()) / 100);
+  return {
+    ...record,
+    openUntil: tenths(record.openUntil),
+    probeUntil: tenths(record.probeUntil),
+    updatedAt: tenths(record.updatedAt),
+  };
+}
