@@ -177,7 +177,7 @@ describe("a closed circuit", () => {
 describe("an open circuit", () => {
   function opened(options: Options = {}) {
     const parts = newCircuit(options);
-    parts.circuit.open("why", "manual", "down");
+    parts.circuit.open("why", "manual", { cause: "down" });
     parts.transitions.length = 0;
     return parts;
   }
@@ -217,7 +217,7 @@ describe("an open circuit", () => {
     circuit.recordSuccess();
     for (let n = 0; n < 3; n++) circuit.recordFailure("late");
     circuit.drop(before.generation);
-    circuit.open("again", "manual", "another");
+    circuit.open("again", "manual", { cause: "another" });
     circuit.healthCheckFailed("no pong");
     circuit.leaseGranted(5000, 1);
     circuit.leaseRenewed(5000);
