@@ -1,4 +1,4 @@
-// What a call and a refusal cost: nanoseconds, and the ratio to the one that they are compared with.
+// What a call and a rejection cost: nanoseconds, and the ratio to the one that they are compared with.
 import { inRounds, nanosecondsPerCall, ratio, summary } from "./measuring.mjs";
 import { QUICK, tell } from "./part.mjs";
 import {

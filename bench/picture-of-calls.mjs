@@ -1,6 +1,7 @@
 // A dot for the median of each subject, and a bar for its spread, against wiring it by hand.
-import { rounded } from "./readme-tables.mjs";
+
 import { dot, line, provenance, svg, text, WIDTH } from "./svg.mjs";
+import { rounded } from "./tables.mjs";
 
 const TOP = 110;
 const ROW = 26;

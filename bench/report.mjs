@@ -11,8 +11,8 @@ export function print(results) {
   const how = `median of ${rounds} rounds of ${calls.calls} (10th to 90th percentile)`;
   printCalls(`A call, one after another, ${permits} permits: ${how}`, calls.oneAfterAnother);
   printCalls(`A call, bursts of ${burst}, ${permits} permits: ${how}`, calls.bursts);
-  printCalls(`A refusal by an open circuit: ${how}`, calls.open);
-  printCalls(`A refusal when full: ${how}`, calls.full);
+  printCalls(`A rejection by an open circuit: ${how}`, calls.open);
+  printCalls(`A rejection when full: ${how}`, calls.full);
 
   console.log(`\nA waiting call among ${waiting.many}`);
   for (const [name, bytes] of Object.entries(waiting.bytes)) {
@@ -24,7 +24,7 @@ export function print(results) {
     console.log(`  wait until ${end.padEnd(35)} ${costs}: ${spread(ratio)}`);
   }
 
-  const control = waiting.timeout["ratioTo many short lines"];
+  const control = waiting.timeout["ratioTo many short queues"];
   console.log(
     `  as many at once in lines of ${waiting.few}: the long line costs ${spread(control)} of that`,
   );

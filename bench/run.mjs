@@ -1,4 +1,4 @@
-// `npm run bench` measures everything, prints it, and writes results.json, the pictures and the README's
+// `npm run bench` measures everything, prints it, and writes results.json, the pictures and the
 // table. `-- --quick` measures next to nothing in a few seconds, and writes nothing but to `--out=<directory>`.
 import { readFileSync, writeFileSync } from "node:fs";
 import { cpus, release, type } from "node:os";
@@ -67,5 +67,5 @@ if (out !== undefined) {
   draw(results, { pictures: out });
 } else if (!QUICK) {
   writeFileSync(join(ROOT, "bench/results.json"), json);
-  draw(results, { pictures: join(ROOT, "docs"), readme: join(ROOT, "README.md") });
+  draw(results, { pictures: join(ROOT, "docs"), page: join(ROOT, "docs/benchmarks.md") });
 }

@@ -41,7 +41,7 @@ const CIRCUIT = { halfOpenAfter: 3_600_000, breaker: new ConsecutiveBreaker(5) }
 export const CALLS = {
   [BULKMAN]: {
     guarantees:
-      "permits held until the work ends, bounded line, circuit, timeout of wait and run, statistics, result",
+      "permits held until the work ends, bounded queue, circuit, timeout of wait and run, statistics, result",
     call: executed({ timeoutSeconds: 1 }),
   },
   [BULKMAN_NO_TIMEOUT]: {
@@ -49,19 +49,19 @@ export const CALLS = {
     call: executed({}),
   },
   [BY_HAND]: {
-    guarantees: "permits free at the timeout, unbounded line, circuit, timeout of the run",
+    guarantees: "permits free at the timeout, unbounded queue, circuit, timeout of the run",
     call: byHand({ timeout: 1000 }),
   },
   "p-limit + opossum, no timeout": {
-    guarantees: "permits, unbounded line, circuit",
+    guarantees: "permits, unbounded queue, circuit",
     call: byHand({}),
   },
   [COCKATIEL_TIMEOUT]: {
-    guarantees: "permits free at the timeout, bounded line, circuit, timeout of the run",
+    guarantees: "permits free at the timeout, bounded queue, circuit, timeout of the run",
     call: cockatiel(timeout(1000, TimeoutStrategy.Aggressive)),
   },
   [COCKATIEL]: {
-    guarantees: "permits, bounded line, circuit",
+    guarantees: "permits, bounded queue, circuit",
     call: cockatiel(),
   },
   "opossum, lean options": { guarantees: "circuit", call: fired(LEAN) },
@@ -69,9 +69,9 @@ export const CALLS = {
     guarantees: "circuit, timeout, percentiles of latencies",
     call: fired({}),
   },
-  "p-limit": { guarantees: "permits, unbounded line", call: limited() },
-  "p-queue": { guarantees: "permits, unbounded line with priorities", call: queued() },
-  "async-sema": { guarantees: "permits, unbounded line", call: acquired() },
+  "p-limit": { guarantees: "permits, unbounded queue", call: limited() },
+  "p-queue": { guarantees: "permits, unbounded queue with priorities", call: queued() },
+  "async-sema": { guarantees: "permits, unbounded queue", call: acquired() },
   "bare call": { guarantees: "nothing", call: work },
   "setTimeout + clearTimeout": {
     guarantees: "nothing: what a timer costs",
@@ -91,9 +91,9 @@ export const OPEN = {
 };
 
 export const FULL = {
-  "opossum's capacity": { guarantees: "one place, no line", call: overOpossum() },
-  "cockatiel's bulkhead": { guarantees: "one place, no line", call: overCockatiel() },
-  bulkman: { guarantees: "one place, no line, behind a circuit", call: over() },
+  "opossum's capacity": { guarantees: "one place, no queue", call: overOpossum() },
+  "cockatiel's bulkhead": { guarantees: "one place, no queue", call: overCockatiel() },
+  bulkman: { guarantees: "one place, no queue, behind a circuit", call: over() },
 };
 
 function executed(config) {

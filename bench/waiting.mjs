@@ -16,7 +16,7 @@ const REASON = new Error("gone");
 const SIGNALS = Array.from({ length: MANY }, () => new AbortController().signal);
 const never = () => new Promise(ignore);
 
-/** A bulkhead whose only permit is taken, with room for `length` calls in its line. */
+/** A bulkhead whose only permit is taken, with room for `length` calls in its queue. */
 function blocked(length, config = {}) {
   const subject = new Bulkhead({
     name: "bench",
@@ -75,7 +75,7 @@ async function timeOut(length) {
   }
 }
 
-/** As many calls at a time as in one long line, but in lines of `length`: what the collector does is the same. */
+/** As many calls at a time as in one long queue, but in lines of `length`: what the collector does is the same. */
 async function timeOutInLines(length) {
   const subjects = Array.from({ length: MANY / length }, () =>
     blocked(length, { timeoutSeconds: 0.001 }),
@@ -96,7 +96,7 @@ async function abort(length) {
   }
 }
 
-/** @param more other subjects to compare the one long line with */
+/** @param more other subjects to compare the one long queue with */
 async function costByLength(run, more = {}) {
   const runs = { few: () => run(FEW), many: () => run(MANY), ...more };
   const subjects = Object.fromEntries(
@@ -117,7 +117,7 @@ await tell({
   bytes: Object.fromEntries(
     Object.entries(LINES).map(([name, make]) => [name, bytesPerCall(make)]),
   ),
-  timeout: await costByLength(timeOut, { "many short lines": () => timeOutInLines(FEW) }),
+  timeout: await costByLength(timeOut, { "many short queues": () => timeOutInLines(FEW) }),
   abort: await costByLength(abort),
 });
 process.exit(); // hours of deadlines are still to come

@@ -10,7 +10,7 @@ const pool = new Piscina({
   minThreads: threads,
   maxThreads: threads,
 });
-// As many permits as threads: work waits in the bulkhead's line, where the time limit sees it.
+// As many permits as threads: work waits in the bulkhead's queue, where the time limit covers it.
 const primes = new Bulkhead({
   name: "primes",
   maxConcurrentCalls: threads,

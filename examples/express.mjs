@@ -1,4 +1,4 @@
-// Express: 503 with Retry-After when a bulkhead refuses, and a page of its health.
+// Express: 503 with Retry-After when a bulkhead rejects, and a health page.
 import express from "express";
 import { bulkheads, getHealth, getUser, toAnswer } from "./users-service.mjs";
 

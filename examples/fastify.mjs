@@ -1,4 +1,4 @@
-// Fastify: 503 with Retry-After when a bulkhead refuses, and a page of its health.
+// Fastify: 503 with Retry-After when a bulkhead rejects, and a health page.
 import Fastify from "fastify";
 import { bulkheads, getHealth, getUser, toAnswer } from "./users-service.mjs";
 

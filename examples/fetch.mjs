@@ -1,9 +1,9 @@
-// fetch with the signal of the bulkhead: a request that takes too long is really cut.
+// fetch with the signal of the bulkhead: a request that takes too long is aborted.
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { Bulkhead } from "bulkman";
 
-// Stands for the service that you call. It never answers /slow, and tells who hung up.
+// Stands for the service that you call. It never answers /slow, and logs a client that hangs up.
 const service = createServer((request, response) => {
   if (request.url === "/slow") request.once("close", () => console.log("service: hung up on"));
   else if (request.url === "/users/1") response.end(JSON.stringify({ id: 1, name: "Ada" }));
@@ -37,7 +37,7 @@ try {
   console.log("slow:", error.code);
 }
 
-// Of a caller that may go away: here after 0.5 s, in a server when its client hangs up.
+// Of a caller that may leave: here after 0.5 s, in a server when its client hangs up.
 const caller = AbortSignal.timeout(500);
 try {
   await getJson("/slow", { signal: caller });

@@ -25,7 +25,7 @@ async function parent() {
   await close();
 }
 
-/** Pays again and again, with success, until it is refused. */
+/** Pays again and again, with success, until it is rejected. */
 async function child(number) {
   const { bulkhead, close } = await payments();
   process.send("ready");

@@ -6,10 +6,10 @@ const MAX = 5;
 const TIMEOUT_SECONDS = 1;
 
 const pool = new pg.Pool({
-  // As many as the bulkhead lets through: calls wait in the bulkhead's line, which is bounded and
+  // As many as the bulkhead lets through: calls wait in the bulkhead's queue, which is bounded and
   // counted, and not in the pool's, which is neither.
   max: MAX,
-  // A query cannot be aborted from here. The server ends it soon after its caller was told, and so
+  // A query cannot be aborted from here. The server ends it soon after its caller was rejected, and so
   // gives the permit back.
   statement_timeout: TIMEOUT_SECONDS * 1000 + 100,
   connectionTimeoutMillis: 2000,

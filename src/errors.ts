@@ -18,6 +18,12 @@ export interface BulkheadTimeoutErrorOptions extends BulkheadErrorOptions {
   queuedSeconds?: number;
 }
 
+/** Options of a {@link BulkheadFullError}. */
+export interface BulkheadFullErrorOptions extends BulkheadErrorOptions {
+  /** Seconds until a call has probably room, at least 0. Default: 0. */
+  retryAfterSeconds?: number;
+}
+
 /** Options of a {@link BulkheadCircuitOpenError}. */
 export interface BulkheadCircuitOpenErrorOptions extends BulkheadErrorOptions {
   /** Seconds until the circuit lets a probe through, at least 0. Default: 0. */
@@ -65,9 +71,22 @@ export class BulkheadTimeoutError extends BulkheadError {
   }
 }
 
-/** Every permit and every place in the queue is taken. */
+/**
+ * Every permit and every place in the queue is taken, or the call has waited for longer than
+ * `queueTargetSeconds` allow.
+ */
 export class BulkheadFullError extends BulkheadError {
   static override readonly code = "ERR_BULKHEAD_FULL";
+  /**
+   * Seconds until the calls that are queued now have probably started, at least 0: the length of the queue times the
+   * typical run time, over the permits. 0 until ten calls have succeeded.
+   */
+  readonly retryAfterSeconds: number;
+
+  constructor(message: string, options: BulkheadFullErrorOptions = {}) {
+    super(message, options);
+    this.retryAfterSeconds = options.retryAfterSeconds ?? 0;
+  }
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { EventEmitter } from "node:events";
 import { describeThrown } from "./common/describe.js";
 import type { BulkheadError } from "./errors.js";
-import type { RejectionReason } from "./stats.js";
+import type { FailureOutcome, RejectionReason } from "./stats.js";
 import type { CircuitStatus } from "./storage/circuit-storage.js";
 
 /** The circuit changed. */
@@ -38,6 +38,8 @@ export interface SuccessEvent {
 export interface FailureEvent extends SuccessEvent {
   /** What the caller was rejected with: a {@link BulkheadError}, or the reason of its own signal. */
   error: unknown;
+  /** How the call failed. Not enumerable: a program that compares or stores whole events goes on working. */
+  readonly outcome: FailureOutcome;
 }
 
 /** A call's time was over. */
@@ -108,6 +110,16 @@ export interface BulkheadEvents {
   storageError: [unknown];
   /** The bulkhead was shut down. */
   shutdown: [ShutdownEvent];
+}
+
+/** The payload of `failure`. */
+export function failureEvent(
+  times: SuccessEvent,
+  error: unknown,
+  outcome: FailureOutcome,
+): FailureEvent {
+  const event = { ...times, error, outcome };
+  return Object.defineProperty(event, "outcome", { enumerable: false });
 }
 
 /** Emits an event of a bulkhead. */

@@ -3,8 +3,14 @@ export type { CallTrace } from "./call/tracing.js";
 export type {
   BulkheadConfig,
   BulkheadOptions,
+  Classification,
+  ClassifiedFailure,
+  ErrorSettlement,
+  GrowingIsolation,
   HealthCheckContext,
   ResolvedBulkheadConfig,
+  ResultSettlement,
+  Settlement,
   ShutdownOptions,
 } from "./config.js";
 export {
@@ -13,6 +19,7 @@ export {
   BulkheadError,
   type BulkheadErrorOptions,
   BulkheadFullError,
+  type BulkheadFullErrorOptions,
   BulkheadIsolationError,
   BulkheadShutdownError,
   BulkheadTimeoutError,
@@ -31,6 +38,7 @@ export type {
   SuccessEvent,
   TimeoutEvent,
 } from "./events.js";
+export { httpStatus } from "./http-status.js";
 export { BulkheadManager, type BulkheadManagerEvents } from "./manager.js";
 export type {
   ExecutionContext,
@@ -41,7 +49,7 @@ export type {
   RunOptions,
 } from "./result.js";
 export { BulkheadState } from "./state.js";
-export type { BulkheadStats, RejectionReason } from "./stats.js";
+export type { BulkheadStats, FailureOutcome, RejectionReason } from "./stats.js";
 export { type ApplyChangeOptions, applyChange } from "./storage/apply-change.js";
 export type {
   CircuitChange,

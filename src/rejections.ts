@@ -4,23 +4,28 @@ import { format } from "./common/validation.js";
 import type { ResolvedBulkheadConfig } from "./config.js";
 import {
   BulkheadCircuitOpenError,
+  BulkheadError,
   BulkheadFullError,
   BulkheadIsolationError,
   BulkheadShutdownError,
   BulkheadTimeoutError,
   withoutFrames,
 } from "./errors.js";
+import { statusOf } from "./http-status.js";
 import type { CircuitStatus } from "./storage/circuit-storage.js";
 
 // Their messages are the same for every call of one configuration, so that logs can be grouped by them.
 // Figures that change from call to call are fields.
 
-export function fullError(config: ResolvedBulkheadConfig): BulkheadFullError {
+export function fullError(
+  config: ResolvedBulkheadConfig,
+  retryAfterSeconds: number,
+): BulkheadFullError {
   const { name: bulkheadName, maxConcurrentCalls, maxQueueSize } = config;
   const message =
     `Bulkhead "${oneLine(bulkheadName)}" is full: ${maxConcurrentCalls} of ${maxConcurrentCalls} permits and ` +
     `${maxQueueSize} of ${maxQueueSize} queue places are taken`;
-  return withoutFrames(() => new BulkheadFullError(message, { bulkheadName }));
+  return withoutFrames(() => new BulkheadFullError(message, { bulkheadName, retryAfterSeconds }));
 }
 
 export function circuitOpenError(
@@ -74,6 +79,14 @@ export function isolationError(
 export function shutdownError(bulkheadName: string): BulkheadShutdownError {
   const message = `Bulkhead "${oneLine(bulkheadName)}" is shut down`;
   return withoutFrames(() => new BulkheadShutdownError(message, { bulkheadName }));
+}
+
+/** In place of an error, for a value that `classify` takes for a failure; with its HTTP status, if it has one. */
+export function resultError(bulkheadName: string, result: unknown): BulkheadError {
+  const status = statusOf(result);
+  const of = status === undefined ? "" : ` of HTTP status ${status}`;
+  const message = `Execution failed: classify took the result${of} for a failure`;
+  return withoutFrames(() => new BulkheadError(message, { bulkheadName }));
 }
 
 /** Why the signal was aborted: an `AbortError` when it is of a polyfill without reasons. */

@@ -11,6 +11,16 @@ export type RejectionReason =
   | "shutdown";
 
 /**
+ * How a started call failed:
+ * - `failure`: its function failed, or it was cut by a shutdown or by a deadline of its caller's signal
+ * - `timeout`: its `timeoutSeconds` passed
+ * - `aborted`: its caller aborted it
+ * - `ignored`: its function failed, and `classify` or `errorFilter` excused the error, or it was the rejection of
+ *   another bulkhead
+ */
+export type FailureOutcome = "failure" | "timeout" | "aborted" | "ignored";
+
+/**
  * A bulkhead's figures at one instant. Counters run from the bulkhead's creation or the last
  * `resetStats()`. At every instant `totalExecutions = successfulExecutions + failedExecutions +
  * activeTasks`, `rejectedExecutions` is the sum of `rejections`, and
@@ -47,6 +57,13 @@ export interface BulkheadStats {
   rejections: Record<RejectionReason, number>;
   /** Started calls that timed out; they are among the `failedExecutions`. */
   timedOutExecutions: number;
+  /** Started calls whose caller aborted them; they are among the `failedExecutions`. */
+  abortedExecutions: number;
+  /**
+   * Started calls whose error says nothing against the dependency: excused by `classify` or `errorFilter`, or the
+   * rejection of another bulkhead; they are among the `failedExecutions`.
+   */
+  ignoredExecutions: number;
 }
 
 /**
@@ -58,47 +75,52 @@ export class Counters {
   active = 0;
   successful = 0;
   abandoned = 0;
-  #failed = 0;
-  #timedOut = 0;
+  #failures = noFailures();
   #rejections = noRejections();
 
   recordRejection(reason: RejectionReason): void {
     this.#rejections[reason]++;
   }
 
-  recordFailure(): void {
+  recordFailure(outcome: FailureOutcome): void {
     this.active--;
-    this.#failed++;
+    this.#failures[outcome]++;
   }
 
-  recordAbandoned(timedOut: boolean): void {
-    this.recordFailure();
+  recordAbandoned(outcome: FailureOutcome): void {
+    this.recordFailure(outcome);
     this.abandoned++;
-    if (timedOut) this.#timedOut++;
   }
 
   reset(): void {
     this.successful = 0;
-    this.#failed = 0;
-    this.#timedOut = 0;
+    this.#failures = noFailures();
     this.#rejections = noRejections();
   }
 
   snapshot() {
+    const { failure, timeout, aborted, ignored } = this.#failures;
+    const failedExecutions = failure + timeout + aborted + ignored;
     const rejections = { ...this.#rejections };
     let rejectedExecutions = 0;
     for (const count of Object.values(rejections)) rejectedExecutions += count;
     return {
-      totalExecutions: this.successful + this.#failed + this.active,
+      totalExecutions: this.successful + failedExecutions + this.active,
       successfulExecutions: this.successful,
-      failedExecutions: this.#failed,
-      timedOutExecutions: this.#timedOut,
+      failedExecutions,
+      timedOutExecutions: timeout,
+      abortedExecutions: aborted,
+      ignoredExecutions: ignored,
       rejectedExecutions,
       rejections,
       activeTasks: this.active,
       abandonedTasks: this.abandoned,
     };
   }
+}
+
+function noFailures(): Record<FailureOutcome, number> {
+  return { failure: 0, timeout: 0, aborted: 0, ignored: 0 };
 }
 
 function noRejections(): Record<RejectionReason, number> {

@@ -131,15 +131,31 @@ const TABLE: Record<Exclude<keyof BulkheadConfig, "name">, Field> = {
   maxConcurrentCalls: { byDefault: 10, rule: integerFrom(1) },
   maxQueueSize: { byDefault: 100, rule: integerFrom(0) },
   timeoutSeconds: { byDefault: null, rule: orNull(POSITIVE_SECONDS) },
+  maxWaitSeconds: { byDefault: null, rule: orNull(POSITIVE_SECONDS) },
+  queueTargetSeconds: { byDefault: null, rule: orNull(POSITIVE_SECONDS) },
+  failureWindowSeconds: { byDefault: null, rule: orNull(POSITIVE_SECONDS) },
   failureThreshold: { byDefault: 5, rule: orNull(integerFrom(1)) },
   successThreshold: { byDefault: 3, rule: integerFrom(1) },
-  isolationDuration: { byDefault: 30, rule: SECONDS },
+  isolationDuration: {
+    byDefault: 30,
+    rule: {
+      ...SECONDS,
+      // The fields of an object have tests of their own.
+      wrongType: SECONDS.wrongType.filter(
+        (value) => Array.isArray(value) || Object(value) !== value,
+      ),
+      text: `${SECONDS.text}, or { min, max, factor }`,
+    },
+  },
   circuitBreakerEnabled: { byDefault: true, rule: BOOLEAN },
   reclaimAfterSeconds: { byDefault: 30, rule: orNull(SECONDS) },
   healthCheck: { byDefault: undefined, rule: FUNCTION },
   healthCheckInterval: { byDefault: 5, rule: POSITIVE_SECONDS },
   errorFilter: { byDefault: undefined, rule: FUNCTION },
+  classify: { byDefault: undefined, rule: FUNCTION },
   failureRateThreshold: { byDefault: null, rule: orNull(PERCENTAGE) },
+  slowCallSeconds: { byDefault: null, rule: orNull(POSITIVE_SECONDS) },
+  slowCallRateThreshold: { byDefault: 100, rule: PERCENTAGE },
   minimumCalls: { byDefault: 10, rule: integerFrom(1) },
   windowSeconds: { byDefault: 10, rule: POSITIVE_SECONDS },
 };
@@ -201,8 +217,8 @@ describe("failureThreshold: null", () => {
       const error = await errorOf(() => new Bulkhead(config));
       expect(error).toBeInstanceOf(RangeError);
       expect(error.message).toBe(
-        "Nothing could open the circuit: failureThreshold and failureRateThreshold are null and there is no " +
-          "healthCheck; set one of them, or circuitBreakerEnabled: false",
+        "Nothing could open the circuit: failureThreshold, failureRateThreshold and slowCallSeconds are null " +
+          "and there is no healthCheck or classify; set one of them, or circuitBreakerEnabled: false",
       );
     }
   });

@@ -64,7 +64,7 @@ const errorOf = (call: Promise<unknown>) =>
   );
 
 describe("success", () => {
-  it("tells the call's id and times, before the caller hears", async () => {
+  it("has the call's id and times, before the caller gets its result", async () => {
     const { bulkhead, told } = heard();
     const busy = gate();
     const order: string[] = [];
@@ -79,7 +79,7 @@ describe("success", () => {
     expect(order).toEqual(["event", "caller"]);
   });
 
-  it("tells how long the call waited", async () => {
+  it("has the seconds that the call waited", async () => {
     const { bulkhead, told } = heard({ maxConcurrentCalls: 1 });
     const [first, second] = [gate(), gate()];
     const running = bulkhead.execute(() => first.promise);
@@ -95,7 +95,7 @@ describe("success", () => {
 });
 
 describe("failure", () => {
-  it("tells the call's id, its times and the error that its caller gets", async () => {
+  it("has the call's id, its times and the error that its caller gets", async () => {
     const { bulkhead, told } = heard();
     const busy = gate();
     const call = bulkhead.execute(() => busy.promise);
@@ -107,19 +107,19 @@ describe("failure", () => {
     expect(error).toBeInstanceOf(BulkheadError);
   });
 
-  it("is told also when the errorFilter excuses it", async () => {
+  it("is emitted also when the errorFilter excuses it", async () => {
     const { bulkhead, events } = heard({ errorFilter: () => true, failureThreshold: 1 });
     await failCalls(bulkhead, 1);
     expect(events()).toEqual(["failure"]);
   });
 
-  it("is told before the circuit opens by it", async () => {
+  it("is emitted before the circuit opens by it", async () => {
     const { bulkhead, events } = heard({ failureThreshold: 2 });
     await failCalls(bulkhead, 2);
     expect(events()).toEqual(["failure", "failure", "stateChange"]);
   });
 
-  it("is told of a call that its caller aborts while it runs, with the caller's reason", async () => {
+  it("is emitted for a call that its caller aborts while it runs, with the caller's reason", async () => {
     const { bulkhead, told, events } = heard();
     const controller = new AbortController();
     const busy = gate();
@@ -140,7 +140,7 @@ describe("failure", () => {
 });
 
 describe("timeout", () => {
-  it("tells of a running call; then failure, abandoned, and reclaimed when it settles", async () => {
+  it("is emitted for a running call; then failure, abandoned, and reclaimed when it settles", async () => {
     const { bulkhead, told } = heard({ timeoutSeconds: 1 });
     const busy = gate();
     const ids: string[] = [];
@@ -163,7 +163,7 @@ describe("timeout", () => {
     expect(told.slice(3)).toEqual([["reclaimed", { executionId, settled: true }]]);
   });
 
-  it("tells of a waiting call; then rejected", async () => {
+  it("is emitted for a queued call; then rejected", async () => {
     const { bulkhead, told } = heard({ timeoutSeconds: 1, maxConcurrentCalls: 1 });
     const busy = gate();
     const running = bulkhead.run(() => busy.promise, { timeoutSeconds: null });
@@ -178,7 +178,7 @@ describe("timeout", () => {
     await running;
   });
 
-  it("is told before the circuit opens by it", async () => {
+  it("is emitted before the circuit opens by it", async () => {
     const { bulkhead, events } = heard({ timeoutSeconds: 1, failureThreshold: 1 });
     const busy = gate();
     const call = errorOf(bulkhead.execute(() => busy.promise));
@@ -192,7 +192,7 @@ describe("timeout", () => {
 });
 
 describe("reclaimed", () => {
-  it("says that the function has not settled when its permit was taken back", async () => {
+  it("has settled: false when the permit was reclaimed before the function settled", async () => {
     const { bulkhead, told } = heard({ timeoutSeconds: 1, reclaimAfterSeconds: 5 });
     const busy = gate();
     const call = errorOf(bulkhead.execute(() => busy.promise));
@@ -220,7 +220,7 @@ describe("reclaimed", () => {
 });
 
 describe("rejected", () => {
-  it("tells the reason that is counted, and what the caller gets", async () => {
+  it("has the reason that is counted, and the error that the caller gets", async () => {
     const { bulkhead, told } = heard({
       maxConcurrentCalls: 1,
       maxQueueSize: 0,
@@ -260,7 +260,7 @@ describe("rejected", () => {
     ["isolated", (bulkhead) => bulkhead.isolate()],
     ["shutdown", (bulkhead) => bulkhead.shutdown()],
   ])(
-    "is told of each waiting call, first come first, when %s ends the waiting",
+    "is emitted for each queued call, in their order, when %s ends the waiting",
     async (reason, end) => {
       const { bulkhead, told } = heard({ maxConcurrentCalls: 1 });
       const busy = gate();
@@ -278,7 +278,7 @@ describe("rejected", () => {
     },
   );
 
-  it("is not told of what is not a function, nor of wrong options", async () => {
+  it("is not emitted for what is no function, nor for invalid options", async () => {
     const { bulkhead, told } = heard();
     await errorOf(bulkhead.execute("fn" as unknown as () => void));
     await errorOf(bulkhead.run(() => 1, { timeoutSeconds: 0 }));
@@ -287,7 +287,7 @@ describe("rejected", () => {
 });
 
 describe("stateChange", () => {
-  it("tells every change with its reason in words, through the whole round", async () => {
+  it("is emitted for every change with its reason, from closed to closed", async () => {
     const { bulkhead, told } = heard({
       failureThreshold: 2,
       successThreshold: 2,
@@ -308,7 +308,7 @@ describe("stateChange", () => {
     ]);
   });
 
-  it("tells of a failure rate and of a hand", async () => {
+  it("has the reason of a failure rate, and of a manual change", async () => {
     const { bulkhead, told } = heard({
       failureThreshold: 100,
       failureRateThreshold: 50,
@@ -331,7 +331,7 @@ describe("stateChange", () => {
     ]);
   });
 
-  it("is not told when nothing changed", async () => {
+  it("is not emitted when nothing changed", async () => {
     const { bulkhead, told } = heard();
     bulkhead.breaker?.close();
     expect(told).toEqual([]);
@@ -340,7 +340,7 @@ describe("stateChange", () => {
     expect(told).toHaveLength(1);
   });
 
-  it("is told in the order of the changes, also when a listener of a refusal moves on", async () => {
+  it("is emitted in the order of the changes, also when a listener of a rejection makes the next one", async () => {
     const circuitStorage = new InMemoryStorage();
     const config = { name: "api", maxConcurrentCalls: 1, failureThreshold: 1 };
     const bulkhead = new Bulkhead(config, { circuitStorage });
@@ -361,7 +361,7 @@ describe("stateChange", () => {
     await bulkhead.shutdown();
   });
 
-  it("comes when the figures say so already", async () => {
+  it("is emitted when getStats() shows the change already", async () => {
     const bulkhead = new Bulkhead({ name: "api", failureThreshold: 1 });
     const seen: unknown[] = [];
     bulkhead.on("stateChange", () => {
@@ -374,7 +374,7 @@ describe("stateChange", () => {
 });
 
 describe("isolated and released", () => {
-  it("tell the reason that was given, or null", () => {
+  it("have the reason that was given, or null", () => {
     const { bulkhead, told } = heard();
     bulkhead.isolate("maintenance");
     bulkhead.release();
@@ -388,7 +388,7 @@ describe("isolated and released", () => {
     ]);
   });
 
-  it("are no changes of the circuit; release without isolation is not told", () => {
+  it("are no changes of the circuit; release without isolation is not emitted", () => {
     const { bulkhead, told } = heard();
     bulkhead.release();
     expect(told).toEqual([]);
@@ -396,7 +396,7 @@ describe("isolated and released", () => {
 });
 
 describe("healthCheck", () => {
-  it("tells the verdict before the circuit changes by it", async () => {
+  it("has the verdict before the circuit changes by it", async () => {
     const thrown = new Error("down");
     let isUp = false;
     const { bulkhead, told } = heard({
@@ -421,7 +421,7 @@ describe("healthCheck", () => {
 });
 
 describe("storageError", () => {
-  it("tells the error itself", async () => {
+  it("has the error itself", async () => {
     const thrown = new Error("no database");
     const circuitStorage = new InMemoryStorage();
     circuitStorage.load = () => Promise.reject(thrown);
@@ -435,14 +435,14 @@ describe("storageError", () => {
 });
 
 describe("shutdown", () => {
-  it("is told once, with whether no function ran any more", async () => {
+  it("is emitted once, with whether no function ran any more", async () => {
     const { bulkhead, told } = heard();
     await Promise.all([bulkhead.shutdown(), bulkhead.shutdown()]);
     await bulkhead.shutdown();
     expect(told).toEqual([["shutdown", { drained: true }]]);
   });
 
-  it("is told at once when nobody waits for the running calls", async () => {
+  it("is emitted at once when the shutdown does not wait for the running calls", async () => {
     const { bulkhead, told } = heard();
     const busy = gate();
     const running = bulkhead.execute(() => busy.promise);
@@ -452,7 +452,7 @@ describe("shutdown", () => {
     await running;
   });
 
-  it("is told after the calls that were drained", async () => {
+  it("is emitted after the calls that were drained", async () => {
     const { bulkhead, told, events } = heard({ maxConcurrentCalls: 1 });
     const busy = gate();
     const calls = [bulkhead.execute(() => busy.promise), bulkhead.execute(() => 1)];
@@ -463,7 +463,7 @@ describe("shutdown", () => {
     expect(told.at(-1)?.[1]).toEqual({ drained: true });
   });
 
-  it("is told after the calls that were cut", async () => {
+  it("is emitted after the calls that were aborted", async () => {
     const { bulkhead, told, events } = heard({ maxConcurrentCalls: 1 });
     const busy = gate();
     const calls = [bulkhead.execute(() => busy.promise), bulkhead.execute(() => 1)].map(errorOf);
@@ -480,7 +480,7 @@ describe("shutdown", () => {
 });
 
 describe("listeners", () => {
-  it("are told that the counters have moved already", async () => {
+  it("find the counters updated already", async () => {
     const bulkhead = new Bulkhead({ name: "api" });
     const seen: unknown[] = [];
     bulkhead.on("success", () => seen.push(bulkhead.getStats().successfulExecutions));
@@ -490,7 +490,7 @@ describe("listeners", () => {
     expect(seen).toEqual([1, 1]);
   });
 
-  it("are called in the order in which they came, with the bulkhead as `this`", async () => {
+  it("are called in the order in which they were added, with the bulkhead as `this`", async () => {
     const bulkhead = new Bulkhead({ name: "api" });
     const seen: unknown[] = [];
     bulkhead.on("success", function (this: unknown) {
@@ -502,7 +502,7 @@ describe("listeners", () => {
     expect(seen).toEqual(["first", bulkhead, "second"]);
   });
 
-  it("hear one event only when they came by once()", async () => {
+  it("are called once when they were added by once()", async () => {
     const bulkhead = new Bulkhead({ name: "api" });
     const listener = vi.fn();
     bulkhead.once("success", listener);
@@ -511,7 +511,7 @@ describe("listeners", () => {
     expect(bulkhead.listenerCount("success")).toBe(0);
   });
 
-  it("hear nothing more after off(), also when that comes from a listener", async () => {
+  it("are not called after off(), also when a listener calls it", async () => {
     const bulkhead = new Bulkhead({ name: "api" });
     const listener = vi.fn(() => {
       bulkhead.off("success", listener);
@@ -556,7 +556,7 @@ describe("listeners", () => {
     ["shuts the bulkhead down", (bulkhead) => bulkhead.shutdown()],
     ["cuts all calls", (bulkhead) => bulkhead.shutdown({ drainSeconds: 0 })],
   ])("of a timeout that %s", (_, act) => {
-    it("may do so: a running call is counted and told once", async () => {
+    it("may do so: a running call is counted and rejected once", async () => {
       const { bulkhead, events } = heard({ maxConcurrentCalls: 1 });
       const [busy, controller] = [gate(), new AbortController()];
       const { signal } = controller;
@@ -574,7 +574,7 @@ describe("listeners", () => {
       }
     });
 
-    it("may do so: a waiting call is counted and told once", async () => {
+    it("may do so: a queued call is counted and rejected once", async () => {
       const { bulkhead, events } = heard({ maxConcurrentCalls: 1 });
       const [busy, controller] = [gate(), new AbortController()];
       const { signal } = controller;
@@ -592,7 +592,7 @@ describe("listeners", () => {
     });
   });
 
-  it("of the breaker: emit() says whether there were any, as of every EventEmitter", () => {
+  it("of the breaker: emit() returns whether there were any, as of every EventEmitter", () => {
     const { breaker } = new Bulkhead({ name: "api" });
     const emitter = breaker as unknown as Bulkhead | undefined;
     expect(emitter?.emit("released")).toBe(false);
@@ -714,7 +714,7 @@ describe.each(FAULTS)("a listener that %s", (_, fault) => {
     expect(breaker?.stats).toMatchObject({ successes: 2, failures: 3, timeouts: 1 });
   });
 
-  it("keeps the others neither from hearing nor from their order", async () => {
+  it("keeps the others neither from being called nor from their order", async () => {
     warnings();
     const bulkhead = new Bulkhead({ name: "api" });
     const order: string[] = [];
@@ -767,7 +767,7 @@ describe.each(FAULTS)("a listener that %s", (_, fault) => {
     expect(warned()).toHaveLength(2);
   });
 
-  it("is reported and gone when it came by once()", async () => {
+  it("is reported and removed when it was added by once()", async () => {
     const warned = warnings();
     const bulkhead = new Bulkhead({ name: "api" });
     const listener = vi.fn(fault);
@@ -816,7 +816,7 @@ describe("what a listener throws", () => {
     expect(warned()).toHaveLength(1);
   });
 
-  it("comes to those who listen to the process's warnings, by its name", async () => {
+  it("reaches the listeners of the process's warnings, with its name", async () => {
     vi.useRealTimers();
     const heardWarning = new Promise<Error>((resolve) => {
       const listener = (warning: Error) => {
@@ -847,7 +847,7 @@ function revokedProxy(): object {
 }
 
 describe("without listeners", () => {
-  it("no event of a call is told: nobody is even looked for", async () => {
+  it("no event of a call is emitted", async () => {
     const bulkhead = new Bulkhead({ name: "api" });
     const look = vi.spyOn(bulkhead, "rawListeners");
     await passCalls(bulkhead, 1);

@@ -232,7 +232,7 @@ describe.each(FAKERS)("timers faked by $name", (faker) => {
     await checked.shutdown();
   });
 
-  it("gives the permits of calls back that were left", async () => {
+  it("reclaims the permits of calls that were left", async () => {
     const { call } = calling(bulkhead);
     faker.enable();
     void call("left", 1);
@@ -275,7 +275,7 @@ describe("timers that are numbers, as in a faked browser", () => {
     expect(timers.size).toBe(0);
   });
 
-  it("end calls, give permits back, and run health checks", async () => {
+  it("end calls, reclaim permits, and run health checks", async () => {
     const bulkhead = new Bulkhead({
       name: "api",
       healthCheck: () => true,

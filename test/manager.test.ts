@@ -67,7 +67,7 @@ describe("createBulkhead", () => {
     expect(first.isHealthy()).toBe(true);
   });
 
-  it("rejects the second of two that create the same name at the same time", async () => {
+  it("rejects the second of two creations of the same name at the same time", async () => {
     const { storage, answer } = slowStorage();
     const manager = new BulkheadManager({ circuitStorage: storage });
     const first = manager.createBulkhead({ name: "api" });
@@ -78,7 +78,7 @@ describe("createBulkhead", () => {
     expect(manager.size).toBe(1);
   });
 
-  it("rejects a wrong configuration, never throws, and keeps the name free", async () => {
+  it("rejects an invalid configuration, never throws, and keeps the name free", async () => {
     const manager = new BulkheadManager();
     for (const config of [undefined, null, "api", {}, { name: "" }, { name: "api", size: 1 }]) {
       const created = manager.createBulkhead(untyped(config));
@@ -114,14 +114,14 @@ describe("createBulkhead", () => {
 });
 
 describe("getOrCreateBulkhead", () => {
-  it("makes a bulkhead when there is none", async () => {
+  it("creates a bulkhead when there is none of that name", async () => {
     const manager = new BulkheadManager();
     const bulkhead = await manager.getOrCreateBulkhead({ name: "api", maxQueueSize: 7 });
     expect(bulkhead.config.maxQueueSize).toBe(7);
     expect(manager.getBulkhead("api")).toBe(bulkhead);
   });
 
-  it("gives the one that is there, as it was configured", async () => {
+  it("returns the existing bulkhead, as it was configured", async () => {
     const manager = new BulkheadManager();
     const created = await manager.createBulkhead({ name: "api", maxQueueSize: 1 });
     expect(await manager.getOrCreateBulkhead({ name: "api", maxQueueSize: 2 })).toBe(created);
@@ -129,7 +129,7 @@ describe("getOrCreateBulkhead", () => {
     expect(manager.size).toBe(1);
   });
 
-  it("gives one and the same to all who ask at the same time", async () => {
+  it("returns one and the same bulkhead to concurrent callers", async () => {
     const { storage, answer } = slowStorage();
     const manager = new BulkheadManager({ circuitStorage: storage });
     const asked = Array.from({ length: 100 }, () => manager.getOrCreateBulkhead({ name: "api" }));
@@ -138,7 +138,7 @@ describe("getOrCreateBulkhead", () => {
     expect(manager.size).toBe(1);
   });
 
-  it("gives the one that is being created at the same time", async () => {
+  it("returns the bulkhead that is being created at the same time", async () => {
     const { storage, answer } = slowStorage();
     const manager = new BulkheadManager({ circuitStorage: storage });
     const created = manager.createBulkhead({ name: "api" });
@@ -171,7 +171,7 @@ describe("getOrCreateBulkhead", () => {
     expect(fresh.isHealthy()).toBe(true);
   });
 
-  it("rejects a wrong configuration, never throws, and keeps nothing", async () => {
+  it("rejects an invalid configuration, never throws, and keeps nothing", async () => {
     const manager = new BulkheadManager();
     for (const config of [undefined, null, "api", {}, { name: "" }, { name: "api", size: 1 }]) {
       await expect(manager.getOrCreateBulkhead(untyped(config))).rejects.toSatisfy(
@@ -181,7 +181,7 @@ describe("getOrCreateBulkhead", () => {
     expect(manager.size).toBe(0);
   });
 
-  it("rejects a wrong configuration also when a bulkhead of that name is there", async () => {
+  it("rejects an invalid configuration also when a bulkhead of that name exists", async () => {
     const manager = await managerWith("api");
     const wrong = untyped<BulkheadConfig>({ name: "api", max_queue_size: 1 });
     await expect(manager.getOrCreateBulkhead(wrong)).rejects.toBeInstanceOf(TypeError);
@@ -192,13 +192,17 @@ describe("getOrCreateBulkhead", () => {
 });
 
 describe("getBulkhead", () => {
-  it.each(["api", ...ODD_NAMES])("is undefined for %s when there is none", (name) => {
-    expect(new BulkheadManager().getBulkhead(name)).toBeUndefined();
+  it("is undefined for every name without a bulkhead", () => {
+    for (const name of ["api", ...ODD_NAMES]) {
+      expect(new BulkheadManager().getBulkhead(name), name).toBeUndefined();
+    }
   });
 
-  it.each(ODD_NAMES)("finds one that is named %s", async (name) => {
-    const manager = await managerWith(name);
-    expect(manager.getBulkhead(name)?.name).toBe(name);
+  it("returns the bulkhead of every name, also of one that every object has", async () => {
+    for (const name of ODD_NAMES) {
+      const manager = await managerWith(name);
+      expect(manager.getBulkhead(name)?.name).toBe(name);
+    }
   });
 
   it("finds none of another manager", async () => {
@@ -224,7 +228,7 @@ describe("executeInBulkhead", () => {
     expect(outcome.error?.cause).toBe(cause);
   });
 
-  it("rejects when the bulkhead refuses", async () => {
+  it("rejects when the bulkhead rejects the call", async () => {
     const manager = await managerWith("api");
     await manager.shutdown();
     const refused = manager.executeInBulkhead("api", () => 1);
@@ -243,9 +247,11 @@ describe("executeInBulkhead", () => {
     expect(fn).not.toHaveBeenCalled();
   });
 
-  it.each(ODD_NAMES)("rejects when there is none named %s", async (bulkheadName) => {
-    const refused = new BulkheadManager().executeInBulkhead(bulkheadName, () => 1);
-    await expect(refused).rejects.toMatchObject({ ...NOT_FOUND, bulkheadName });
+  it("rejects for every name without a bulkhead, also for one that every object has", async () => {
+    for (const bulkheadName of ODD_NAMES) {
+      const rejected = new BulkheadManager().executeInBulkhead(bulkheadName, () => 1);
+      await expect(rejected).rejects.toMatchObject({ ...NOT_FOUND, bulkheadName });
+    }
   });
 
   it.each([
@@ -260,7 +266,7 @@ describe("executeInBulkhead", () => {
     expect(fn).not.toHaveBeenCalled();
   });
 
-  it("rejects with TypeError what is not a function", async () => {
+  it("rejects with TypeError when it gets no function", async () => {
     const manager = await managerWith("api");
     const refused = manager.executeInBulkhead("api", untyped<() => void>("fn"));
     await expect(refused).rejects.toBeInstanceOf(TypeError);
@@ -303,7 +309,7 @@ describe("runInBulkhead", () => {
     }
   });
 
-  it("rejects wrong options", async () => {
+  it("rejects invalid options", async () => {
     const manager = await managerWith("api");
     const run = manager.runInBulkhead("api", () => 1, { timeoutSeconds: 0 });
     await expect(run).rejects.toBeInstanceOf(RangeError);
@@ -324,7 +330,7 @@ describe("getAllStats and getHealthStatus", () => {
     expect(manager.getHealthStatus()).toEqual({});
   });
 
-  it("tell of every bulkhead by its name", async () => {
+  it("have every bulkhead by its name", async () => {
     const manager = await managerWith("healthy", "isolated", "open");
     manager.getBulkhead("isolated")?.isolate();
     manager.getBulkhead("open")?.breaker?.open();
@@ -374,14 +380,14 @@ describe("getAllStats and getHealthStatus", () => {
 });
 
 describe("removeBulkhead", () => {
-  it("says whether there was one", async () => {
+  it("returns whether there was one", async () => {
     const manager = await managerWith("api");
     expect(manager.removeBulkhead("api")).toBe(true);
     expect(manager.removeBulkhead("api")).toBe(false);
     expect(manager.removeBulkhead("__proto__")).toBe(false);
   });
 
-  it("takes it out of everything that the manager tells", async () => {
+  it("removes it from everything that the manager returns", async () => {
     const manager = await managerWith("api", "other");
     manager.removeBulkhead("api");
     expect(manager.getBulkhead("api")).toBeUndefined();
@@ -392,7 +398,7 @@ describe("removeBulkhead", () => {
     await expect(manager.executeInBulkhead("api", () => 1)).rejects.toMatchObject(NOT_FOUND);
   });
 
-  it("shuts it down: refuses the waiting calls and lets the running ones go on", async () => {
+  it("shuts it down: rejects the queued calls and lets the running ones go on", async () => {
     const manager = new BulkheadManager();
     const bulkhead = await manager.createBulkhead({ name: "api", maxConcurrentCalls: 1 });
     const busy = gate<string>();
@@ -431,13 +437,13 @@ describe("removeBulkhead", () => {
 });
 
 describe("iteration", () => {
-  it("gives the bulkheads in the order in which they were created", async () => {
+  it("yields the bulkheads in the order in which they were created", async () => {
     const manager = await managerWith("c", "2", "a", "1");
     expect(Array.from(manager, ({ name }) => name)).toEqual(["c", "2", "a", "1"]);
     expect([...manager].every((bulkhead) => bulkhead instanceof Bulkhead)).toBe(true);
   });
 
-  it("gives nothing without bulkheads", () => {
+  it("yields nothing without bulkheads", () => {
     expect([...new BulkheadManager()]).toEqual([]);
   });
 
@@ -523,7 +529,7 @@ describe("shutdown", () => {
     await expect(manager.shutdown()).resolves.toBeUndefined();
   });
 
-  it("refuses at once in all bulkheads, before the first has drained", async () => {
+  it("rejects at once in all bulkheads, before the first has drained", async () => {
     vi.useFakeTimers();
     const manager = await managerWith("a", "b");
     const busy = gate();
@@ -560,7 +566,7 @@ describe("shutdown", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  it("cuts what is not over at the end of the drain, in all bulkheads at the same time", async () => {
+  it("aborts what is not over at the end of the drain, in all bulkheads at the same time", async () => {
     vi.useFakeTimers();
     const manager = await managerWith("a", "b");
     const busy = gate();
@@ -607,7 +613,7 @@ describe("shutdown", () => {
 });
 
 describe("a storage that is given to the manager", () => {
-  it("is given to every bulkhead: the circuit is the same for all of that name", async () => {
+  it("is used by every bulkhead: the circuit is the same for all of that name", async () => {
     const circuitStorage = new InMemoryStorage();
     const one = new BulkheadManager({ circuitStorage });
     const other = new BulkheadManager({ circuitStorage });
@@ -638,7 +644,7 @@ describe("a storage that is given to the manager", () => {
     expect(later.getStats().circuitStatus).toBe("OPEN");
   });
 
-  it("is none when none is given: managers share nothing", async () => {
+  it("is not shared with other managers when none is given", async () => {
     const [one, other] = [await managerWith("api"), await managerWith("api")];
     one.getBulkhead("api")?.breaker?.open();
     await turn();
@@ -657,7 +663,7 @@ describe("a storage that is given to the manager", () => {
     expect(await circuitStorage.getState("api")).toMatchObject({ state: "OPEN" });
   });
 
-  it("stays the one that was given, whatever becomes of the options object", async () => {
+  it("stays the same when the options object is changed later", async () => {
     const [given, other] = [new InMemoryStorage(), new InMemoryStorage()];
     const options: { circuitStorage: CircuitStorage } = { circuitStorage: given };
     const manager = new BulkheadManager(options);
@@ -702,7 +708,7 @@ describe("the manager's events", () => {
     return heard;
   }
 
-  it("tell of each bulkhead that is made, by either way, and of none that is found", async () => {
+  it("are emitted for each bulkhead that is created, by both methods, and for none that exists", async () => {
     const manager = new BulkheadManager();
     const heard = heardFrom(manager);
     const api = await manager.createBulkhead({ name: "api" });
@@ -715,7 +721,7 @@ describe("the manager's events", () => {
     ]);
   });
 
-  it("come before the bulkhead can have a call: it is in the manager, and may still load", async () => {
+  it("are emitted before the bulkhead can have a call: it is in the manager, and may still load", async () => {
     const { storage, answer } = slowStorage();
     const manager = new BulkheadManager({ circuitStorage: storage });
     const heard: Array<Bulkhead | undefined> = [];
@@ -726,7 +732,7 @@ describe("the manager's events", () => {
     await created;
   });
 
-  it("tell of a bulkhead that is removed, after its waiting calls were refused", async () => {
+  it("are emitted for a bulkhead that is removed, after its queued calls were rejected", async () => {
     const manager = await managerWith("api");
     const api = manager.getBulkhead("api");
     const heard = heardFrom(manager);
@@ -748,7 +754,7 @@ describe("the manager's events", () => {
     await Promise.allSettled(calls);
   });
 
-  it("are none at the shutdown: the bulkheads stay readable", async () => {
+  it("are not emitted at the shutdown: the bulkheads stay readable", async () => {
     const manager = await managerWith("api");
     const heard = heardFrom(manager);
     await manager.shutdown();
@@ -780,7 +786,7 @@ describe("the manager's events", () => {
     ]);
   });
 
-  it("let a listener remove what was made, and make one in the place of what was removed", async () => {
+  it("let a listener remove what was created, and create one instead of what was removed", async () => {
     const manager = await managerWith("api");
     const old = manager.getBulkhead("api");
     old?.once("rejected", () => void manager.createBulkhead({ name: "api" }));

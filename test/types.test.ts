@@ -337,7 +337,14 @@ describe("the configuration", () => {
       [Field in keyof Optional]: null extends Optional[Field] ? Field : never;
     }[keyof Optional];
     expectTypeOf<Nullable>().toEqualTypeOf<
-      "timeoutSeconds" | "failureThreshold" | "reclaimAfterSeconds" | "failureRateThreshold"
+      | "timeoutSeconds"
+      | "maxWaitSeconds"
+      | "queueTargetSeconds"
+      | "failureThreshold"
+      | "failureWindowSeconds"
+      | "reclaimAfterSeconds"
+      | "failureRateThreshold"
+      | "slowCallSeconds"
     >();
   });
 
@@ -525,7 +532,7 @@ describe("events", () => {
     expectTypeOf<keyof BulkheadManagerEvents>().toEqualTypeOf<"created" | "removed">();
   });
 
-  it("take no listener that wants something else", () => {
+  it("reject a listener with other parameters", () => {
     const listen = () => {
       // @ts-expect-error the payload is an object
       bulkhead.on("success", (id: string) => id);
@@ -586,6 +593,8 @@ describe("the rest", () => {
       circuitStatus: CircuitStatus;
       rejections: Record<RejectionReason, number>;
       timedOutExecutions: number;
+      abortedExecutions: number;
+      ignoredExecutions: number;
     }>();
     expectTypeOf<BulkheadStats["circuitStatus"]>().toEqualTypeOf<CircuitStatus | undefined>();
     expectTypeOf<RejectionReason>().toEqualTypeOf<
@@ -600,7 +609,7 @@ describe("the rest", () => {
     expect(new Bulkhead({ name: "api", circuitBreakerEnabled: false }).breaker).toBeUndefined();
   });
 
-  it("errors extend BulkheadError, and one tells when to try again", () => {
+  it("errors extend BulkheadError, and one has retryAfterSeconds", () => {
     for (const ErrorClass of [
       BulkheadIsolationError,
       BulkheadTimeoutError,

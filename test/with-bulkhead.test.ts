@@ -50,7 +50,7 @@ describe("a wrapped function", () => {
     expect(withBulkhead(api())(() => 1)()).toBeInstanceOf(Promise);
   });
 
-  it("is given all parameters, as they are", async () => {
+  it("gets all parameters, as they are", async () => {
     const fn = vi.fn((..._args: unknown[]) => {});
     const given = [{}, undefined, null, () => 1, Symbol("s")];
     await withBulkhead(api())(fn)(...given);
@@ -59,7 +59,7 @@ describe("a wrapped function", () => {
     for (const [index, value] of given.entries()) expect(fn.mock.calls[0]?.[index]).toBe(value);
   });
 
-  it("is given no parameter more than its caller gave", async () => {
+  it("gets no parameter more than its caller passed", async () => {
     const count = withBulkhead(api())((...args: unknown[]) => args.length);
     expect(await count()).toBe(0);
     expect(await count(undefined)).toBe(1);
@@ -70,7 +70,7 @@ describe("a wrapped function", () => {
     expect(await greet()).toBe("hello you");
   });
 
-  it("is given the `this` of each call", async () => {
+  it("gets the `this` of each call", async () => {
     const whoAmI = withBulkhead(api())(function (this: unknown) {
       return this;
     });
@@ -193,7 +193,7 @@ describe("a wrapped function rejects", () => {
     await expect(failed).rejects.toBeInstanceOf(BulkheadShutdownError);
   });
 
-  it("when the bulkhead refuses, without calling the function", async () => {
+  it("when the bulkhead rejects the call, without calling the function", async () => {
     const bulkhead = new Bulkhead({
       name: "api",
       maxConcurrentCalls: 1,
@@ -284,7 +284,7 @@ describe("nested bulkheads", () => {
     expect(inner.getStats()).toMatchObject({ failedExecutions: 1, rejections: { isolated: 1 } });
   });
 
-  it("never reach the inner bulkhead when the outer one refuses", async () => {
+  it("never reach the inner bulkhead when the outer one rejects the call", async () => {
     const [outer, inner] = [new Bulkhead({ name: "outer" }), new Bulkhead({ name: "inner" })];
     outer.isolate();
     const call = withBulkhead(outer)(withBulkhead(inner)(() => 1))();
@@ -437,7 +437,7 @@ describe("withBulkhead throws TypeError", () => {
   });
 
   it.each([undefined, null, {}, "api", () => 1])(
-    "for %o in the place of a bulkhead, before anything is called",
+    "for %o instead of a bulkhead, before anything is called",
     (bulkhead) => {
       const fn = vi.fn();
       expect(() => withBulkhead(untyped<Bulkhead>(bulkhead))(fn)).toThrow(TypeError);
@@ -479,7 +479,7 @@ describe("withBulkhead with the original errors", () => {
     await expect(fn()).rejects.toBeInstanceOf(BulkheadIsolationError);
   });
 
-  it("wraps them when it is told so, and by default", async () => {
+  it("wraps them when the option says so, and by default", async () => {
     const fail = () => Promise.reject(new Error("down"));
     for (const options of [{}, { errors: undefined }, { errors: "wrapped" as const }]) {
       await expect(withBulkhead(api(), options)(fail)()).rejects.toBeInstanceOf(BulkheadError);

@@ -1,6 +1,7 @@
 import { AsyncResource } from "node:async_hooks";
 import type { GatedCall } from "../circuit/gate.js";
 import { type CallCircuit, NO_CIRCUIT } from "../circuit/monitored-circuit.js";
+import type { RunningCall } from "../circuit/slow-calls.js";
 import type { Deadline } from "../common/deadline.js";
 import type { AnyFunction } from "../common/function-types.js";
 import { keepShapeAlive } from "../common/keep-shape-alive.js";
@@ -49,8 +50,12 @@ export class Call extends ListNode<Call> implements GatedCall {
   /** With an {@link ExecutionResult}, or with the value when the caller {@link wantsValue}. */
   resolve: (result: unknown) => void = ignore;
   reject: (reason: unknown) => void = ignore;
-  /** The end of the call's time, and then of its function's right to the permit. */
+  /** Milliseconds for waiting and running together; `undefined` for no limit. */
+  limitMs: number | undefined = undefined;
+  /** The end of the call's time, or of its wait, and then of its function's right to the permit. */
   deadline: Deadline<Call> | undefined = undefined;
+  /** Set by the circuit while it looks for slow calls. */
+  running: RunningCall | undefined = undefined;
   /** The permit, from the start on. */
   lane: Lane<Call> | undefined = undefined;
   /** When its function settled, while its caller waited. */

@@ -4,8 +4,8 @@ import { now } from "../common/clock.js";
 import { Deadlines } from "../common/deadlines.js";
 import { LinkedList } from "../common/linked-list.js";
 import type { ResolvedBulkheadConfig } from "../config.js";
-import { type BulkheadError, toBulkheadError } from "../errors.js";
-import { type BulkheadEvents, type Emit, safeEmit } from "../events.js";
+import { type BulkheadError, type BulkheadFullError, toBulkheadError } from "../errors.js";
+import { type BulkheadEvents, type Emit, failureEvent, safeEmit } from "../events.js";
 import { abortReason, fullError, shutdownError, timeoutError } from "../rejections.js";
 import { Counters, type RejectionReason } from "../stats.js";
 import type { CircuitStorage } from "../storage/circuit-storage.js";
@@ -13,7 +13,11 @@ import type { Call } from "./call.js";
 import { Drains } from "./drains.js";
 import { isDeadline, isFairVerdict } from "./fair-verdict.js";
 import { type Lane, Lanes } from "./lanes.js";
+import { QueueTarget } from "./queue-target.js";
 import { TypicalRunTime } from "./typical-run-time.js";
+
+/** Why a caller gets its answer before the function has settled. `deadline`: its own signal was a time limit. */
+type AbandonReason = "timeout" | "deadline" | "aborted" | "shutdown";
 
 /**
  * Takes each call from its admission to its end: it is admitted, waits in the queue, runs in a lane, and is settled.
@@ -34,6 +38,7 @@ export class Executor {
   };
   readonly #onAbort = (call: Call, reason: unknown) => this.#abort(call, "aborted", reason);
   readonly #typicalRunTime = new TypicalRunTime();
+  readonly #queueTarget: QueueTarget;
   readonly #drains = new Drains();
   #isStarting = false;
   #isClosed = false;
@@ -48,6 +53,7 @@ export class Executor {
   ) {
     this.#config = config;
     this.#emitter = emitter;
+    this.#queueTarget = new QueueTarget(config.queueTargetSeconds);
     this.#lanes = new Lanes(config.maxConcurrentCalls, {
       onOpen: () => this.#startQueued(),
       onSettled: (call, succeeded, value) => this.#settle(call, succeeded, value),
@@ -92,9 +98,8 @@ export class Executor {
     const lane = mustWait ? undefined : this.#lanes.take(call);
     if (lane === undefined) this.#enqueue(call);
     else this.#start(call, lane, call.enteredAt);
-    if (timeoutSeconds !== null && (call.phase === "waiting" || call.phase === "running")) {
-      call.deadline = this.#deadlines.set(call, call.enteredAt, timeoutSeconds * 1000);
-    }
+    if (timeoutSeconds !== null) call.limitMs = timeoutSeconds * 1000;
+    if (call.phase === "waiting" || call.phase === "running") this.#setDeadline(call);
     return outcome;
   }
 
@@ -110,10 +115,15 @@ export class Executor {
   }
 
   #rejectFull(call: Call): Promise<never> {
-    const error = fullError(this.#config);
+    const error = this.#fullError();
     this.counters.recordRejection("full");
     this.gate.recordFull(call, error);
     return this.#notifyRejection("full", error);
+  }
+
+  #fullError(): BulkheadFullError {
+    const waitMs = this.#queue.size * this.#typicalRunTime.meanMs;
+    return fullError(this.#config, waitMs / this.#config.maxConcurrentCalls / 1000);
   }
 
   #notifyRejection(reason: RejectionReason, error: unknown): Promise<never> {
@@ -125,6 +135,7 @@ export class Executor {
     const isAwaitingStorage = this.gate.isAwaitingStorage;
     const free = this.#lanes.count - this.counters.active - this.counters.abandoned;
     call.hasWaited = isAwaitingStorage || this.#queue.size >= free;
+    if (this.#queue.size === 0) this.#queueTarget.queueBegins(call.enteredAt);
     this.#queue.push(call);
     // A queued call may depend on a permit that is to be reclaimed.
     this.#reclaims.holdProcess(true);
@@ -152,6 +163,11 @@ export class Executor {
         this.#lanes.request();
         break;
       }
+      if (call.hasWaited && this.#queueTarget.isExceeded(call.enteredAt, time)) {
+        this.#lanes.release(lane);
+        this.#rejectOverdue(call);
+        continue;
+      }
       this.#queue.shift();
       call.inContext(this.#start, this, call, lane, time);
       time = undefined;
@@ -166,10 +182,29 @@ export class Executor {
    * the permit from a call that has time. Also when its time is over, as a blocked event loop can free a
    * permit before the timer has its turn.
    */
-  #isHopeless({ deadline }: Call, time: number): boolean {
-    if (deadline === undefined) return false;
-    const leftMs = deadline.at - time;
-    return leftMs <= 0 || leftMs < this.#typicalRunTime.neededMs(deadline.delayMs);
+  #isHopeless({ deadline, enteredAt, limitMs }: Call, time: number): boolean {
+    if (deadline !== undefined && deadline.at <= time) return true;
+    if (limitMs === undefined) return false;
+    return enteredAt + limitMs - time < this.#typicalRunTime.neededMs(limitMs);
+  }
+
+  /** Of the wait alone, while the call has to wait and `maxWaitSeconds` ends sooner; otherwise of the whole call. */
+  #setDeadline(call: Call): void {
+    const { limitMs, enteredAt } = call;
+    const { maxWaitSeconds } = this.#config;
+    let delayMs = limitMs;
+    if (maxWaitSeconds !== null && call.phase === "waiting" && call.hasWaited) {
+      delayMs = Math.min(limitMs ?? Number.POSITIVE_INFINITY, maxWaitSeconds * 1000);
+    }
+    if (delayMs !== undefined) call.deadline = this.#deadlines.set(call, enteredAt, delayMs);
+  }
+
+  /** The wait is over: from now on the deadline is the one of the whole call. */
+  #endWait(call: Call): void {
+    if (call.deadline === undefined || call.deadline.delayMs === call.limitMs) return;
+    this.#deadlines.clear(call.deadline);
+    call.deadline = undefined;
+    this.#setDeadline(call);
   }
 
   #start(call: Call, lane: Lane<Call>, time: number): void {
@@ -177,6 +212,7 @@ export class Executor {
     call.startedAt = time;
     call.lane = lane;
     this.counters.active++;
+    if (call.hasWaited) this.#endWait(call);
     if (call.isTask) call.prepare();
     call.circuit.recordStart(call);
     let returned: unknown;
@@ -224,18 +260,22 @@ export class Executor {
     this.counters.successful++;
     this.#typicalRunTime.record(time - call.startedAt);
     if (this.#emitter.listenerCount("success") > 0) this.#emit("success", call.times(time));
-    this.gate.recordSuccess(call, result, time);
+    this.gate.recordResult(call, result, time);
     if (call.wantsValue) call.resolve(result);
     else this.#answer(call, true, result, null);
   }
 
   #fail(call: Call, thrown: unknown, time: number): void {
-    this.counters.recordFailure();
+    const verdict = this.gate.judge(call, thrown);
+    const outcome = verdict.outcome === "failure" ? "failure" : "ignored";
+    this.counters.recordFailure(outcome);
     const isObserved = this.#emitter.listenerCount("failure") > 0;
     const error =
       isObserved || !call.wantsValue ? toBulkheadError(thrown, this.#config.name) : null;
-    if (isObserved && error !== null) this.#emit("failure", { ...call.times(time), error });
-    this.gate.recordFailure(call, thrown, time);
+    if (isObserved && error !== null) {
+      this.#emit("failure", failureEvent(call.times(time), error, outcome));
+    }
+    this.gate.recordError(call, verdict, thrown, time);
     if (call.wantsValue) call.reject(thrown);
     else this.#answer(call, false, null, error);
   }
@@ -262,17 +302,30 @@ export class Executor {
       this.#rejectQueued(call, "timeout", timeoutError(this.#config.name, call, "waiting"));
     } else if (call.phase === "running") {
       const error = timeoutError(this.#config.name, call, "running");
-      call.inContext(this.#abandon, this, call, error, "timedOut");
+      call.inContext(this.#abandon, this, call, error, "timeout");
     }
   }
 
   /** The caller ends a call, or the shutdown does. */
-  #abort(call: Call, reason: RejectionReason, error: unknown): void {
+  #abort(call: Call, reason: "aborted" | "shutdown", error: unknown): void {
     if (call.phase === "waiting") this.#rejectQueued(call, reason, error);
     else if (call.phase === "running") {
-      const why = reason === "aborted" && isDeadline(error) ? "deadline" : "canceled";
+      const why = reason === "aborted" && isDeadline(error) ? "deadline" : reason;
       call.inContext(this.#abandon, this, call, error, why);
     }
+  }
+
+  /** A queued call has waited longer than `queueTargetSeconds` allow. */
+  #rejectOverdue(call: Call): void {
+    const error = this.#fullError();
+    this.#detachCaller(call, "over");
+    this.counters.recordRejection("full");
+    call.inContext(this.#recordFull, this, call, error);
+    this.#notifyRejected(call, "full", error);
+  }
+
+  #recordFull(call: Call, error: BulkheadFullError): void {
+    this.gate.recordFull(call, error);
   }
 
   /** A queued call leaves the queue without having started. */
@@ -340,21 +393,21 @@ export class Executor {
 
   /**
    * A running call's caller has its answer; the function runs on and holds the permit.
-   * @param why `deadline`: the caller's own signal was a time limit
    */
-  #abandon(call: Call, error: unknown, why: "timedOut" | "deadline" | "canceled"): void {
+  #abandon(call: Call, error: unknown, why: AbandonReason): void {
     const time = now();
-    const timedOut = why === "timedOut";
-    const isVerdict = why !== "canceled" && isFairVerdict(call, time);
+    const isVerdict = (why === "timeout" || why === "deadline") && isFairVerdict(call, time);
+    const outcome = why === "timeout" || why === "aborted" ? why : "failure";
     const { reclaimAfterSeconds } = this.#config;
     this.#detachCaller(call, "abandoned");
-    this.counters.recordAbandoned(timedOut);
+    this.counters.recordAbandoned(outcome);
     if (reclaimAfterSeconds) {
       call.deadline = this.#reclaims.set(call, time, reclaimAfterSeconds * 1000);
     }
-    if (timedOut) this.#emit("timeout", { executionId: call.id, phase: "running" });
-    if (this.#emitter.listenerCount("failure") > 0)
-      this.#emit("failure", { ...call.times(time), error });
+    if (why === "timeout") this.#emit("timeout", { executionId: call.id, phase: "running" });
+    if (this.#emitter.listenerCount("failure") > 0) {
+      this.#emit("failure", failureEvent(call.times(time), error, outcome));
+    }
     this.#emit("abandoned", { executionId: call.id });
     if (isVerdict) this.gate.recordTimeout(call, error, time);
     else call.circuit.drop(call);
@@ -431,7 +484,7 @@ export class Executor {
     }
     for (const call of this.#lanes.holders) {
       if (call.phase === "running")
-        call.inContext(this.#abandon, this, call, shutdownError(this.#config.name), "canceled");
+        call.inContext(this.#abandon, this, call, shutdownError(this.#config.name), "shutdown");
     }
   }
 

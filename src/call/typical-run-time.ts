@@ -14,13 +14,17 @@ export class TypicalRunTime {
     this.#successes++;
   }
 
+  /** The mean in milliseconds; 0 while it is unknown. */
+  get meanMs(): number {
+    return this.#successes < LEAST_SUCCESSES ? 0 : this.#meanMs;
+  }
+
   /**
    * Milliseconds that a call needs to have left to be started after a wait: twice the typical run time, and at
    * most half of its limit; 0 while the typical run time is unknown. Measured in a simulation of a queue under
    * 1.2 times its capacity: with once the typical time some started calls still run out of time.
    */
   neededMs(limitMs: number): number {
-    if (this.#successes < LEAST_SUCCESSES) return 0;
-    return 2 * Math.min(this.#meanMs, limitMs / 4);
+    return 2 * Math.min(this.meanMs, limitMs / 4);
   }
 }

@@ -1,6 +1,7 @@
 import { now } from "../common/clock.js";
 import type { ResolvedBulkheadConfig } from "../config.js";
 import type { CircuitStatus } from "../storage/circuit-storage.js";
+import { isolationMs } from "./isolation.js";
 import { ConsecutiveFailures, type OpeningRule } from "./opening-rules.js";
 
 /** A change that the circuit has just made. `from` and `to` can be equal: a lease changed hands. */
@@ -50,6 +51,13 @@ interface HalfOpen {
 export interface CircuitSnapshot {
   readonly state: Readonly<State>;
   readonly generation: number;
+}
+
+interface OpeningOptions {
+  /** The failure that led to it. */
+  readonly cause?: unknown;
+  /** The length of this isolation. Default: as configured. */
+  readonly durationMs?: number | undefined;
 }
 
 export interface CircuitHooks {
@@ -102,6 +110,8 @@ export class Circuit {
   #state: State = { status: "CLOSED" };
   /** Goes up with each change of the circuit: an older call's verdict moves nothing. */
   #generation = 0;
+  /** How many times it has opened since it was closed last. */
+  #openings = 0;
   #lastFailure: unknown = undefined;
   /** The failure that opened the circuit in this process; `undefined` while it is closed. */
   #cause: unknown = undefined;
@@ -115,7 +125,7 @@ export class Circuit {
     hooks: CircuitHooks,
   ) {
     this.#config = config;
-    this.#consecutiveFailures = new ConsecutiveFailures(config.failureThreshold);
+    this.#consecutiveFailures = new ConsecutiveFailures(config);
     this.#openingRules = [this.#consecutiveFailures, ...openingRules];
     this.#hooks = hooks;
   }
@@ -163,10 +173,14 @@ export class Circuit {
     return Math.max(0, left) / 1000;
   }
 
-  /** Opens the circuit for `isolationDuration`. Does nothing when it is open. */
-  open(reason: string, origin: TransitionOrigin, cause?: unknown): void {
+  /** Opens the circuit, for `isolationDuration` unless its length is given. Does nothing when it is open. */
+  open(reason: string, origin: TransitionOrigin, { cause, durationMs }: OpeningOptions = {}): void {
     if (this.#current().status === "OPEN") return;
-    const until = now() + this.#config.isolationDuration * 1000;
+    // A manual opening, and one of a length of its own, says nothing of how the last isolation served.
+    if (origin !== "manual" && durationMs === undefined) this.#openings++;
+    const { isolationDuration } = this.#config;
+    const until =
+      now() + (durationMs ?? isolationMs(isolationDuration, Math.max(1, this.#openings)));
     this.#transitionTo({ status: "OPEN", until }, reason, origin, cause);
   }
 
@@ -178,7 +192,7 @@ export class Circuit {
 
   /** Opens the circuit because a health check failed. Does nothing when it is open. */
   healthCheckFailed(error: unknown): void {
-    this.open("the health check failed", "verdict", error);
+    this.open("the health check failed", "verdict", { cause: error });
   }
 
   /** Lets probes through before the isolation is over. Does nothing unless the circuit is open. */
@@ -312,7 +326,7 @@ export class Circuit {
     if (state.status === "CLOSED") {
       let reason: string | undefined;
       for (const rule of this.#openingRules) reason ??= rule.recordSuccess();
-      if (reason !== undefined) this.open(reason, "verdict", this.#lastFailure);
+      if (reason !== undefined) this.open(reason, "verdict", { cause: this.#lastFailure });
     } else if (state.status === "HALF_OPEN") {
       state.successes++;
       const { successThreshold } = this.#config;
@@ -326,17 +340,24 @@ export class Circuit {
     }
   }
 
-  /** Records a failure that {@link isCurrent}. */
-  recordFailure(error: unknown): void {
-    const state = this.#state;
+  /**
+   * Records a failure that {@link isCurrent}.
+   * @param retryAfterSeconds the pause that the dependency asked for: it opens the circuit at once for that long
+   */
+  recordFailure(error: unknown, retryAfterSeconds?: number): void {
+    const { status } = this.#state;
     this.#lastFailure = error;
-    if (state.status === "HALF_OPEN") {
-      this.open("a probe failed", "verdict", error);
-    } else if (state.status === "CLOSED") {
-      let reason: string | undefined;
+    let reason: string | undefined;
+    if (status === "CLOSED") {
       for (const rule of this.#openingRules) reason ??= rule.recordFailure();
-      if (reason !== undefined) this.open(reason, "verdict", error);
+    } else if (status === "HALF_OPEN") {
+      reason = "a probe failed";
     }
+    const durationMs = retryAfterSeconds === undefined ? undefined : retryAfterSeconds * 1000;
+    if (durationMs !== undefined) {
+      reason = `the dependency asked to retry after ${retryAfterSeconds} s`;
+    }
+    if (reason !== undefined) this.open(reason, "verdict", { cause: error, durationMs });
   }
 
   /** At least one probe is still needed here: another process may have a higher `successThreshold`. */
@@ -367,6 +388,7 @@ export class Circuit {
     if (state.status === "OPEN") this.#openedAt = Date.now();
     // A half-open circuit is still the one that this failure opened.
     if (state.status !== "HALF_OPEN") this.#cause = cause;
+    if (state.status === "CLOSED") this.#openings = 0;
     for (const rule of this.#openingRules) rule.reset();
     this.#hooks.onTransition({
       from,

@@ -10,6 +10,7 @@ import { CheckedStorage } from "../storage/checked-storage.js";
 import type { CircuitStatus, CircuitStorage } from "../storage/circuit-storage.js";
 import { Circuit, type CircuitTransition } from "./circuit.js";
 import { HealthCheck } from "./health-check.js";
+import { FAILURE, type Verdict } from "./judge.js";
 import {
   type CallCircuit,
   type CircuitCall,
@@ -19,6 +20,7 @@ import {
 import { FailureRate, type OpeningRule } from "./opening-rules.js";
 import { RollingWindow } from "./rolling-window.js";
 import { SharedCircuit } from "./shared-circuit.js";
+import { SlowCalls } from "./slow-calls.js";
 
 /** A call on its way through the gate. */
 export interface GatedCall extends CircuitCall {
@@ -78,16 +80,24 @@ export class Gate<C extends GatedCall> {
     this.#hooks = hooks;
     if (config.circuitBreakerEnabled) {
       const window = new RollingWindow(config.windowSeconds * 1000);
-      this.#circuit = new Circuit(config, openingRules(config, window), {
+      const { slowCallSeconds } = config;
+      const slowCalls =
+        slowCallSeconds === null ? undefined : new SlowCalls(window, config, slowCallSeconds);
+      this.#circuit = new Circuit(config, openingRules(config, window, slowCalls), {
         shared: storage !== undefined,
         onTransition: (transition) => this.#onTransition(transition),
         onLeaseNeeded: () => outsideRequests(() => this.#shared?.acquireLease()),
         onProbeSuccess: () => outsideRequests(() => this.#shared?.renewLease()),
       });
-      this.#monitored = new MonitoredCircuit(config, this.#circuit, window, {
-        onSwitched: (enabled) => this.#switch(enabled),
-        onShutdown: hooks.onShutdown,
-      });
+      this.#monitored = new MonitoredCircuit(
+        config,
+        this.#circuit,
+        { window, slowCalls },
+        {
+          onSwitched: (enabled) => this.#switch(enabled),
+          onShutdown: hooks.onShutdown,
+        },
+      );
       this.#inUse = this.#monitored;
       if (storage !== undefined) this.#shared = this.#connect(storage, this.#circuit);
     }
@@ -102,6 +112,7 @@ export class Gate<C extends GatedCall> {
   }
 
   get circuitStatus(): CircuitStatus | undefined {
+    this.#monitored?.refresh();
     return this.#circuit?.status;
   }
 
@@ -127,7 +138,7 @@ export class Gate<C extends GatedCall> {
 
   /** Moves the circuit on when its time has come. A listener may then close the bulkhead. */
   refresh(): void {
-    this.#circuit?.refresh();
+    this.#monitored?.refresh();
   }
 
   /** The error for callers while the bulkhead is isolated manually. */
@@ -156,15 +167,22 @@ export class Gate<C extends GatedCall> {
     this.#monitored?.recordFull(call, error);
   }
 
-  recordSuccess(call: GatedCall, result: unknown, time: number): void {
+  /** The call's function returned a value. */
+  recordResult(call: GatedCall, result: unknown, time: number): void {
     const { circuit } = call;
-    if (circuit === this.#inUse) circuit.recordSuccess(call, result, time);
+    if (circuit === this.#inUse) circuit.recordResult(call, result, time);
     else circuit.drop(call);
   }
 
-  recordFailure(call: GatedCall, error: unknown, time: number): void {
+  /** What the error of a call says of the dependency; {@link recordError} follows. */
+  judge(call: GatedCall, error: unknown): Verdict {
     const { circuit } = call;
-    if (circuit === this.#inUse) circuit.recordFailure(call, error, time);
+    return circuit === this.#inUse ? circuit.judge(call, error) : FAILURE;
+  }
+
+  recordError(call: GatedCall, verdict: Verdict, error: unknown, time: number): void {
+    const { circuit } = call;
+    if (circuit === this.#inUse) circuit.recordError(call, verdict, error, time);
     else circuit.drop(call);
   }
 
@@ -286,8 +304,17 @@ export class Gate<C extends GatedCall> {
   }
 }
 
-function openingRules(config: ResolvedBulkheadConfig, window: RollingWindow): OpeningRule[] {
+/** The rules besides the one of consecutive failures. */
+function openingRules(
+  config: ResolvedBulkheadConfig,
+  window: RollingWindow,
+  slowCalls: SlowCalls | undefined,
+): OpeningRule[] {
+  const rules: OpeningRule[] = [];
   const { failureRateThreshold } = config;
-  if (failureRateThreshold === null) return [];
-  return [new FailureRate(window, config, failureRateThreshold)];
+  if (failureRateThreshold !== null) {
+    rules.push(new FailureRate(window, config, failureRateThreshold));
+  }
+  if (slowCalls !== undefined) rules.push(slowCalls);
+  return rules;
 }

@@ -1,10 +1,11 @@
 import { now } from "../common/clock.js";
 import type { ResolvedBulkheadConfig } from "../config.js";
-import { isRejection } from "../errors.js";
-import { warnOnce } from "../events.js";
+import { resultError } from "../rejections.js";
 import type { Circuit } from "./circuit.js";
+import { FAILURE, Judge, type Verdict } from "./judge.js";
 import { OpossumBreaker, type OpossumBreakerHooks } from "./opossum-breaker.js";
 import type { RollingWindow } from "./rolling-window.js";
+import type { RunningCall, SlowCalls } from "./slow-calls.js";
 
 /** A call as a circuit sees it. */
 export interface CircuitCall {
@@ -13,14 +14,18 @@ export interface CircuitCall {
   readonly startedAt: number;
   /** The circuit's generation when it admitted the call. */
   generation: number;
+  /** Its entry among the running calls, when slow calls are looked for. */
+  running: RunningCall | undefined;
 }
 
 /** Admits calls, and records how each of them ends. */
 export interface CallCircuit {
   tryAcquire(call: CircuitCall): boolean;
   recordStart(call: CircuitCall): void;
-  recordSuccess(call: CircuitCall, result: unknown, time: number): void;
-  recordFailure(call: CircuitCall, error: unknown, time: number): void;
+  /** What the error of a call says of the dependency. */
+  judge(call: CircuitCall, error: unknown): Verdict;
+  recordResult(call: CircuitCall, result: unknown, time: number): void;
+  recordError(call: CircuitCall, verdict: Verdict, error: unknown, time: number): void;
   recordTimeout(call: CircuitCall, error: unknown, time: number): void;
   /** The call ends without a verdict on the dependency. */
   drop(call: CircuitCall): void;
@@ -30,31 +35,42 @@ export interface CallCircuit {
 export const NO_CIRCUIT: CallCircuit = {
   tryAcquire: () => true,
   recordStart: ignore,
-  recordSuccess: ignore,
-  recordFailure: ignore,
+  judge: () => FAILURE,
+  recordResult: ignore,
+  recordError: ignore,
   recordTimeout: ignore,
   drop: ignore,
 };
+
+/** What sees each call besides the circuit. */
+interface CallObservers {
+  readonly window: RollingWindow;
+  readonly slowCalls: SlowCalls | undefined;
+}
 
 /** Reports each call to the circuit and to opossum. */
 export class MonitoredCircuit implements CallCircuit {
   /** In use while the user has disabled opossum's breaker. As with opossum, a call is only fired. */
   readonly bypass: CallCircuit = { ...NO_CIRCUIT, recordStart: (call) => this.recordStart(call) };
   readonly #config: ResolvedBulkheadConfig;
+  readonly #judge: Judge;
   readonly #circuit: Circuit;
   readonly #window: RollingWindow;
+  readonly #slowCalls: SlowCalls | undefined;
   readonly #hooks: OpossumBreakerHooks;
   /** Created when the user first asks for it: before that it can have no listeners. */
   #breaker: OpossumBreaker | undefined = undefined;
 
   constructor(
     config: ResolvedBulkheadConfig,
-    rules: Circuit,
-    window: RollingWindow,
+    circuit: Circuit,
+    { window, slowCalls }: CallObservers,
     hooks: OpossumBreakerHooks,
   ) {
+    this.#slowCalls = slowCalls;
     this.#config = config;
-    this.#circuit = rules;
+    this.#judge = new Judge(config);
+    this.#circuit = circuit;
     this.#window = window;
     this.#hooks = hooks;
   }
@@ -73,8 +89,20 @@ export class MonitoredCircuit implements CallCircuit {
     return this.#circuit.tryAcquire(call);
   }
 
+  /** Moves the circuit on: when its isolation is over, and when running calls have become slow. */
+  refresh(): void {
+    if (this.#slowCalls !== undefined) this.#slowCalls.detect(this.#circuit, now());
+    this.#circuit.refresh();
+  }
+
   drop(call: CircuitCall): void {
+    if (call.running !== undefined) this.#endRunning(call, call.running, now(), false);
     this.#circuit.drop(call.generation);
+  }
+
+  #endRunning(call: CircuitCall, running: RunningCall, time: number, hasVerdict: boolean): void {
+    call.running = undefined;
+    this.#slowCalls?.end(this.#circuit, running, { time, hasVerdict });
   }
 
   recordStart(call: CircuitCall): void {
@@ -82,32 +110,51 @@ export class MonitoredCircuit implements CallCircuit {
     if (call.startedAt >= window.dueAt) window.advance(call.startedAt);
     window.newest.fires++;
     if (this.#breaker !== undefined) this.#emit("fire", call.args);
+    if (this.#slowCalls !== undefined && this.#circuit.isCurrent(call.generation, call.startedAt)) {
+      call.running = this.#slowCalls.start(call.startedAt, call.generation);
+    }
   }
 
-  recordSuccess(call: CircuitCall, result: unknown, time: number): void {
+  judge(call: CircuitCall, error: unknown): Verdict {
+    return this.#judge.judgeError(error, call.args);
+  }
+
+  recordResult(call: CircuitCall, result: unknown, time: number): void {
+    if (this.#judge.judgesResults) {
+      const verdict = this.#judge.judgeResult(result, call.args);
+      if (verdict.outcome === "failure") {
+        this.recordError(call, verdict, resultError(this.#config.name, result), time);
+        return;
+      }
+      if (verdict.outcome === "ignore") {
+        this.drop(call);
+        return;
+      }
+    }
     this.#feedSuccess(call, result, time);
+    if (call.running !== undefined) this.#endRunning(call, call.running, time, true);
     if (this.#circuit.isCurrent(call.generation, time)) this.#circuit.recordSuccess();
   }
 
-  recordFailure(call: CircuitCall, error: unknown, time: number): void {
-    if (isRejection(error)) this.drop(call);
-    else this.#recordFailure(call, error, time);
-  }
-
-  #recordFailure(call: CircuitCall, error: unknown, time: number): void {
-    const isExcused = this.#isExcused(error, call.args);
+  recordError(call: CircuitCall, verdict: Verdict, error: unknown, time: number): void {
+    if (verdict.outcome === "ignore") {
+      this.drop(call);
+      return;
+    }
+    const isExcused = verdict.outcome === "success";
     if (isExcused) this.#feedSuccess(call, error, time);
     else this.#feedFailure(call, error, time);
+    if (call.running !== undefined) this.#endRunning(call, call.running, time, true);
     if (!this.#circuit.isCurrent(call.generation, time)) return;
     if (isExcused) this.#circuit.recordSuccess();
-    else this.#circuit.recordFailure(error);
+    else this.#circuit.recordFailure(error, verdict.retryAfterSeconds);
   }
 
   recordTimeout(call: CircuitCall, error: unknown, time: number): void {
     this.#window.advance(time);
     this.#window.newest.timeouts++;
     if (this.#breaker !== undefined) this.#emit("timeout", error, time - call.startedAt, call.args);
-    this.#recordFailure(call, error, time);
+    this.recordError(call, this.judge(call, error), error, time);
   }
 
   /** The circuit has rejected the call. */
@@ -145,20 +192,6 @@ export class MonitoredCircuit implements CallCircuit {
 
   #emit(event: string, ...args: unknown[]): void {
     this.#breaker?.emit(event, ...args);
-  }
-
-  #isExcused(error: unknown, args: readonly unknown[]): boolean {
-    const { errorFilter } = this.#config;
-    if (errorFilter === undefined) return false;
-    try {
-      const isExcused: unknown = errorFilter(error, ...args);
-      if (!(isExcused instanceof Promise)) return Boolean(isExcused);
-      isExcused.catch(ignore);
-      throw new TypeError("it returned a promise, and an error cannot wait to be judged");
-    } catch (thrown) {
-      warnOnce(errorFilter, `errorFilter of bulkhead "${this.#config.name}"`, thrown);
-      return false;
-    }
   }
 }
 

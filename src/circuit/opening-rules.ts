@@ -1,3 +1,4 @@
+import { now } from "../common/clock.js";
 import type { ResolvedBulkheadConfig } from "../config.js";
 import type { RollingWindow } from "./rolling-window.js";
 
@@ -11,13 +12,23 @@ export interface OpeningRule {
   reset(): void;
 }
 
-/** Opens after `failureThreshold` consecutive failures; counts them also when the rule is off. */
+/**
+ * Opens after `failureThreshold` consecutive failures, within `failureWindowSeconds` if they are set; counts them also
+ * when the rule is off.
+ */
 export class ConsecutiveFailures implements OpeningRule {
   readonly #threshold: number;
+  readonly #windowMs: number | undefined;
+  /** When the failures came that are within the window, oldest first; without a window it stays empty. */
+  readonly #times: number[] = [];
   #count = 0;
 
-  constructor(threshold: number | null) {
-    this.#threshold = threshold ?? Number.POSITIVE_INFINITY;
+  constructor({ failureThreshold, failureWindowSeconds }: ResolvedBulkheadConfig) {
+    this.#threshold = failureThreshold ?? Number.POSITIVE_INFINITY;
+    // Without a threshold the failures are only counted.
+    if (failureThreshold !== null && failureWindowSeconds !== null) {
+      this.#windowMs = failureWindowSeconds * 1000;
+    }
   }
 
   get count(): number {
@@ -25,79 +36,108 @@ export class ConsecutiveFailures implements OpeningRule {
   }
 
   recordSuccess(): undefined {
-    this.#count = 0;
+    this.reset();
   }
 
   recordFailure(): string | undefined {
-    this.#count++;
+    this.#count =
+      this.#windowMs === undefined ? this.#count + 1 : this.#countWithin(this.#windowMs);
     if (this.#count < this.#threshold) return undefined;
     return this.#count === 1 ? "1 consecutive failure" : `${this.#count} consecutive failures`;
   }
 
   reset(): void {
     this.#count = 0;
+    this.#times.length = 0;
+  }
+
+  #countWithin(windowMs: number): number {
+    const time = now();
+    this.#times.push(time);
+    while ((this.#times[0] ?? time) < time - windowMs) this.#times.shift();
+    return this.#times.length;
   }
 }
 
 interface Tally {
   calls: number;
-  failures: number;
+  hits: number;
 }
 
 /**
- * Opens at `failureRateThreshold` percent of failures over opossum's window. opossum's own counters do
- * not serve: they include results of calls from before the circuit's last change, and results without
- * a verdict.
+ * The share of calls that failed, or were slow, over opossum's window. opossum's own counters do not serve: they
+ * include results of calls from before the circuit's last change, and results without a verdict.
  */
-export class FailureRate implements OpeningRule {
+export class Rate {
   readonly #window: RollingWindow;
-  readonly #config: ResolvedBulkheadConfig;
+  readonly #minimumCalls: number;
   readonly #threshold: number;
   /** Beside each of opossum's buckets, so that a tally leaves the window together with its bucket. */
   #tallies = new WeakMap<object, Tally>();
 
-  constructor(window: RollingWindow, config: ResolvedBulkheadConfig, threshold: number) {
+  /** @param threshold percentage of hits at which {@link record} returns them */
+  constructor(window: RollingWindow, { minimumCalls }: ResolvedBulkheadConfig, threshold: number) {
     this.#window = window;
-    this.#config = config;
+    this.#minimumCalls = minimumCalls;
     this.#threshold = threshold;
   }
 
-  recordSuccess(): string | undefined {
-    this.#tally().calls++;
-    return this.#reason();
-  }
-
-  recordFailure(): string | undefined {
-    const tally = this.#tally();
-    tally.calls++;
-    tally.failures++;
-    return this.#reason();
+  /** Counts a call. Returns the tally of the whole window when the threshold is reached. */
+  record(isHit: boolean): Readonly<Tally> | undefined {
+    const newest = this.#newest();
+    newest.calls++;
+    if (isHit) newest.hits++;
+    const sum = { calls: 0, hits: 0 };
+    for (const bucket of this.#window.status.window) {
+      const tally = this.#tallies.get(bucket);
+      sum.calls += tally?.calls ?? 0;
+      sum.hits += tally?.hits ?? 0;
+    }
+    const isReached =
+      sum.calls >= this.#minimumCalls && sum.hits * 100 >= sum.calls * this.#threshold;
+    return isReached ? sum : undefined;
   }
 
   reset(): void {
     this.#tallies = new WeakMap();
   }
 
-  #tally(): Tally {
+  #newest(): Tally {
     const bucket = this.#window.newest;
     let tally = this.#tallies.get(bucket);
     if (tally === undefined) {
-      tally = { calls: 0, failures: 0 };
+      tally = { calls: 0, hits: 0 };
       this.#tallies.set(bucket, tally);
     }
     return tally;
   }
+}
 
-  #reason(): string | undefined {
-    let calls = 0;
-    let failures = 0;
-    for (const bucket of this.#window.status.window) {
-      const tally = this.#tallies.get(bucket);
-      calls += tally?.calls ?? 0;
-      failures += tally?.failures ?? 0;
-    }
-    const { minimumCalls, windowSeconds } = this.#config;
-    if (calls < minimumCalls || failures * 100 < calls * this.#threshold) return undefined;
-    return `${failures} of ${calls} calls failed within ${windowSeconds} s`;
+/** Opens at `failureRateThreshold` percent of failures. */
+export class FailureRate implements OpeningRule {
+  readonly #rate: Rate;
+  readonly #windowSeconds: number;
+
+  constructor(window: RollingWindow, config: ResolvedBulkheadConfig, threshold: number) {
+    this.#rate = new Rate(window, config, threshold);
+    this.#windowSeconds = config.windowSeconds;
+  }
+
+  recordSuccess(): string | undefined {
+    return this.#record(false);
+  }
+
+  recordFailure(): string | undefined {
+    return this.#record(true);
+  }
+
+  reset(): void {
+    this.#rate.reset();
+  }
+
+  #record(isFailure: boolean): string | undefined {
+    const tally = this.#rate.record(isFailure);
+    if (tally === undefined) return undefined;
+    return `${tally.hits} of ${tally.calls} calls failed within ${this.#windowSeconds} s`;
   }
 }

@@ -26,7 +26,7 @@ async function refusingForEveryReason() {
 }
 
 describe("admission (rule 1)", () => {
-  it("refuses in the order shut down, isolated, circuit open, full", async () => {
+  it("rejects in the order shut down, isolated, circuit open, full", async () => {
     const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1, maxQueueSize: 0 });
     const busy = gate();
     const running = bulkhead.execute(() => busy.promise);
@@ -56,7 +56,7 @@ describe("admission (rule 1)", () => {
     ["shuts down", "ERR_BULKHEAD_SHUTDOWN", (bulkhead: Bulkhead) => bulkhead.shutdown()],
     ["isolates", "ERR_BULKHEAD_ISOLATION", (bulkhead: Bulkhead) => bulkhead.isolate()],
   ] as const)(
-    "refuses the very call whose admission %s the bulkhead, in a listener",
+    "rejects the call whose own admission %s the bulkhead, in a listener",
     async (_, code, end) => {
       const bulkhead = new Bulkhead({ name: "api", failureThreshold: 1, isolationDuration: 0 });
       bulkhead.on("stateChange", ({ to }) => {
@@ -68,7 +68,7 @@ describe("admission (rule 1)", () => {
     },
   );
 
-  it("never calls the function of a refused call", async () => {
+  it("never calls the function of a rejected call", async () => {
     const { bulkhead, busy, running } = await refusingForEveryReason();
     let calls = 0;
     await expect(bulkhead.execute(() => calls++)).rejects.toBeInstanceOf(BulkheadShutdownError);
@@ -103,7 +103,7 @@ describe("admission (rule 1)", () => {
     expect((await Promise.all(accepted)).map(({ result }) => result)).toEqual([1, 2, 3]);
   });
 
-  it("never refuses calls one after another, also without a line", async () => {
+  it("never rejects calls one after another, also without a queue", async () => {
     const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1, maxQueueSize: 0 });
     for (let n = 0; n < 100; n++) {
       expect((await bulkhead.execute(async () => n)).result).toBe(n);
@@ -111,7 +111,7 @@ describe("admission (rule 1)", () => {
     }
   });
 
-  it("tells when an open circuit may be tried again", async () => {
+  it("rejects with the seconds until a call is admitted when the circuit is open", async () => {
     const bulkhead = new Bulkhead({ name: "api", failureThreshold: 1, isolationDuration: 30 });
     await failCalls(bulkhead, 1);
     const error = await bulkhead.execute(() => 1).catch((refusal: unknown) => refusal);
@@ -122,7 +122,7 @@ describe("admission (rule 1)", () => {
   });
 
   it.each([undefined, null, 1, "fn", {}, [], Symbol("fn")])(
-    "rejects %o in the place of a function with a TypeError, uncounted",
+    "rejects %o instead of a function with a TypeError, and does not count it",
     async (given) => {
       const bulkhead = new Bulkhead({ name: "api" });
       await expect(bulkhead.execute(given as never)).rejects.toBeInstanceOf(TypeError);
@@ -132,8 +132,8 @@ describe("admission (rule 1)", () => {
   );
 });
 
-describe("isolation by hand", () => {
-  it("refuses new and waiting calls until it is released, and lets running ones end", async () => {
+describe("manual isolation", () => {
+  it("rejects new and queued calls until it is released, and lets running calls end", async () => {
     const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1 });
     const busy = gate<string>();
     const running = bulkhead.execute(() => busy.promise);
@@ -152,11 +152,14 @@ describe("isolation by hand", () => {
     expect((await bulkhead.execute(() => "again")).result).toBe("again");
   });
 
-  it.each([Symbol("why"), 1, {}])("takes no reason but words: %o", async (reason) => {
-    const bulkhead = new Bulkhead({ name: "api" });
-    expect(() => bulkhead.isolate(reason as string)).toThrow(/^reason must be a string; got /);
-    expect(bulkhead.getState()).toBe("healthy");
-  });
+  it.each([Symbol("why"), 1, {}])(
+    "throws TypeError when the reason is no string: %o",
+    async (reason) => {
+      const bulkhead = new Bulkhead({ name: "api" });
+      expect(() => bulkhead.isolate(reason as string)).toThrow(/^reason must be a string; got /);
+      expect(bulkhead.getState()).toBe("healthy");
+    },
+  );
 
   it("works without a circuit too, and a release without an isolation does nothing", async () => {
     const bulkhead = new Bulkhead({ name: "api", circuitBreakerEnabled: false });

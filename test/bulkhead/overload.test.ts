@@ -173,7 +173,7 @@ describe("a fair verdict (rule 5a)", () => {
     expect(await verdictAfter(500, 500)).toBe("OPEN");
   });
 
-  it("gives the place of a probe to the next call", async () => {
+  it("admits the next call as a probe", async () => {
     const bulkhead = small({ isolationDuration: 10, successThreshold: 1, reclaimAfterSeconds: 0 });
     const running = bulkhead.run(() => sleep(10_600), { timeoutSeconds: null });
     await started();

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Bulkhead, BulkheadTimeoutError } from "../../src/index.js";
-import { gate, started } from "../helpers/gate.js";
+import { gate, started, turn } from "../helpers/gate.js";
 
 describe("a permit is held until the function settles (rule 3)", () => {
   beforeEach(() => {
@@ -11,7 +11,7 @@ describe("a permit is held until the function settles (rule 3)", () => {
     vi.useRealTimers();
   });
 
-  it("also after a timeout: the caller is told, the next call waits for the work to end", async () => {
+  it("is held after a timeout: the caller gets its error, the next call waits for the function to settle", async () => {
     const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1, timeoutSeconds: 1 });
     const slow = gate();
     const events: unknown[] = [];
@@ -47,7 +47,7 @@ describe("a permit is held until the function settles (rule 3)", () => {
     ]);
   });
 
-  it("aborts the task's signal with what the caller was told", async () => {
+  it("aborts the task's signal with the error that the caller gets", async () => {
     const bulkhead = new Bulkhead({ name: "api" });
     const reasons: unknown[] = [];
     const task = ({ signal }: { signal: AbortSignal }) =>
@@ -85,7 +85,7 @@ describe("a permit is held until the function settles (rule 3)", () => {
     expect(given?.aborted).toBe(false);
   });
 
-  it("takes the permit back after reclaimAfterSeconds from work that never settles", async () => {
+  it("reclaims the permit after reclaimAfterSeconds when the function never settles", async () => {
     const bulkhead = new Bulkhead({
       name: "api",
       maxConcurrentCalls: 1,
@@ -110,7 +110,7 @@ describe("a permit is held until the function settles (rule 3)", () => {
     expect(bulkhead.getStats()).toMatchObject({ abandonedTasks: 0, activeTasks: 0 });
   });
 
-  it("never takes it back with reclaimAfterSeconds null", async () => {
+  it("never reclaims the permit when reclaimAfterSeconds is null", async () => {
     const bulkhead = new Bulkhead({
       name: "api",
       maxConcurrentCalls: 1,
@@ -124,7 +124,7 @@ describe("a permit is held until the function settles (rule 3)", () => {
     expect(bulkhead.getStats().abandonedTasks).toBe(1);
   });
 
-  it("takes it back at the timeout with reclaimAfterSeconds 0", async () => {
+  it("reclaims the permit at the timeout when reclaimAfterSeconds is 0", async () => {
     const bulkhead = new Bulkhead({
       name: "api",
       maxConcurrentCalls: 1,
@@ -139,7 +139,7 @@ describe("a permit is held until the function settles (rule 3)", () => {
     expect(bulkhead.getStats().abandonedTasks).toBe(0);
   });
 
-  it("never lets more than maxConcurrentCalls functions run, also while results are being told", async () => {
+  it("never lets more than maxConcurrentCalls functions run, also when listeners of success make calls", async () => {
     const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 2, maxQueueSize: 100 });
     let running = 0;
     let most = 0;
@@ -158,5 +158,37 @@ describe("a permit is held until the function settles (rule 3)", () => {
     }
     await Promise.all(more);
     expect(most).toBe(2);
+  });
+});
+
+describe("a permit that is to be reclaimed", () => {
+  /** Whether a timer of at least a minute keeps the process alive. */
+  function watchLongTimers() {
+    const setTimer = vi.spyOn(globalThis, "setTimeout");
+    return () => {
+      const timers = setTimer.mock.results.filter(
+        (_, n) => (setTimer.mock.calls[n]?.[1] ?? 0) > 60_000,
+      );
+      expect(timers).not.toEqual([]);
+      return timers.some(({ value }) => value.hasRef());
+    };
+  }
+
+  it("keeps the process alive only while a queued call waits for it", async () => {
+    const keepsAlive = watchLongTimers();
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1, reclaimAfterSeconds: 100 });
+    const slow = gate();
+    const abandoned = bulkhead.run(() => slow.promise, { timeoutSeconds: 0.001 });
+    await expect(abandoned).rejects.toBeInstanceOf(BulkheadTimeoutError);
+    expect(keepsAlive()).toBe(false);
+    const caller = new AbortController();
+    const queued = bulkhead.run(() => 1, { signal: caller.signal });
+    expect(keepsAlive()).toBe(true);
+    caller.abort("gone");
+    await expect(queued).rejects.toBe("gone");
+    expect(keepsAlive()).toBe(false);
+    slow.open();
+    await turn();
+    vi.restoreAllMocks();
   });
 });

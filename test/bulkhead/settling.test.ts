@@ -102,7 +102,7 @@ describe("functions of every kind (rule 7)", () => {
     expect(bulkhead.getStats()).toMatchObject({ failedExecutions: 3, activeTasks: 0 });
   });
 
-  it("takes a promise that lies about its constructor for a failure", async () => {
+  it("fails when reading the constructor of a returned promise throws", async () => {
     const bulkhead = new Bulkhead({ name: "api" });
     const lying = Promise.resolve(1);
     Object.defineProperty(lying, "constructor", {
@@ -126,7 +126,7 @@ describe("functions of every kind (rule 7)", () => {
     await running;
   });
 
-  it("passes the arguments on and tells times and ids", async () => {
+  it("passes the arguments on and resolves with times and ids", async () => {
     const bulkhead = new Bulkhead({ name: "api" });
     const outcome = await bulkhead.execute((a: number, b: string) => `${a}${b}`, 1, "x");
     expect(outcome).toEqual({
@@ -169,7 +169,7 @@ describe("late results and lost callers (rule 8)", () => {
   });
 
   it.each(["timeout", "abort", "drained shutdown"])(
-    "a rejection that comes after the %s is nobody's unhandled rejection",
+    "a rejection that comes after the %s is no unhandled rejection",
     async (end) => {
       const bulkhead = new Bulkhead({
         name: "api",
@@ -266,7 +266,7 @@ describe("late results and lost callers (rule 8)", () => {
 });
 
 describe("aborting (run)", () => {
-  it("refuses a signal that is aborted already, and counts it", async () => {
+  it("rejects and counts a call whose signal is aborted already", async () => {
     const bulkhead = new Bulkhead({ name: "api" });
     const task = vi.fn();
     await expect(bulkhead.run(task, { signal: AbortSignal.abort("before") })).rejects.toBe(

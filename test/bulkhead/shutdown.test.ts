@@ -11,7 +11,7 @@ describe("shutdown", () => {
     vi.useRealTimers();
   });
 
-  it("refuses new and waiting calls, lets running ones end, and does not wait for them", async () => {
+  it("rejects new and queued calls, lets running calls end, and does not wait for them", async () => {
     const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1 });
     const told = vi.fn();
     bulkhead.on("shutdown", told);
@@ -49,7 +49,7 @@ describe("shutdown", () => {
     expect(told.mock.calls).toEqual([[{ drained: true }]]);
   });
 
-  it("cuts what is not over after drainSeconds: callers are told, signals aborted", async () => {
+  it("aborts the calls that are not over after drainSeconds: callers are rejected, signals aborted", async () => {
     const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1 });
     let signal: AbortSignal | undefined;
     const running = bulkhead.run((context) => {

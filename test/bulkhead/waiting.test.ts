@@ -31,7 +31,7 @@ describe("waiting (rule 2)", () => {
     expect(order).toEqual([0, 1, 2, 3, 4, 5]);
   });
 
-  it("ends at the deadline: the call leaves the line at once and never starts", async () => {
+  it("ends at the deadline: the call leaves the queue at once and never starts", async () => {
     const bulkhead = new Bulkhead({
       name: "api",
       maxConcurrentCalls: 1,
@@ -90,7 +90,7 @@ describe("waiting (rule 2)", () => {
     expect(late).not.toHaveBeenCalled();
   });
 
-  it("is over for everyone the moment the circuit opens", async () => {
+  it("ends for all queued calls when the circuit opens", async () => {
     const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1, failureThreshold: 1 });
     const busy = gate();
     const running = bulkhead.execute(() => busy.promise);
@@ -190,7 +190,7 @@ describe("waiting (rule 2)", () => {
     );
   });
 
-  it("refuses without a timer and without a place in the line", async () => {
+  it("rejects without a timer and without a place in the queue", async () => {
     const bulkhead = new Bulkhead({ name: "api", failureThreshold: 1, timeoutSeconds: 5 });
     await failCalls(bulkhead, 1);
     const refused = bulkhead.execute(() => 1);

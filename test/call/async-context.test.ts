@@ -52,7 +52,7 @@ describe("the AsyncLocalStorage context of a call (rule 8)", () => {
     await calls[1];
     expect(seen).toEqual([
       ...["a: function", "a: success"],
-      ...["b: function", "b: failure", "b: errorFilter"],
+      ...["b: function", "b: errorFilter", "b: failure"],
     ]);
   });
 
@@ -125,7 +125,7 @@ describe("what belongs to no call runs in no request's context", () => {
     expect(seen).toContain("none: HALF_OPEN");
   });
 
-  it("a health check, and a trouble of the storage", async () => {
+  it("a health check, and an error of the storage", async () => {
     class Broken extends InMemoryStorage {
       override async load(): Promise<never> {
         note("load");

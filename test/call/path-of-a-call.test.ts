@@ -180,7 +180,7 @@ describe("a call through a closed circuit", () => {
   });
 });
 
-describe("a refusal costs no more than a rejected promise", () => {
+describe("a rejection costs no more than a rejected promise", () => {
   const NOTHING: Costs = { promises: 0, timers: 0, listenersAdded: 0, queries: 0 };
   const rejected = () => Promise.reject(new Error("refused")).catch(() => {});
 

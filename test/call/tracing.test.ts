@@ -39,7 +39,7 @@ describe("the tracing channel bulkman:call", () => {
     expect(Object.keys(told.at(-1)?.[1] ?? {})).toEqual(["bulkheadName", "executionId", "error"]);
   });
 
-  it("follows a call from its beginning to what its caller is told", async () => {
+  it("follows a call from its admission to the answer of its caller", async () => {
     const bulkhead = subscribed();
     const work = gate<string>();
     const running = bulkhead.execute(() => work.promise);
@@ -53,7 +53,7 @@ describe("the tracing channel bulkman:call", () => {
     expect(told[3]?.[1]).toEqual({ ...begun, executionTime, queuedTime, result: "done" });
   });
 
-  it("tells of a failure, and of a refusal, with the error that the caller is told", async () => {
+  it("publishes a failure, and a rejection, with the error that the caller gets", async () => {
     const bulkhead = subscribed();
     const { error } = await bulkhead.execute(() => Promise.reject(new Error("down")));
     expect(events()).toEqual(["start", "end", "error", "asyncStart", "asyncEnd"]);
@@ -87,7 +87,7 @@ describe("the tracing channel bulkman:call", () => {
     channel.start.unbindStore(span);
   });
 
-  it("costs nothing while nobody subscribes: no promise more than before anybody did", async () => {
+  it("costs nothing without subscribers: no promise more than before the first subscribed", async () => {
     const bulkhead = new Bulkhead({ name: "api" });
     const work = async () => 1;
     const count = async () => {

@@ -82,7 +82,7 @@ describe("what opens the circuit (rule 5)", () => {
     expect(bulkhead.getStats().circuitStatus).toBe("OPEN");
   });
 
-  it("not waits that timed out, not refusals, not a caller's abort", async () => {
+  it("not waits that timed out, not rejections, not a caller's abort", async () => {
     const { bulkhead } = bulkheadWith({
       failureThreshold: 1,
       maxConcurrentCalls: 1,
@@ -107,7 +107,7 @@ describe("what opens the circuit (rule 5)", () => {
     expect(bulkhead.getState()).toBe("healthy");
   });
 
-  it("not what errorFilter excuses, which is given the error and the arguments", async () => {
+  it("not what errorFilter excuses, which is called with the error and the arguments", async () => {
     const excused: unknown[] = [];
     const { bulkhead } = bulkheadWith({
       failureThreshold: 2,
@@ -269,7 +269,7 @@ describe("half-open (rule 6)", () => {
     expect(changes).toEqual(["HALF_OPEN → CLOSED: 3 of 3 probes succeeded"]);
   });
 
-  it("counts each success: a probe's place is not given again after its verdict", async () => {
+  it("counts each success: no other call gets the place of a probe after its verdict", async () => {
     const { bulkhead } = await halfOpened({ successThreshold: 2 });
     await passCalls(bulkhead, 1);
     const last = gate();
@@ -324,7 +324,7 @@ describe("half-open (rule 6)", () => {
     expect(bulkhead.getState()).toBe("healthy");
   });
 
-  it("gives no more places than are needed when probes end without a verdict after their lease", async () => {
+  it("admits no more probes than are needed when probes end without a verdict after their lease", async () => {
     const { bulkhead } = await halfOpened({ successThreshold: 2, reclaimAfterSeconds: null });
     const caller = new AbortController();
     for (let n = 0; n < 2; n++) {
@@ -341,7 +341,7 @@ describe("half-open (rule 6)", () => {
     ]);
   });
 
-  it("refuses waiting probes when another probe fails", async () => {
+  it("rejects queued probes when another probe fails", async () => {
     const { bulkhead } = await halfOpened({ successThreshold: 2, maxConcurrentCalls: 1 });
     const probe = gate();
     const running = bulkhead.execute(() => probe.promise);
@@ -357,48 +357,45 @@ describe("half-open (rule 6)", () => {
     "timeout while waiting",
     "isolation",
     "full",
-  ])(
-    "gives the place of a probe that ended without a verdict (%s) to the next call",
-    async (end) => {
-      const { bulkhead } = await halfOpened({
-        successThreshold: 1,
-        maxConcurrentCalls: 1,
-        maxQueueSize: end === "full" ? 0 : 1,
-        reclaimAfterSeconds: null,
-      });
-      // A function from before holds the only permit, so that the probe has to wait.
-      const old = gate();
-      const other = new AbortController();
-      if (end !== "abort while running") {
-        bulkhead.breaker?.close();
-        const abandoned = bulkhead.run(() => old.promise, { signal: other.signal });
-        await started();
-        other.abort("gone");
-        await expect(abandoned).rejects.toBe("gone");
-        bulkhead.breaker?.open();
-        vi.advanceTimersByTime(10_000);
-      }
-      const controller = new AbortController();
-      const options = {
-        signal: controller.signal,
-        timeoutSeconds: end === "timeout while waiting" ? 1 : null,
-      };
-      const probe = bulkhead.run(() => old.promise, options).catch((error: unknown) => error);
+  ])("admits the next call as a probe when a probe ended without a verdict: %s", async (end) => {
+    const { bulkhead } = await halfOpened({
+      successThreshold: 1,
+      maxConcurrentCalls: 1,
+      maxQueueSize: end === "full" ? 0 : 1,
+      reclaimAfterSeconds: null,
+    });
+    // A function from before holds the only permit, so that the probe has to wait.
+    const old = gate();
+    const other = new AbortController();
+    if (end !== "abort while running") {
+      bulkhead.breaker?.close();
+      const abandoned = bulkhead.run(() => old.promise, { signal: other.signal });
       await started();
-      if (end.startsWith("abort")) controller.abort("enough");
-      if (end.startsWith("timeout")) await vi.advanceTimersByTimeAsync(1000);
-      if (end === "isolation") {
-        bulkhead.isolate();
-        bulkhead.release();
-      }
-      await probe;
-      expect(bulkhead.getStats().circuitStatus).toBe("HALF_OPEN");
-      old.open();
-      await vi.advanceTimersByTimeAsync(0);
-      await passCalls(bulkhead, 1);
-      expect(bulkhead.getStats().circuitStatus).toBe("CLOSED");
-    },
-  );
+      other.abort("gone");
+      await expect(abandoned).rejects.toBe("gone");
+      bulkhead.breaker?.open();
+      vi.advanceTimersByTime(10_000);
+    }
+    const controller = new AbortController();
+    const options = {
+      signal: controller.signal,
+      timeoutSeconds: end === "timeout while waiting" ? 1 : null,
+    };
+    const probe = bulkhead.run(() => old.promise, options).catch((error: unknown) => error);
+    await started();
+    if (end.startsWith("abort")) controller.abort("enough");
+    if (end.startsWith("timeout")) await vi.advanceTimersByTimeAsync(1000);
+    if (end === "isolation") {
+      bulkhead.isolate();
+      bulkhead.release();
+    }
+    await probe;
+    expect(bulkhead.getStats().circuitStatus).toBe("HALF_OPEN");
+    old.open();
+    await vi.advanceTimersByTimeAsync(0);
+    await passCalls(bulkhead, 1);
+    expect(bulkhead.getStats().circuitStatus).toBe("CLOSED");
+  });
 
   it("is left at once with an isolationDuration of 0", async () => {
     const { bulkhead } = bulkheadWith({
@@ -411,7 +408,7 @@ describe("half-open (rule 6)", () => {
     expect(bulkhead.getStats().circuitStatus).toBe("CLOSED");
   });
 
-  it("takes an excused error for a success, as opossum does", async () => {
+  it("counts an excused error as a success, as opossum does", async () => {
     const { bulkhead } = await halfOpened({
       successThreshold: 1,
       errorFilter: (error) => error === "not found",
@@ -496,7 +493,7 @@ describe("the opossum breaker", () => {
     expect(bulkhead.breaker?.stats).toMatchObject({ fires: 0 });
   });
 
-  it("is moved by hand with open and close", async () => {
+  it("opens and closes by its open() and close()", async () => {
     const { bulkhead, changes } = bulkheadWith({ isolationDuration: 10 });
     bulkhead.breaker?.open();
     bulkhead.breaker?.open();
@@ -521,7 +518,7 @@ describe("the opossum breaker", () => {
     expect(bulkhead.getState()).toBe("isolated");
   });
 
-  it("takes no place of a probe, and gives none, for calls that came while it was disabled", async () => {
+  it("counts calls that came while it was disabled neither as probes nor as ended probes", async () => {
     const { bulkhead } = await halfOpened({ successThreshold: 1 });
     bulkhead.breaker?.disable();
     const controller = new AbortController();
@@ -545,7 +542,7 @@ describe("the opossum breaker", () => {
     await vi.advanceTimersByTimeAsync(30_000);
   });
 
-  it("lets those who wait wait on when the circuit moves while it is disabled", async () => {
+  it("leaves queued calls in the queue when the circuit opens while it is disabled", async () => {
     const { bulkhead } = bulkheadWith({ maxConcurrentCalls: 1 });
     bulkhead.breaker?.disable();
     const holder = gate();
@@ -557,7 +554,7 @@ describe("the opossum breaker", () => {
     expect((await waiting).result).toBe("served");
   });
 
-  it("tells when it opened, by the clock on the wall", async () => {
+  it("has the wall-clock time of its opening in toJSON()", async () => {
     const { bulkhead } = bulkheadWith({ failureThreshold: 1 });
     const { breaker } = bulkhead;
     vi.advanceTimersByTime(5000);
@@ -567,7 +564,7 @@ describe("the opossum breaker", () => {
     expect(breaker?.toJSON().state).toMatchObject({ open: true, lastTimerAt: openedAt });
   });
 
-  it("tells its listeners of a refusal that is counted already", async () => {
+  it("emits a rejection that is counted already", async () => {
     const { bulkhead } = bulkheadWith({ failureThreshold: 1 });
     const counted: number[] = [];
     const look = () => counted.push(bulkhead.getStats().rejections.circuitOpen);
@@ -634,7 +631,7 @@ describe("the opossum breaker", () => {
     expect(fallback).not.toHaveBeenCalled();
   });
 
-  it("takes no calls of its own", async () => {
+  it("rejects calls of its own fire()", async () => {
     const { bulkhead } = bulkheadWith({});
     await expect(bulkhead.breaker?.fire()).rejects.toThrow(
       "call the bulkhead's execute() or run()",
@@ -680,7 +677,7 @@ describe("a deadline that comes as a signal (rule 5d)", () => {
     "TimeoutError",
     null,
     new Proxy({}, { get: () => Promise.reject(new Error("hostile")).catch(() => {}) }),
-  ])("another reason says nothing of the dependency: %o", async (reason) => {
+  ])("is no verdict when the reason is another one: %o", async (reason) => {
     const { bulkhead } = bulkheadWith({ failureThreshold: 1, reclaimAfterSeconds: 0 });
     await aborted(bulkhead, reason);
     expect(bulkhead.getStats()).toMatchObject({ circuitStatus: "CLOSED", failedExecutions: 1 });
@@ -728,7 +725,7 @@ describe("a rejection one level down (rule 5e)", () => {
     expect(outer.getStats().circuitStatus).toBe("OPEN");
   });
 
-  it("gives the place of a probe to the next call", async () => {
+  it("admits the next call as a probe", async () => {
     const inner = new Bulkhead({ name: "inner" });
     inner.isolate();
     const { bulkhead: outer } = await halfOpened({ successThreshold: 1 });

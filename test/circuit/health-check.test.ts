@@ -135,7 +135,7 @@ describe("the schedule of health checks", () => {
     expect(check).toHaveBeenCalledTimes(3);
   });
 
-  it("goes on while the circuit is open and while the bulkhead is isolated by hand", async () => {
+  it("goes on while the circuit is open and while the bulkhead is isolated manually", async () => {
     const check = vi.fn<Check>(() => false);
     const { bulkhead } = checked(check);
     bulkhead.isolate();
@@ -156,7 +156,7 @@ describe("the schedule of health checks", () => {
 });
 
 describe("a health check", () => {
-  it("is given a signal that is not aborted while it has time", async () => {
+  it("gets a signal that is not aborted while it has time", async () => {
     const { check, settle } = gatedCheck();
     checked(check, { timeoutSeconds: 0.5 });
     await vi.advanceTimersByTimeAsync(1000);
@@ -167,14 +167,14 @@ describe("a health check", () => {
     expect(context?.signal.aborted).toBe(false);
   });
 
-  it("is given a signal of its own each time", async () => {
+  it("gets another signal each time", async () => {
     const signals: AbortSignal[] = [];
     checked(({ signal }) => signals.push(signal));
     await vi.advanceTimersByTimeAsync(2000);
     expect(new Set(signals).size).toBe(2);
   });
 
-  it("is told by its signal when its time is over, with the reason", async () => {
+  it("gets its signal aborted with the reason when its time is over", async () => {
     const { check, settle } = gatedCheck();
     const { verdicts } = checked(check, { timeoutSeconds: 0.5 });
     await vi.advanceTimersByTimeAsync(1500);
@@ -293,7 +293,7 @@ describe("a health check", () => {
     expect(vi.getTimerCount()).toBe(1);
   });
 
-  it("may reject after its time was over: nobody hears of it", async () => {
+  it("causes no unhandled rejection when it rejects after its time was over", async () => {
     const { check, runs } = gatedCheck();
     const { verdicts } = checked(check, { timeoutSeconds: 0.5 });
     await vi.advanceTimersByTimeAsync(1500);
@@ -311,7 +311,7 @@ describe("a health check", () => {
 });
 
 describe("a failing health check", () => {
-  it("opens the circuit for isolationDuration: calls are refused, waiting ones too", async () => {
+  it("opens the circuit for isolationDuration: new and queued calls are rejected", async () => {
     let isUp = false;
     const { bulkhead, status } = checked(() => isUp, {
       maxConcurrentCalls: 1,
@@ -345,7 +345,7 @@ describe("a failing health check", () => {
     expect(status()).toBe("OPEN");
   });
 
-  it("changes nothing while the circuit is open, but is told", async () => {
+  it("changes nothing while the circuit is open, but is emitted", async () => {
     const { verdicts, changes, status } = checked(() => false);
     await vi.advanceTimersByTimeAsync(3000);
     expect(status()).toBe("OPEN");
@@ -363,7 +363,7 @@ describe("a failing health check", () => {
     });
   });
 
-  it("is only told when the circuit is switched off", async () => {
+  it("is only emitted when the circuit is switched off", async () => {
     const { bulkhead, verdicts } = checked(() => false, { circuitBreakerEnabled: false });
     await vi.advanceTimersByTimeAsync(1000);
     expect(verdicts).toMatchObject([{ healthy: false }]);
@@ -395,7 +395,7 @@ describe("a passing health check", () => {
     expect(status()).toBe("CLOSED");
   });
 
-  it("also ends what a failing one began, and what a hand opened", async () => {
+  it("ends an opening by a failed health check, and a manual one", async () => {
     let isUp = false;
     const { bulkhead, status } = checked(() => isUp, { isolationDuration: 3600 });
     await vi.advanceTimersByTimeAsync(1000);
@@ -416,7 +416,7 @@ describe("a passing health check", () => {
     expect(status()).toBe("HALF_OPEN");
   });
 
-  it("gives a half-open circuit no further probes", async () => {
+  it("admits no further probes of a half-open circuit", async () => {
     const { bulkhead } = checked(() => true, { failureThreshold: 1, successThreshold: 1 });
     await failCalls(bulkhead, 1);
     await vi.advanceTimersByTimeAsync(1000);
@@ -436,7 +436,7 @@ describe("a passing health check", () => {
     expect(status()).toBe("OPEN");
   });
 
-  it("leaves an isolation by hand alone", async () => {
+  it("does not end a manual isolation", async () => {
     const { bulkhead } = checked(() => true);
     bulkhead.isolate();
     await vi.advanceTimersByTimeAsync(5000);
@@ -471,7 +471,7 @@ describe("the shutdown", () => {
     ["passes", (run: Gate<unknown>) => run.open(true)],
     ["returns false", (run: Gate<unknown>) => run.open(false)],
     ["rejects", (run: Gate<unknown>) => run.fail(new Error("down"))],
-  ])("aborts a running check and wants no verdict of it when it %s later", async (_, settle) => {
+  ])("aborts a running check and ignores its verdict when it %s later", async (_, settle) => {
     const { check, runs } = gatedCheck();
     const { bulkhead, verdicts, changes } = checked(check, { timeoutSeconds: 60 });
     await vi.advanceTimersByTimeAsync(1000);

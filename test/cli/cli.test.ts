@@ -94,7 +94,7 @@ describe("bulkman pg-setup", () => {
     }
   });
 
-  it("prints SQL that does the same when it is run by hand", async () => {
+  it("prints SQL that does the same when it is run manually", async () => {
     const { stdout } = await bulkman(["pg-setup", "--dry-run"]);
     await database.query(stdout);
     expect(await columns()).toEqual(COLUMNS);
@@ -189,7 +189,7 @@ describe("bulkman pg-setup", () => {
       1,
       /ECONNREFUSED/,
     ],
-  ])("says in one line what is wrong: %s", async (_, args, env, status, reason) => {
+  ])("prints one line with what is wrong: %s", async (_, args, env, status, reason) => {
     const ended = await bulkman(["pg-setup", ...args], env);
     expect(ended.status).toBe(status);
     expect(ended.stderr).toMatch(/^bulkman pg-setup: .*\n$/);
@@ -278,7 +278,7 @@ describe("bulkman pg-setup", () => {
 });
 
 describe("bulkman", () => {
-  it("tells its version and its help", async () => {
+  it("prints its version and its help", async () => {
     expect(await bulkman(["--version"])).toMatchObject({
       status: 0,
       stdout: `${manifest.version}\n`,

@@ -24,7 +24,7 @@ async function secondsOpen(name: string): Promise<number> {
 }
 
 describe("bulkman isolate and release", () => {
-  it("are obeyed by every running process, in the middle of its calls", async () => {
+  it("are followed by every running process, in the middle of its calls", async () => {
     const { url } = commandLine.database;
     await withChildren(2, async (children) => {
       const config = { name: "payments" };
@@ -57,7 +57,7 @@ describe("bulkman isolate and release", () => {
     });
   });
 
-  it("isolate a circuit in whatever state, for ten minutes by hand unless told otherwise", async () => {
+  it("isolate a circuit in every state, for ten minutes by default", async () => {
     const { version } = await storage.load("api");
     const opening = { to: "OPEN", version, owner: "a", openSeconds: 0, failureCount: 3 } as const;
     const { record } = await storage.change("api", opening);
@@ -143,7 +143,7 @@ describe("bulkman isolate and release", () => {
   });
 
   it.each(["isolate", "release"])(
-    "%s makes no circuit, and says where there is one",
+    "%s creates no circuit, and prints the namespaces that have one",
     async (command) => {
       const refused = (stderr: string) => ({ status: 1, stdout: "", stderr });
       const nowhere = `bulkman ${command}: there is no circuit "api" in the namespace "default"; see bulkman status\n`;
@@ -179,7 +179,7 @@ describe("bulkman isolate and release", () => {
     ["a long reason", ["isolate", "a", "--reason", "x".repeat(256)], /got 256/],
     ["no namespace", ["release", "a", "--namespace", ""], /--namespace must be/],
     ["an option of the other", ["release", "a", "--for", "1h"], /unknown option --for/],
-  ])("tell in one line what is wrong with %s", async (_, args, reason) => {
+  ])("print one line with what is wrong: %s", async (_, args, reason) => {
     const ended = await commandLine.run(args, { RC_DB_HOST: "nowhere.invalid" });
     expect(ended).toMatchObject({ status: 2, stdout: "" });
     expect(ended.stderr).toMatch(/^bulkman (isolate|release): .*; see bulkman \w+ --help\n$/);
@@ -187,7 +187,7 @@ describe("bulkman isolate and release", () => {
     expect(ended.stderr).not.toContain("se-cret");
   });
 
-  it("tell in one line that the table is not there, and make none", async () => {
+  it("print one line when the table does not exist, and create none", async () => {
     await commandLine.database.query("DROP TABLE rc_circuit_breakers");
     const ended = await commandLine.run(["isolate", "api"]);
     expect(ended).toMatchObject({ status: 1, stdout: "" });

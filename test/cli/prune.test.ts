@@ -76,7 +76,7 @@ describe("bulkman prune", () => {
     expect(await left()).toEqual(ALL);
   });
 
-  it("says which right is missing", async () => {
+  it("prints which privilege is missing", async () => {
     const role = `pruner_${commandLine.database.name}`;
     const { query, urlFor } = commandLine.database;
     await query(`CREATE ROLE ${role} LOGIN PASSWORD 'se-cret'`);

@@ -110,7 +110,7 @@ describe("bulkman status", () => {
     });
   });
 
-  it("says where there are circuits, when there are none in the namespace", async () => {
+  it("prints the namespaces with circuits when the namespace has none", async () => {
     const none = 'There is no circuit in the namespace "default"';
     expect((await commandLine.run(["status"])).stdout).toBe(`${none}.\n`);
     await storage.load("api");
@@ -154,7 +154,7 @@ describe("bulkman status", () => {
     }
   });
 
-  it("ends when nobody reads on, also when nothing changes: --watch", async () => {
+  it("ends when its output is closed, also when nothing changes: --watch", async () => {
     for (let n = 0; n < 3; n++) await storage.load(`api ${n}`);
     for (const json of ["--json", ""]) {
       const line = `{ bulkman status ${json} --watch --namespace my_app; echo "status $?" >&2; } | head -2`;
@@ -164,7 +164,7 @@ describe("bulkman status", () => {
     }
   });
 
-  it("ends quietly when nobody reads on", async () => {
+  it("ends without an error when its output is closed", async () => {
     for (let n = 0; n < 20; n++) await storage.load(`api ${n}`);
     const line = '{ bulkman status --namespace my_app; echo "status $?" >&2; } | true';
     expect(await commandLine.shell(line)).toEqual({ status: 0, stdout: "", stderr: "status 0\n" });
@@ -239,7 +239,7 @@ describe("bulkman status --watch --json", () => {
     ]);
   });
 
-  it("says once that the connection is lost, and tells what it has missed", async () => {
+  it("prints once that the connection is lost, and later what it has missed", async () => {
     await storage.load("api");
     const watching = commandLine.start(["status", "--watch", "--json", ...MY_APP], {
       PGAPPNAME: "watching",

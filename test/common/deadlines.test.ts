@@ -60,7 +60,7 @@ function noting({ holdsProcess = true } = {}) {
 }
 
 describe("Deadlines", () => {
-  it("tell the owner when the time has come, not before, and once", () => {
+  it("call onDue when the time has come, not before, and once", () => {
     const { due, set } = noting();
     set("a", 1000);
     vi.advanceTimersByTime(999);
@@ -82,7 +82,7 @@ describe("Deadlines", () => {
     expect(due).toEqual(["a"]);
   });
 
-  it("tell one that has passed already on the next occasion, not while it is set", () => {
+  it("expire one that has passed already in a later turn, not while it is set", () => {
     const { due, deadlines } = noting();
     deadlines.set("late", now() - 1000, 500);
     deadlines.set("now", now(), 0);
@@ -128,7 +128,7 @@ describe("Deadlines", () => {
     expect(due.toSorted()).toEqual(["100", "200", "300"]);
   });
 
-  it("can be taken back in the turn that they get after the event loop was blocked", () => {
+  it("can be cleared in the turn that they get after the event loop was blocked", () => {
     const { due, deadlines, set } = noting();
     const [answered] = [set("answered", 100), set("hangs", 200)];
     blockLoop(1000);
@@ -161,7 +161,7 @@ describe("Deadlines", () => {
     expect(due).toEqual(["a"]);
   });
 
-  it("are told when their timer fires, whatever the monotonic clock says: a faked timer may not move it", () => {
+  it("expire when their timer fires, also when the monotonic clock stands still, as a faked one may", () => {
     const { due, set } = noting();
     set("a", 1000);
     vi.spyOn(performance, "now").mockReturnValue(now());
@@ -225,7 +225,7 @@ describe("Deadlines", () => {
     },
   );
 
-  it("never give a timer more than it can hold", () => {
+  it("never set a timer to more than it can hold", () => {
     const setTimer = spyOnTimers();
     const { deadlines, set } = noting();
     const deadline = set("a", 10 * LONGEST_MS);
@@ -255,7 +255,7 @@ describe("the timer", () => {
     expect(new Set(due).size).toBe(5000);
   });
 
-  it("is set once for thousands of the same delay, however many are taken back", () => {
+  it("is set once for thousands of the same delay, however many are cleared", () => {
     const setTimer = spyOnTimers();
     const { deadlines, set } = noting();
     const last = set("last", 1000);
@@ -264,7 +264,7 @@ describe("the timer", () => {
     deadlines.clear(last);
   });
 
-  it("is set once for any number of deadlines that are taken back at once, one after another", async () => {
+  it("is set once for any number of deadlines that are cleared at once, one after another", async () => {
     runningClock();
     const setTimer = spyOnTimers();
     const { deadlines, set } = noting();
@@ -307,7 +307,7 @@ describe("the timer", () => {
     expect(due).toEqual(["passed"]);
   });
 
-  it("is gone when the last deadline was taken back", () => {
+  it("is cleared with the last deadline", () => {
     const { due, deadlines, set } = noting();
     const [a, b] = [set("a", 1000), set("b", 2000)];
     deadlines.clear(a);
@@ -325,7 +325,7 @@ describe("the timer", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  it("is gone when the last one is taken back after others have passed", () => {
+  it("is cleared with the last deadline after others have passed", () => {
     const { deadlines, set } = noting();
     set("a", 1000);
     vi.advanceTimersByTime(1000);
@@ -366,7 +366,7 @@ describe("thousands of different delays", () => {
     return map;
   }
 
-  it("are forgotten when their deadlines were taken back", () => {
+  it("are dropped when their deadlines were cleared", () => {
     const { deadlines, set } = noting();
     const kept = set("kept", 1000);
     const map = mapThatGets(2000.5, () => deadlines.clear(set("a", 2000.5)));
@@ -375,7 +375,7 @@ describe("thousands of different delays", () => {
     deadlines.clear(kept);
   });
 
-  it("are forgotten when their deadlines have passed", () => {
+  it("are dropped when their deadlines have passed", () => {
     const { due, set } = noting();
     const map = mapThatGets(2000.5, () => set("a", 2000.5));
     for (let n = 1; n < 2000; n++) set("a", 2000.5 + n);
@@ -390,7 +390,7 @@ describe("clear", () => {
     ["first to last", [0, 1, 2, 3]],
     ["last to first", [3, 2, 1, 0]],
     ["from within", [1, 3, 0, 2]],
-  ])("takes deadlines back in any order: %s", (_, order) => {
+  ])("clears deadlines in any order: %s", (_, order) => {
     const { due, deadlines, set } = noting();
     const all = [0, 1, 2, 3].map((n) => set(`${n}`, 1000));
     set("kept", 1000);
@@ -424,7 +424,7 @@ describe("clear", () => {
     expect(due).toEqual(["a", "b"]);
   });
 
-  it("leaves the others of all delays as they are when the earliest is taken back", () => {
+  it("leaves the others of all delays as they are when the earliest is cleared", () => {
     const { due, deadlines, set } = noting();
     const earliest = set("1", 1000);
     set("2", 2000);
@@ -469,7 +469,7 @@ describe("from within onDue", () => {
     expect(rounds).toBe(10);
   });
 
-  it("one that is due at the same time can be taken back: it is not told", () => {
+  it("one that is due at the same time can be cleared: it does not expire", () => {
     const { deadlines, set } = acting();
     const told = vi.fn();
     let second: Deadline<() => void> | undefined;
@@ -481,7 +481,7 @@ describe("from within onDue", () => {
     expect(told).not.toHaveBeenCalled();
   });
 
-  it("the one that is being told can be taken back: that does nothing", () => {
+  it("the one that expires can be cleared: that does nothing", () => {
     const { deadlines, set } = acting();
     const told = vi.fn();
     let first: Deadline<() => void> | undefined;
@@ -494,7 +494,7 @@ describe("from within onDue", () => {
   });
 
   it.each([0, 1, 10, 1000])(
-    "the last one can be taken back and another set: that one is told, with %i other delays",
+    "the last one can be cleared and another set: that one expires, with %i other delays",
     (others) => {
       const { deadlines, set } = acting();
       const told = vi.fn();
@@ -572,7 +572,7 @@ describe("any sequence of steps", () => {
   );
   type Step = typeof step extends fc.Arbitrary<infer S> ? S : never;
 
-  it("tells exactly those that were not taken back, at their time, also in steps within onDue", async () => {
+  it("expires exactly those that were not cleared, at their time, also in steps within onDue", async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(step, { maxLength: 60, size: "max" }),

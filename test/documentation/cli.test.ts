@@ -5,7 +5,12 @@ import { CommandLine } from "../cli/command.js";
 import { eventually } from "../integration/eventually.js";
 import { readPage } from "./examples.js";
 
-const PAGES = ["README.md", "docs/operating.md", "docs/postgres.md"];
+const PAGES = [
+  "README.md",
+  "docs/guide/shared-circuits.md",
+  "docs/operations/postgres.md",
+  "docs/reference/cli.md",
+];
 
 let commandLine: CommandLine;
 let storage: PostgresStorage;

@@ -88,7 +88,7 @@ export const CALLS: Record<string, Row> = {
     return yesIf(started === 2);
   }),
 
-  "Further calls wait in a line": eachOf(async (peer) => {
+  "Further calls wait in a queue": eachOf(async (peer) => {
     const second = await secondOf(limited(1, 1)[peer]);
     return yesIf(second.state === "pending");
   }),
@@ -104,7 +104,7 @@ export const CALLS: Record<string, Row> = {
     {
       opossum: async () => {
         const second = await secondOf(limited(1, 0).opossum);
-        return second.state === "rejected" ? "no line" : "";
+        return second.state === "rejected" ? "no queue" : "";
       },
     },
   ),
@@ -119,7 +119,7 @@ export const CALLS: Record<string, Row> = {
     },
     opossum: async () => {
       const second = await secondOf(firing(breaker({ capacity: 1, timeout: 1000 })));
-      return second.state === "rejected" ? "no line" : "";
+      return second.state === "rejected" ? "no queue" : "";
     },
     cockatiel: async () => {
       const bulkhead = cockatielBulkhead(1, 1);
@@ -138,7 +138,7 @@ export const CALLS: Record<string, Row> = {
     },
   },
 
-  "A waiting call leaves the line when its caller aborts": {
+  "A waiting call leaves the queue when its caller aborts": {
     bulkman: async () => {
       const bulkhead = new Bulkhead({ name: "x", maxConcurrentCalls: 1 });
       const caller = new AbortController();
@@ -150,7 +150,7 @@ export const CALLS: Record<string, Row> = {
     },
     opossum: async () => {
       const second = await secondOf(limited(1, 0).opossum);
-      return second.state === "rejected" ? "no line" : "";
+      return second.state === "rejected" ? "no queue" : "";
     },
     cockatiel: async () => {
       const bulkhead = cockatielBulkhead(1, 1);
@@ -182,7 +182,7 @@ export const CALLS: Record<string, Row> = {
     },
   },
 
-  "Work that outlives its time limit keeps its place": {
+  "Work that outlives its time limit keeps its permit": {
     bulkman: async () => {
       const call = through({ maxConcurrentCalls: 1, timeoutSeconds: 1 });
       return yesIf(await keepsPlace(call));
@@ -251,7 +251,7 @@ export const CALLS: Record<string, Row> = {
     {
       opossum: async () => {
         const second = await secondOf(limited(1, 0).opossum);
-        return second.state === "rejected" ? "no line" : "";
+        return second.state === "rejected" ? "no queue" : "";
       },
     },
   ),
@@ -313,7 +313,7 @@ export const CALLS: Record<string, Row> = {
     },
   },
 
-  "Shutdown refuses new calls and waits for the others": {
+  "Shutdown rejects new calls and waits for the others": {
     bulkman: async () => {
       const bulkhead = new Bulkhead({ name: "x" });
       return drains(

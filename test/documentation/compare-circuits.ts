@@ -88,7 +88,7 @@ async function duringProbe(call: Call): Promise<string> {
   watch(call(() => probe.promise));
   const other = watch(call(up));
   await pass(0);
-  if (other.state === "rejected") return "refused";
+  if (other.state === "rejected") return "rejected";
   probe.open();
   await pass(0);
   return other.state === "resolved" ? "held until the probe ends" : "";
@@ -281,7 +281,10 @@ export const CIRCUITS: Record<string, Row> = {
 
   "A returned value can count as a failure": {
     bulkman: async () => {
-      const call = through({ failureThreshold: 1, errorFilter: () => false });
+      const call = through({
+        failureThreshold: 1,
+        classify: ({ result }) => (result?.status === 500 ? "failure" : undefined),
+      });
       await call(async () => ({ status: 500 }));
       return yesIf(await isRefusing(call));
     },

@@ -24,6 +24,7 @@ import {
   eachOf,
   limited,
   type Peer,
+  packageOf,
   pass,
   type Row,
   sleep,
@@ -102,7 +103,7 @@ function dependenciesOf(path: string): string {
 
 /** Whether something that decorates is exported. */
 function exportsDecorator(peer: Peer, known: string[]): Promise<string> {
-  return import(peer).then((module) => {
+  return import(packageOf(peer)).then((module) => {
     const names = Object.keys(module).filter((name) => !known.includes(name));
     return names.length === 0 ? "no" : names.join();
   });
@@ -241,7 +242,10 @@ export const EXTRAS: Record<string, Row> = {
     "p-queue": () => timersOf(() => new PQueue({ timeout: 1000 })),
   },
 
-  "Dependencies, not counting types": eachOf((peer) => dependenciesOf(`node_modules/${peer}`), {
-    bulkman: () => dependenciesOf("."),
-  }),
+  "Dependencies, not counting types": eachOf(
+    (peer) => dependenciesOf(`node_modules/${packageOf(peer)}`),
+    {
+      bulkman: () => dependenciesOf("."),
+    },
+  ),
 };

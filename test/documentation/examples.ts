@@ -1,8 +1,17 @@
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import ts from "typescript";
 
 export const ROOT = join(import.meta.dirname, "../..");
+
+/** Every Markdown file of `docs/`, in all folders but the generated `docs/api`. */
+export const GUIDES: readonly string[] = readdirSync(join(ROOT, "docs"), {
+  recursive: true,
+  encoding: "utf8",
+})
+  .map((name) => `docs/${name.replaceAll("\\", "/")}`)
+  .filter((name) => name.endsWith(".md") && !name.startsWith("docs/api/"))
+  .sort();
 
 /** A fenced block of TypeScript or JavaScript in a page. */
 export interface Example {

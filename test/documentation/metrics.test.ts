@@ -7,7 +7,7 @@ import { everyKindOfCall, SMALL } from "../metrics/traffic.js";
 import { readPage as readDocument } from "./examples.js";
 import { codeIn, tableBelow } from "./tables.js";
 
-const rows = tableBelow(readDocument("README.md"), "## Metrics").map(
+const rows = tableBelow(readDocument("docs/reference/metrics.md"), "## Series").map(
   ([prometheus = "", openTelemetry = "", type = "", by = ""]) => ({
     prometheus: codeIn(prometheus)[0],
     openTelemetry: codeIn(openTelemetry)[0],
@@ -16,7 +16,7 @@ const rows = tableBelow(readDocument("README.md"), "## Metrics").map(
   }),
 );
 
-it("the README's table has every metric of the page, with its type, label and words", async () => {
+it("the reference has every metric of the page, with its type, label and words", async () => {
   const { families, samples } = readPage((await busyPage()).body);
   const found = Array.from(families, ([name, { type }]) => {
     const labels = samples
@@ -29,7 +29,7 @@ it("the README's table has every metric of the page, with its type, label and wo
   expect(rows.map(({ prometheus: name, type, words }) => ({ name, type, words }))).toEqual(found);
 });
 
-it("the README's table has every metric of OpenTelemetry beside the one for Prometheus", async () => {
+it("the reference has every metric of OpenTelemetry beside the one for Prometheus", async () => {
   const reporter = inMemory();
   const bulkhead = new Bulkhead(SMALL);
   reporter.add(bulkhead);

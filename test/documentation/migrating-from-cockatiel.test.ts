@@ -19,7 +19,7 @@ const VERSIONS: ReadonlyArray<readonly [number, Cockatiel]> = [
 ];
 let cockatiel = version3;
 
-const GUIDE = readPage("docs/migrating-from-cockatiel.md");
+const GUIDE = readPage("docs/migration/from-cockatiel.md");
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -40,7 +40,7 @@ function executing(policy: Pick<version3.IPolicy, "execute">): Call {
   return async (work) => policy.execute(work);
 }
 
-/** With a rule that opens the circuit beside that of failures in a row. */
+/** With a rule that opens the circuit beside that of consecutive failures. */
 const RATE = { name: "x", failureRateThreshold: 50 };
 
 /** Opens at the first failure, for a second; closes at the first success. */
@@ -217,7 +217,7 @@ const DIFFERENCES: Record<string, () => Promise<void>> = {
     expect(await Promise.all(calls.map(refuses))).toEqual([false, false, true]);
   },
 
-  "5 failures in a row open the circuit": async () => {
+  "5 consecutive failures open the circuit": async () => {
     const { SamplingBreaker } = cockatiel;
     const sampler = new SamplingBreaker({ threshold: 0.5, duration: 10_000, minimumRps: 1 });
     const calls = [
@@ -258,7 +258,7 @@ const DIFFERENCES: Record<string, () => Promise<void>> = {
     }
   },
 
-  "Further calls are refused while probes run.": async () => {
+  "Further calls are rejected while probes run.": async () => {
     const during = async (call: Call) => {
       await call(down).catch(() => {});
       await pass(1);
@@ -312,7 +312,7 @@ const DIFFERENCES: Record<string, () => Promise<void>> = {
     expect(bulkhead.getStats().abandonedTasks).toBe(0);
   },
 
-  "A waiting call leaves the line when its caller aborts.": async () => {
+  "A waiting call leaves the queue when its caller aborts.": async () => {
     const caller = new AbortController();
     const policy = cockatiel.bulkhead(1, 1);
     const bulkhead = new Bulkhead({ name: "x", maxConcurrentCalls: 1, maxQueueSize: 1 });

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import CircuitBreaker from "opossum";
+import CircuitBreaker from "opossum-10";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Bulkhead, BulkheadError, type BulkheadEvents, withBulkhead } from "../../src/index.js";
 import { gate } from "../helpers/gate.js";
@@ -19,8 +19,8 @@ import {
 } from "./peers.js";
 import { codeIn, tableBelow, titlesBelow } from "./tables.js";
 
-const GUIDE = readPage("docs/migrating-from-opossum.md");
-const SOURCE = readFileSync(join(ROOT, "node_modules/opossum/lib/circuit.js"), "utf8");
+const GUIDE = readPage("docs/migration/from-opossum.md");
+const SOURCE = readFileSync(join(ROOT, "node_modules/opossum-10/lib/circuit.js"), "utf8");
 const { config: DEFAULTS } = new Bulkhead({ name: "x" });
 
 beforeEach(() => {
@@ -175,7 +175,7 @@ const DIFFERENCES: Record<string, () => Promise<void>> = {
     expect(touchy.getState()).toBe("isolated");
   },
 
-  "5 failures in a row open the circuit": async () => {
+  "5 consecutive failures open the circuit": async () => {
     const circuit = breaker({ errorThresholdPercentage: 50, volumeThreshold: 10 });
     const byRate = { name: "x", failureRateThreshold: 50 };
     const [strict, same] = [null, 5]

@@ -1,5 +1,5 @@
 import { bulkhead as cockatielBulkhead } from "cockatiel";
-import CircuitBreaker from "opossum";
+import CircuitBreaker from "opossum-10";
 import pLimit from "p-limit";
 import PQueue from "p-queue";
 import { vi } from "vitest";
@@ -9,11 +9,16 @@ import { Bulkhead, type BulkheadConfig } from "../../src/index.js";
 export const PEERS = ["bulkman", "opossum", "cockatiel", "p-limit", "p-queue"] as const;
 export type Peer = (typeof PEERS)[number];
 
+/** The package that is run for a column. */
+export function packageOf(peer: Peer): string {
+  return peer === "opossum" ? "opossum-10" : peer;
+}
+
 /** For each library, how it is observed; the result is the text of its cell. */
 export type Row = Record<Peer, () => string | Promise<string>>;
 
 export type Work = () => unknown;
-/** Calls a function through a library. Rejects when the function fails or the library refuses it. */
+/** Calls a function through a library. Rejects when the function fails or the library rejects it. */
 export type Call = (work: Work) => Promise<unknown>;
 export type Calls = Record<Peer, Call>;
 
@@ -54,7 +59,7 @@ export async function up(): Promise<string> {
   return "up";
 }
 
-/** 2000 outcomes with 20 % of failures, the same in every run: five of them in a row among them. */
+/** 2000 outcomes with 20 % of failures, the same in every run: five consecutive ones among them. */
 export function outcomes(): Array<() => Promise<unknown>> {
   let seed = 3;
   return Array.from({ length: 2000 }, () => {

@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 import ts from "typescript";
 import { type Example, oneLine, promisesOf, ROOT } from "./examples.js";
 
-/** What an example printed in the place of one promise. */
+/** What an example printed for one promise. */
 export interface Kept {
   readonly line: number;
   readonly promised: readonly string[];
@@ -24,6 +24,7 @@ const ENTRIES = {
   ".": "./index.js",
   "./opentelemetry": "./metrics/opentelemetry.js",
   "./prometheus": "./metrics/prometheus.js",
+  "./storage-contract": "./storage/contract.js",
 };
 
 /** prom-client 12, the one of opossum-prometheus, uses what is deprecated at each garbage collection. */
@@ -59,7 +60,12 @@ export class Sandbox {
     const modules = join(directory, "node_modules");
     await mkdir(modules);
     const dependencies = await install(join(modules, "bulkman"));
-    const used = ["opossum-prometheus", "cockatiel", "@opentelemetry/sdk-metrics"];
+    const used = [
+      "@opentelemetry/sdk-metrics",
+      "@sinonjs/fake-timers",
+      "cockatiel",
+      "opossum-prometheus",
+    ];
     for (const name of [...dependencies, ...used]) {
       await mkdir(join(modules, name, ".."), { recursive: true });
       await symlink(join(ROOT, "node_modules", name), join(modules, name), "junction");
@@ -106,7 +112,7 @@ export class Sandbox {
   }
 }
 
-/** Has each `console.log` with a promise tell which one it is. */
+/** Lets each `console.log` with a promise print which one it is. */
 function keeping(code: string, promises: ReturnType<typeof promisesOf>): string {
   let result = code;
   for (const { start, end, line } of promises.toReversed()) {

@@ -18,7 +18,8 @@ export function typeCheck(examples: readonly Example[]): string[] {
         noUnusedParameters: false,
         paths: {
           bulkman: ["./src/index.ts"],
-          "bulkman/*": ["./src/metrics/*.ts", "./src/storage/*.ts"],
+          "bulkman/storage-contract": ["./src/storage/contract.ts"],
+          "bulkman/*": ["./src/metrics/*.ts"],
         },
       },
       files: [],

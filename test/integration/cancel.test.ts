@@ -34,7 +34,7 @@ async function lockTable() {
 }
 
 it.each(["a pool of its own", "a pool of the application's"])(
-  "leaves no backend waiting for a table that somebody has locked: %s",
+  "leaves no backend waiting for a table that another session has locked: %s",
   async (whose) => {
     const pool = database.pool({ max: 4 });
     const source = whose.startsWith("a pool of its")

@@ -55,7 +55,7 @@ async function use(corrupt: Corruption, pool?: Pool): Promise<string[]> {
   return troubles;
 }
 
-it("is told, and ends no process, when pg cannot read an answer", async () => {
+it("emits storageError, and ends no process, when pg cannot read an answer", async () => {
   // The kind of an authentication message, at its ninth byte, is one that pg throws at.
   const troubles = await use((chunk) => {
     const changed = Buffer.from(chunk);

@@ -60,7 +60,7 @@ describe("a fleet of processes", () => {
     }
   });
 
-  it("refuses the first call of a process that starts while the circuit is open", async () => {
+  it("rejects the first call of a process that starts while the circuit is open", async () => {
     await withChildren(2, async ([first, second]) => {
       await first?.ask("start", start("late"));
       await first?.ask("call", "fail");

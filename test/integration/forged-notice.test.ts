@@ -77,7 +77,7 @@ describe("a notice of a role that may only connect", () => {
     for (const { troubles } of all) expect(troubles).toEqual([]);
   });
 
-  it("lets nobody through for longer than a moment while the circuit is open", async () => {
+  it("admits calls for a moment at most while the circuit is open", async () => {
     const all = await fleet();
     await database.edit(name, "state = 'OPEN', open_until = now() + '1 h'");
     await eventually(() => all.every(({ status }) => status() === "OPEN"));

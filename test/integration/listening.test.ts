@@ -62,7 +62,7 @@ describe("listening", () => {
     }
   });
 
-  it("is told to be lost once for each interruption, and at once to who comes during it", async () => {
+  it("emits one error for each interruption, and at once to a subscriber that comes during it", async () => {
     await open().load(name);
     const role = `lone_${database.name}`;
     await database.query(`CREATE ROLE ${role} LOGIN PASSWORD 'x' CONNECTION LIMIT 1`);
@@ -194,7 +194,7 @@ describe("listening", () => {
 });
 
 describe("polling", () => {
-  it("hears of changes without LISTEN, by one query for all circuits", async () => {
+  it("receives changes without LISTEN, by one query for all circuits", async () => {
     const pool = database.pool({ max: 1, application_name: "bulkman" });
     const storage = open({ pool, pollSeconds: 0.02 });
     const names = [name, `${name} b`, `${name} c`];
@@ -211,7 +211,7 @@ describe("polling", () => {
     await pool.end();
   });
 
-  it("is told to fail once for each interruption", async () => {
+  it("emits one error for each interruption", async () => {
     const proxy = await TcpProxy.to(database.server.port);
     const storage = open({ connectionString: database.urlFor(proxy), pollSeconds: 0.02 });
     const { told, troubles } = subscribe(storage, name);

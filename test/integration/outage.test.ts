@@ -115,7 +115,7 @@ const OUTAGES: ReadonlyArray<{ what: string; begin: () => unknown; end: () => un
 ];
 
 describe.each(OUTAGES)("a database that $what", ({ begin, end }) => {
-  it("stops no call and no circuit, is told once, and is caught up with", async () => {
+  it("stops no call and no circuit, emits one error, and is caught up with", async () => {
     const { near, far } = await pair();
     await begin();
     for (let call = 0; call < 50; call++) await passCalls(far.bulkhead, 1);
@@ -173,7 +173,7 @@ describe("a database that is restarted under load", () => {
 });
 
 describe("a database that has no connection left", () => {
-  it("is done without, and is told once", async () => {
+  it("is done without, with one storageError", async () => {
     const own = await createDatabase();
     open.push({ close: own.drop });
     await own.query("CREATE ROLE few LOGIN PASSWORD 'pass-word' CONNECTION LIMIT 0");

@@ -187,7 +187,7 @@ describe("the schema", () => {
     ]);
   });
 
-  it("keeps a row true to its state, whoever writes", async () => {
+  it("keeps a row true to its state, whichever client writes", async () => {
     const storage = open();
     const { version } = await storage.load("api");
     await database.query(
@@ -207,7 +207,7 @@ describe("the schema", () => {
     );
   });
 
-  it("isolates for half a minute when somebody says no more than OPEN", async () => {
+  it("isolates for half a minute when a client writes no more than OPEN", async () => {
     const storage = open();
     await storage.load("api");
     const isolate = "UPDATE rc_circuit_breakers SET state = 'OPEN'";
@@ -306,14 +306,14 @@ describe("a user who may not create the table", () => {
   const limited = (options: PostgresStorageOptions = {}) =>
     open({ connectionString: database.urlFor(user), ...options });
 
-  it("is told to run pg-setup, with and without ensureSchema", async () => {
+  it("gets the advice to run pg-setup, with and without ensureSchema", async () => {
     await expect(limited().load("api")).rejects.toThrow(/permission denied.*"bulkman pg-setup"/);
     await expect(limited({ ensureSchema: false }).load("api")).rejects.toThrow(
       /is missing; run "bulkman pg-setup"/,
     );
   });
 
-  it("is told so for an old table, too, which is left as it was", async () => {
+  it("gets the same advice for an old table, which is left as it was", async () => {
     await database.query(PYTHON_NOW);
     await database.query(`GRANT ALL ON rc_circuit_breakers TO ${user.user}`);
     await expect(limited().load("api")).rejects.toThrow(/permission denied.*"bulkman pg-setup"/);
@@ -332,7 +332,7 @@ describe("a user who may not create the table", () => {
     expect(await storage.change("api", change)).toMatchObject({ changed: true });
   });
 
-  it("is told that a read-only database cannot be written", async () => {
+  it("gets the error of a read-only database", async () => {
     await database.query(SCHEMA_SQL);
     const connectionString = `${database.url}?options=-c%20default_transaction_read_only%3Don`;
     await expect(open({ connectionString }).load("api")).rejects.toThrow(

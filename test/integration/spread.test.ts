@@ -31,8 +31,8 @@ function pythonWrites(state: string, failures: number, openUntil: string | null)
   );
 }
 
-describe("what a subscriber hears", () => {
-  it("is a change made by hand in SQL, with the time that is left by the database's clock", async () => {
+describe("what a subscriber receives", () => {
+  it("is a manual change in SQL, with the time that is left by the database's clock", async () => {
     const { heard, version } = await subscribed(open(), name);
     await database.edit(name, "state = 'OPEN', open_until = now() + '5 min'");
     const opened = await eventually(() => heard[0]);
@@ -63,7 +63,7 @@ describe("what a subscriber hears", () => {
     expect(heard[0]).toMatchObject({ failureCount: 4 });
   });
 
-  it("is a half-open circuit that Python left, whose lease anybody may take", async () => {
+  it("is a half-open circuit that Python left, whose lease is free", async () => {
     const storage = open();
     await subscribed(storage, name);
     await pythonWrites("HALF_OPEN", 0, null);

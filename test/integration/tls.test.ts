@@ -116,7 +116,7 @@ describe("a server that takes TLS only", () => {
     ],
     ["verify-full", { RC_DB_SSLMODE: "verify-full", RC_DB_SSLROOTCERT: "root.pem" }],
     [
-      "a certificate in the place of a password",
+      "a certificate instead of a password",
       {
         RC_DB_SSLMODE: "verify-full",
         RC_DB_SSLROOTCERT: "root.pem",
@@ -171,7 +171,7 @@ describe("a server that takes TLS only", () => {
     expect(await outcomeOf("&sslmode=require", strict)).toBe("CLOSED");
   });
 
-  it("tells of changes over TLS, too", async () => {
+  it("receives changes over TLS, too", async () => {
     const variables = { RC_DB_SSLMODE: "verify-full", RC_DB_SSLROOTCERT: "root.pem" };
     const storage = openTls(variables);
     const { heard } = await subscribed(storage, "heard");

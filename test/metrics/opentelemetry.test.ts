@@ -126,7 +126,7 @@ describe("instrumentBulkheads", () => {
     await reporter.stop();
   });
 
-  it("asks for nothing any more once all is undone and told", async () => {
+  it("calls no listener any more once all is undone and observed", async () => {
     const reporter = inMemory(AggregationTemporality.DELTA);
     const bulkhead = new Bulkhead({ name: "api" });
     const undo = reporter.add(bulkhead);
@@ -202,7 +202,7 @@ describe("instrumentBulkheads", () => {
     expect(bulkhead.eventNames()).toEqual([]);
   });
 
-  it("refuses wrong options", () => {
+  it("throws for invalid options", () => {
     const bulkhead = new Bulkhead({ name: "api" });
     for (const options of [null, { meterProvider: {} }, { meter: 1 }]) {
       expect(() => instrumentBulkheads(bulkhead, options as never)).toThrow(TypeError);

@@ -68,7 +68,7 @@ describe("the page", () => {
     expect(await registry.metrics()).not.toContain("bulkman");
   });
 
-  it("tells all figures of the same moment", async () => {
+  it("has all figures of the same moment", async () => {
     const bulkhead = new Bulkhead({ name: "api" });
     const undo = collectBulkheads(bulkhead);
     const page = register.metrics();
@@ -91,7 +91,7 @@ describe("collectBulkheads", () => {
     expect(await register.metrics()).toBe("\n");
   });
 
-  it("drops all series of a removed bulkhead, also when it leaves while a call of it is told", async () => {
+  it("drops all series of a removed bulkhead, also when it is removed while an event of a call is emitted", async () => {
     const reporter = await promClient();
     const manager = new BulkheadManager();
     const api = await manager.createBulkhead({ name: "api" });
@@ -102,7 +102,7 @@ describe("collectBulkheads", () => {
     await reporter.stop();
   });
 
-  it("keeps its counters when the registry is reset, and takes a cleared one as new", async () => {
+  it("keeps its counters when the registry is reset, and treats a cleared one as new", async () => {
     const bulkhead = new Bulkhead({ name: "api" });
     const undo = collectBulkheads(bulkhead);
     await passCalls(bulkhead, 2);
@@ -165,7 +165,7 @@ describe("collectBulkheads", () => {
     await other.stop();
   });
 
-  it("refuses wrong options, and registers nothing then", async () => {
+  it("throws for invalid options, and registers nothing then", async () => {
     const bulkhead = new Bulkhead({ name: "api" });
     for (const options of [null, { register: {} }, { registry: register }, { buckets: ["1"] }]) {
       expect(() => collectBulkheads(bulkhead, options as never)).toThrow(TypeError);

@@ -154,7 +154,7 @@ describe.each(REPORTERS)("metrics by $name", ({ start }) => {
     expect(await reporter.read()).toEqual(expectedOf(api.getStats(), db.getStats()));
   });
 
-  it("leave alone what a listener before them removes or undoes as it hears of it", async () => {
+  it("leave alone what a listener before them removes or undoes", async () => {
     const manager = new BulkheadManager();
     let undo = () => {};
     manager.once("created", ({ name }) => manager.removeBulkhead(name));
@@ -270,7 +270,7 @@ describe.each(REPORTERS)("metrics by $name", ({ start }) => {
     });
   });
 
-  it("have as many series as there are bulkheads times words that are fixed, whatever calls carry", async () => {
+  it("have as many series as there are bulkheads times fixed labels, whatever calls carry", async () => {
     const manager = new BulkheadManager();
     reporter.add(manager);
     const series = async () => Object.keys(await reporter.read()).length;
@@ -293,7 +293,7 @@ describe.each(REPORTERS)("metrics by $name", ({ start }) => {
     expect(JSON.stringify(await reporter.read())).not.toContain("Mallory");
   });
 
-  it("take every name as it is", async () => {
+  it("accept every name as it is", async () => {
     const manager = new BulkheadManager();
     reporter.add(manager);
     for (const name of [
@@ -330,7 +330,7 @@ describe.each(REPORTERS)("metrics by $name", ({ start }) => {
     expect(bulkhead.getStats().successfulExecutions).toBe(1);
   });
 
-  it("refuse what is neither bulkhead nor manager", () => {
+  it("throw for what is neither bulkhead nor manager", () => {
     for (const wrong of [undefined, null, "api", {}, [], new Map(), () => {}]) {
       expect(() => reporter.add(wrong as never)).toThrow(TypeError);
     }

@@ -12,7 +12,7 @@ const project = inject("packedProject");
 /** pg, and what it is made of. */
 const PG = /^(pg($|-)|postgres-)/;
 
-/** What docs/bundling.md says. */
+/** What docs/runtimes.md says. */
 const BANNER =
   'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);';
 

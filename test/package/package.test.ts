@@ -54,7 +54,9 @@ describe("the tarball", () => {
       .map((name) => name.replace(/-(?!contract\b)[\w-]{8}(\.d\.c?ts)$/, "-HASH$1"));
     // What the README links to.
     const pages = files.filter((name) => /^(docs|examples)\//.test(name));
-    expect(pages).toEqual(expect.arrayContaining(["docs/postgres.md", "examples/fetch.mjs"]));
+    expect(pages).toEqual(
+      expect.arrayContaining(["docs/operations/postgres.md", "examples/fetch.mjs"]),
+    );
     expect(pages.filter((name) => /^docs\/(api|.*\.html)/.test(name))).toEqual([]);
     const rest = files.filter((name) => !pages.includes(name));
     expect([...new Set(rest)].sort()).toEqual([
@@ -316,22 +318,19 @@ describe("both builds in one program", () => {
 test.each([
   { NODE_DEBUG: "http,bulkman", framed: true },
   { NODE_DEBUG: "", framed: false },
-])(
-  "gives errors their stack frames only when NODE_DEBUG asks for it: $NODE_DEBUG",
-  async (given) => {
-    const program = `
+])("has stack frames in errors only when NODE_DEBUG says so: $NODE_DEBUG", async (given) => {
+  const program = `
     const { Bulkhead } = require("bulkman");
     const bulkhead = new Bulkhead({ name: "api" });
     bulkhead.isolate();
     function caller() { return bulkhead.execute(() => 1); }
     caller().catch(({ stack }) => console.log(stack.includes("at caller ")));`;
-    const { stdout } = await promisify(execFile)(process.execPath, ["--eval", program], {
-      cwd: project,
-      env: { ...process.env, NODE_DEBUG: given.NODE_DEBUG },
-    });
-    expect(stdout).toBe(`${given.framed}\n`);
-  },
-);
+  const { stdout } = await promisify(execFile)(process.execPath, ["--eval", program], {
+    cwd: project,
+    env: { ...process.env, NODE_DEBUG: given.NODE_DEBUG },
+  });
+  expect(stdout).toBe(`${given.framed}\n`);
+});
 
 test("needs no require() of an ES module from CommonJS", async () => {
   await node("--no-experimental-require-module", "smoke.cjs");

@@ -193,7 +193,7 @@ describe("a server whose guard was killed too", () => {
 });
 
 describe("PostgresCluster", () => {
-  it("takes another port when the chosen one is taken before the server starts", async () => {
+  it("uses another port when the chosen one is in use before the server starts", async () => {
     const taken = createServer().listen(0, "127.0.0.1");
     await once(taken, "listening");
     const { port } = taken.address() as AddressInfo;

@@ -58,6 +58,22 @@ describe("a call that claims the lease", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
+  it("starts at once when the circuit is closed manually while the storage does not answer", async () => {
+    const storage = new UnreliableStorage();
+    const bulkhead = await loaded(storage);
+    await failCalls(bulkhead, 1);
+    await vi.advanceTimersByTimeAsync(10_000);
+    storage.mood = "hanging";
+    const work = vi.fn();
+    const calls = [1, 2].map(() => bulkhead.execute(work));
+    await vi.advanceTimersByTimeAsync(0);
+    expect(work).not.toHaveBeenCalled();
+    bulkhead.breaker?.close();
+    await Promise.all(calls);
+    expect(work).toHaveBeenCalledTimes(2);
+    await Promise.all([bulkhead.shutdown(), vi.advanceTimersByTimeAsync(1000)]);
+  });
+
   it("leaves no timer behind when it has its answer, or when the bulkhead is shut down", async () => {
     const storage = new UnreliableStorage();
     const bulkhead = await loaded(storage);
@@ -98,7 +114,7 @@ describe("probes that hang while the storage is out", () => {
     [undefined, 30_000],
     [5, 5000],
   ])(
-    "give their places to the next calls after the storage's probeLeaseSeconds (%s)",
+    "are followed by the next calls after the storage's probeLeaseSeconds (%s)",
     async (probeLeaseSeconds, leaseMs) => {
       const storage = Object.assign(
         new UnreliableStorage(),
@@ -118,7 +134,7 @@ describe("probes that hang while the storage is out", () => {
     },
   );
 
-  it("are given the lease that the storage itself has", async () => {
+  it("have the lease of the storage itself", async () => {
     expect(new InMemoryStorage({ probeLeaseSeconds: 7 }).probeLeaseSeconds).toBe(7);
   });
 });

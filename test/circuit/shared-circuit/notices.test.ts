@@ -185,7 +185,7 @@ describe("a forged notice", () => {
     },
   );
 
-  it("that another process probes holds nobody back for longer", async () => {
+  it("that another process probes rejects calls only for a moment", async () => {
     const { bulkhead, forge, change } = await listening();
     await change("OPEN", 0);
     await vi.advanceTimersByTimeAsync(CONFIRM_MS);
@@ -199,7 +199,7 @@ describe("a forged notice", () => {
   });
 
   it.each([isolation(), { state: "CLOSED" } as const])(
-    "takes its lease from a prober for a moment only: $state",
+    "stops a prober for a moment only: $state",
     async (changes) => {
       const { bulkhead, forge, change } = await listening();
       await change("OPEN", 0);

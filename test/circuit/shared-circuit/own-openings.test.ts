@@ -90,7 +90,7 @@ describe("an opening", () => {
     await bulkhead.shutdown();
   });
 
-  it("is told from one of another process when the circuit follows the record back to it", async () => {
+  it("is distinguished from another process's when the circuit follows the record back to it", async () => {
     const storage = new InMemoryStorage();
     const bulkhead = new Bulkhead(config, { circuitStorage: storage });
     await bulkhead.ready();

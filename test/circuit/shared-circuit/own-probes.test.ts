@@ -89,7 +89,7 @@ describe("what a circuit's own probes find out while its storage is out", () => 
     await end();
   });
 
-  it("gives way to a process that probes: its verdict is followed", async () => {
+  it("follows the verdict of another process that probes", async () => {
     const { far, near, back, end } = await cutOff();
     await passCalls(far.bulkhead, 3);
     const probe = gate();
@@ -122,7 +122,7 @@ describe("what a circuit's own probes find out while its storage is out", () => 
     await end();
   });
 
-  it("takes no lease at the shutdown that it could not take before", async () => {
+  it("does not ask for a lease at the shutdown", async () => {
     const storage = new InMemoryStorage();
     const { bulkhead } = await loaded(storage);
     const change = storage.change.bind(storage);

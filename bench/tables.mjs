@@ -1,4 +1,4 @@
-// The tables of the README's section "How fast it is".
+// The tables of docs/benchmarks.md.
 
 const SHOWN = 2; // significant digits: more would not be the same tomorrow
 

@@ -3,9 +3,10 @@ import { Bulkhead, type BulkheadConfig } from "../../src/index.js";
 import { readPage } from "./examples.js";
 import { codeIn, tableBelow } from "./tables.js";
 
-const GUIDE = readPage("docs/operating.md");
+const SIZING = readPage("docs/guide/sizing.md");
+const RUNBOOK = readPage("docs/operations/runbook.md");
 
-/** The configuration at which the guide arrives, and the load for which it does. */
+/** The configuration that the guide ends with, and the load that it is for. */
 const SIZED: BulkheadConfig = {
   name: "database",
   maxConcurrentCalls: given("maxConcurrentCalls"),
@@ -26,8 +27,8 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-describe(`the sizing of the guide to operating, under a load with the seed ${SEED}`, () => {
-  it("has about the average in flight, and waits and refuses almost never", async () => {
+describe(`the sizing of the guide, under a load with the seed ${SEED}`, () => {
+  it("has about the average in flight, and queues and rejects almost never", async () => {
     const seen = await load(SIZED, 60, () => atRandom(MEAN_SECONDS));
     expect(seen.inFlight).toBeGreaterThan(2.7);
     expect(seen.inFlight).toBeLessThan(3.3);
@@ -36,7 +37,7 @@ describe(`the sizing of the guide to operating, under a load with the seed ${SEE
     expect(seen.stats).toMatchObject({ failedExecutions: 0, rejectedExecutions: 0 });
   });
 
-  it("holds at most 59 calls, and refuses after about a second, when the database hangs", async () => {
+  it("holds at most 59 calls, and rejects after about a second, when the database hangs", async () => {
     const seen = await load(SIZED, 10, () => 3600);
     expect(seen.mostHeld).toBeLessThanOrEqual(59);
     expect(seen.openedAfter).toBeGreaterThan(1);
@@ -49,7 +50,7 @@ describe(`the sizing of the guide to operating, under a load with the seed ${SEE
     expect(seen.openedAfter).toBeLessThan(2);
   });
 
-  it("serves ten times as much of a slow database with 5 places in the line as with 50", async () => {
+  it("serves ten times as much of a slow database with 5 places in the queue as with 50", async () => {
     const limitsOnly = { ...SIZED, circuitBreakerEnabled: false };
     const slow = () => MEAN_SECONDS * 10;
     const long = await load(limitsOnly, 20, slow);
@@ -61,17 +62,17 @@ describe(`the sizing of the guide to operating, under a load with the seed ${SEE
   });
 });
 
-describe("the tables of the guide to operating", () => {
+describe("the tables of the runbook", () => {
   const stats = new Bulkhead({ name: "x" }).getStats();
   const firstCells = (table: string) =>
-    tableBelow(GUIDE, table).flatMap(([cell = ""]) => codeIn(cell));
+    tableBelow(RUNBOOK, table).flatMap(([cell = ""]) => codeIn(cell));
 
   it("have every figure of getStats()", () => {
     expect(firstCells("## What each figure says").sort()).toEqual(Object.keys(stats).sort());
   });
 
   it("have every reason of a rejection", () => {
-    const start = GUIDE.slice(GUIDE.indexOf("| reason | says |"));
+    const start = RUNBOOK.slice(RUNBOOK.indexOf("| reason | says |"));
     const reasons = tableBelow(`# Reasons\n${start}`, "# Reasons").map(([cell = ""]) =>
       codeIn(cell),
     );
@@ -137,7 +138,7 @@ function pause(ms: number, signal: AbortSignal): Promise<void> {
 
 /** A number of the guide's last step. */
 function given(field: string): number {
-  const [, value] = new RegExp(`^ {2}${field}: (\\d+),$`, "m").exec(GUIDE) ?? [];
-  if (value === undefined) throw new Error(`The guide gives no ${field}`);
+  const [, value] = new RegExp(`^ {2}${field}: (\\d+),$`, "m").exec(SIZING) ?? [];
+  if (value === undefined) throw new Error(`The guide has no ${field}`);
   return Number(value);
 }

@@ -4,13 +4,13 @@ import { CommandLine } from "../cli/command.js";
 import type { TestDatabase } from "../integration/database.js";
 import { PythonProcess, type PythonVersion } from "../integration/python.js";
 
-const GUIDE = readFileSync("docs/coming-from-python.md", "utf8");
+const GUIDE = readFileSync("docs/internals/python-interop.md", "utf8");
 const [GRANTS = ""] = Array.from(
   GUIDE.matchAll(/^```sql\n([\s\S]*?)^```/gm),
   ([, sql = ""]) => sql,
 );
 
-describe("the guide for those who come from Python", () => {
+describe("the page about Python", () => {
   let commandLine: CommandLine;
   let database: TestDatabase;
   beforeEach(async () => {

@@ -4,10 +4,11 @@ import { readPostgresOptions } from "../../src/storage/postgres/options.js";
 import { createDatabase, type TestDatabase } from "../integration/database.js";
 import { codeIn, tableBelow } from "./tables.js";
 
-const GUIDE = readFileSync("docs/postgres.md", "utf8");
+const GUIDE = readFileSync("docs/operations/postgres.md", "utf8");
+const REFERENCE = readFileSync("docs/reference/postgres-storage.md", "utf8");
 const statements = Array.from(GUIDE.matchAll(/^```sql\n([\s\S]*?)^```/gm), ([, sql = ""]) => sql);
 
-describe("the guide to Postgres", () => {
+describe("the pages about Postgres", () => {
   let database: TestDatabase;
   beforeAll(async () => {
     database = await createDatabase();
@@ -51,7 +52,7 @@ describe("the guide to Postgres", () => {
 
   it("has the options and their defaults", () => {
     const { source: _, ...defaults } = readPostgresOptions({});
-    const rows = tableBelow(GUIDE, "`new PostgresStorage(options)` takes:");
+    const rows = tableBelow(REFERENCE, "## Options");
     const shown = rows.flatMap(([option = "", value = ""]) => {
       const text = codeIn(value)[0] ?? value;
       return text === "–" ? [] : [[codeIn(option)[0], JSON.parse(text)]];

@@ -1,0 +1,48 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createDatabase, type TestDatabase } from "../integration/database.js";
+import { GUIDES, readExamples } from "./examples.js";
+import { Sandbox } from "./sandbox.js";
+import { typeCheck } from "./type-check.js";
+
+const examples = ["README.md", "examples/README.md", ...GUIDES].flatMap(readExamples);
+const run = examples.filter(({ notRun }) => notRun === undefined);
+
+describe("the examples of the pages", () => {
+  let sandbox: Sandbox;
+  let database: TestDatabase;
+  beforeAll(async () => {
+    database = await createDatabase();
+    sandbox = await Sandbox.create({
+      RC_DB_HOST: "127.0.0.1",
+      RC_DB_PORT: String(database.server.port),
+      RC_DB_NAME: database.name,
+      RC_DB_USER: database.server.user,
+      RC_DB_PASSWORD: database.server.password,
+    });
+  }, 60_000);
+  afterAll(async () => {
+    await sandbox.remove();
+    await database.drop();
+  });
+
+  it("pass the strict type check", { timeout: 60_000 }, () => {
+    expect(typeCheck(run)).toEqual([]);
+  });
+
+  it.concurrent.for(run)(
+    "$place runs, and prints what it promises",
+    {
+      timeout: 30_000,
+    },
+    async (example, { expect }) => {
+      for (const { line, promised, printed } of await sandbox.run(example)) {
+        expect({ line, text: printed }).toEqual({ line, text: promised });
+      }
+    },
+  );
+
+  it("say why they are not run, if they are not", () => {
+    const reasons = examples.flatMap(({ notRun }) => notRun ?? []);
+    expect(reasons).toEqual(["Nest is not a dependency of this project"]);
+  });
+});
