@@ -43,7 +43,7 @@ afterEach(() => {
   expect(left).toBe(0);
 });
 
-/** A bulkhead, and all that it tells in the order in which it tells it. */
+/** A bulkhead, and all that it emits, in the order in which it is emitted. */
 function heard(config: Partial<BulkheadConfig> = {}) {
   const bulkhead = new Bulkhead({ name: "api", ...config });
   return { bulkhead, ...listen(bulkhead) };
@@ -634,7 +634,7 @@ const FAULTS: ReadonlyArray<[what: string, fault: () => unknown]> = [
 ];
 
 describe.each(FAULTS)("a listener that %s", (_, fault) => {
-  /** Everything that a bulkhead can tell happens; returns what users can see of it. */
+  /** Everything that a bulkhead can emit happens; returns what users can see of it. */
   async function everythingHappens(bulkhead: Bulkhead): Promise<unknown[]> {
     const outcomes: unknown[] = [];
     const note = (call: Promise<{ success: boolean; error: unknown }>) =>

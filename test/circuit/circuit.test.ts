@@ -7,6 +7,7 @@ import {
 } from "../../src/index.js";
 import { failCalls, passCalls } from "../helpers/failing.js";
 import { gate, started } from "../helpers/gate.js";
+import { CIRCUIT_OPEN } from "../helpers/rejections.js";
 
 function bulkheadWith(config: Omit<BulkheadConfig, "name">) {
   const bulkhead = new Bulkhead({ name: "api", ...config });
@@ -31,8 +32,6 @@ async function halfOpened(config: Omit<BulkheadConfig, "name"> = {}) {
   return { bulkhead, changes };
 }
 
-const refusal = { code: "ERR_BULKHEAD_CIRCUIT_OPEN" };
-
 beforeEach(() => {
   vi.useFakeTimers();
 });
@@ -51,7 +50,7 @@ describe("what opens the circuit (rule 5)", () => {
     await failCalls(bulkhead, 1);
     expect(bulkhead.getState()).toBe("isolated");
     expect(changes).toEqual(["CLOSED → OPEN: 3 consecutive failures"]);
-    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
   });
 
   it("no number of consecutive failures with failureThreshold: null, only the other rules", async () => {
@@ -258,7 +257,7 @@ describe("half-open (rule 6)", () => {
     const probes = [gate(), gate(), gate()];
     const calls = probes.map(({ promise }) => bulkhead.execute(() => promise));
     await expect(bulkhead.execute(() => 4)).rejects.toMatchObject({
-      ...refusal,
+      ...CIRCUIT_OPEN,
       retryAfterSeconds: 30,
     });
     for (const [n, probe] of probes.entries()) {
@@ -274,7 +273,7 @@ describe("half-open (rule 6)", () => {
     await passCalls(bulkhead, 1);
     const last = gate();
     const probe = bulkhead.execute(() => last.promise);
-    await expect(bulkhead.execute(() => 3)).rejects.toMatchObject(refusal);
+    await expect(bulkhead.execute(() => 3)).rejects.toMatchObject(CIRCUIT_OPEN);
     last.open();
     await probe;
     expect(bulkhead.getState()).toBe("healthy");
@@ -286,7 +285,7 @@ describe("half-open (rule 6)", () => {
     await failCalls(bulkhead, 1);
     expect(changes).toEqual(["HALF_OPEN → OPEN: a probe failed"]);
     vi.advanceTimersByTime(9_999);
-    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
     vi.advanceTimersByTime(1);
     expect(bulkhead.getState()).toBe("degraded");
   });
@@ -295,7 +294,7 @@ describe("half-open (rule 6)", () => {
     const { bulkhead } = await halfOpened({ successThreshold: 2 });
     for (let n = 0; n < 2; n++) bulkhead.execute(() => new Promise(() => {})).catch(() => {});
     vi.advanceTimersByTime(29_999);
-    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
     vi.advanceTimersByTime(1);
     await passCalls(bulkhead, 2);
     expect(bulkhead.getState()).toBe("healthy");
@@ -307,7 +306,7 @@ describe("half-open (rule 6)", () => {
     await passCalls(bulkhead, 1);
     bulkhead.execute(() => new Promise(() => {})).catch(() => {});
     vi.advanceTimersByTime(29_999);
-    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
     vi.advanceTimersByTime(1);
     await passCalls(bulkhead, 1);
     expect(bulkhead.getState()).toBe("healthy");
@@ -345,7 +344,7 @@ describe("half-open (rule 6)", () => {
     const { bulkhead } = await halfOpened({ successThreshold: 2, maxConcurrentCalls: 1 });
     const probe = gate();
     const running = bulkhead.execute(() => probe.promise);
-    const waiting = expect(bulkhead.execute(() => 2)).rejects.toMatchObject(refusal);
+    const waiting = expect(bulkhead.execute(() => 2)).rejects.toMatchObject(CIRCUIT_OPEN);
     probe.fail(new Error("still down"));
     await running;
     await waiting;
@@ -460,7 +459,7 @@ describe("the opossum breaker", () => {
     await vi.advanceTimersByTimeAsync(1000);
     await timedOut;
     expect([breaker.opened, breaker.closed, breaker.halfOpen]).toEqual([true, false, false]);
-    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
     vi.advanceTimersByTime(10_000);
     expect([breaker.opened, breaker.closed, breaker.halfOpen]).toEqual([false, false, true]);
     await passCalls(bulkhead, 2);
@@ -498,7 +497,7 @@ describe("the opossum breaker", () => {
     bulkhead.breaker?.open();
     bulkhead.breaker?.open();
     await expect(bulkhead.execute(() => 1)).rejects.toMatchObject({
-      ...refusal,
+      ...CIRCUIT_OPEN,
       retryAfterSeconds: 10,
     });
     bulkhead.breaker?.close();
@@ -536,7 +535,7 @@ describe("the opossum breaker", () => {
     await failing;
     expect(bulkhead.getStats().circuitStatus).toBe("HALF_OPEN");
     const probe = bulkhead.execute(async () => "up");
-    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
     await probe;
     expect(bulkhead.getStats().circuitStatus).toBe("CLOSED");
     await vi.advanceTimersByTimeAsync(30_000);
@@ -570,7 +569,7 @@ describe("the opossum breaker", () => {
     const look = () => counted.push(bulkhead.getStats().rejections.circuitOpen);
     await failCalls(bulkhead, 1);
     bulkhead.breaker?.on("fire", look).on("reject", look);
-    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
     expect(counted).toEqual([1, 1]);
   });
 
@@ -627,7 +626,7 @@ describe("the opossum breaker", () => {
     const fallback = vi.fn();
     bulkhead.breaker?.fallback(fallback);
     await failCalls(bulkhead, 5);
-    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
     expect(fallback).not.toHaveBeenCalled();
   });
 
