@@ -101,8 +101,12 @@ export interface BulkheadConfig {
   failureWindowSeconds?: number | null | undefined;
   /** This many successful probes close the circuit again. Integer ≥ 1. @default 3 */
   successThreshold?: number | undefined;
-  /** Seconds that the circuit stays open before it lets probes through. ≥ 0. @default 30 */
-  isolationDuration?: number | undefined;
+  /**
+   * Seconds that the circuit stays open before it lets probes through: ≥ 0, or an isolation that grows with each
+   * opening since the circuit was closed last.
+   * @default 30
+   */
+  isolationDuration?: number | GrowingIsolation | undefined;
   /** `false` leaves only the limit on concurrency. @default true */
   circuitBreakerEnabled?: boolean | undefined;
   /**
@@ -159,6 +163,19 @@ export interface BulkheadConfig {
   windowSeconds?: number | undefined;
 }
 
+/**
+ * An isolation that grows: the n-th opening since the circuit was closed last takes `min * factor ** (n - 1)` seconds, `max`
+ * at most, and from the second one on a random 75 to 100 % of that, so that a fleet does not probe all at once.
+ */
+export interface GrowingIsolation {
+  /** Seconds of the first opening. > 0. */
+  min: number;
+  /** The most seconds. ≥ `min`. */
+  max: number;
+  /** What each opening multiplies the seconds by. ≥ 1. @default 2 */
+  factor?: number | undefined;
+}
+
 /** A validated {@link BulkheadConfig} with every default filled in. */
 export type ResolvedBulkheadConfig = {
   readonly [Field in keyof BulkheadConfig]-?: Field extends
@@ -166,7 +183,9 @@ export type ResolvedBulkheadConfig = {
     | "errorFilter"
     | "classify"
     ? BulkheadConfig[Field]
-    : Exclude<BulkheadConfig[Field], undefined>;
+    : Field extends "isolationDuration"
+      ? number | Readonly<Record<keyof GrowingIsolation, number>>
+      : Exclude<BulkheadConfig[Field], undefined>;
 };
 
 /** What a bulkhead can be given besides its configuration. */
@@ -198,7 +217,14 @@ const RULES: { readonly [Field in keyof BulkheadConfig]-?: Rule } = {
   failureThreshold: orNull(integerFrom(1)),
   failureWindowSeconds: orNull(POSITIVE_SECONDS),
   successThreshold: integerFrom(1),
-  isolationDuration: SECONDS,
+  isolationDuration: {
+    description: `${SECONDS.description}, or { min, max, factor }`,
+    hasType: (value) =>
+      SECONDS.hasType(value) ||
+      (typeof value === "object" && value !== null && !Array.isArray(value)),
+    inRange: (value) => typeof value === "object" || SECONDS.inRange(value),
+    unit: SECONDS.unit,
+  },
   circuitBreakerEnabled: BOOLEAN,
   reclaimAfterSeconds: orNull(SECONDS),
   healthCheck: FUNCTION,
@@ -230,7 +256,7 @@ export function resolveConfig(given: BulkheadConfig): ResolvedBulkheadConfig {
     failureThreshold: config.failureThreshold === undefined ? 5 : config.failureThreshold,
     failureWindowSeconds: config.failureWindowSeconds ?? null,
     successThreshold: config.successThreshold ?? 3,
-    isolationDuration: config.isolationDuration ?? 30,
+    isolationDuration: resolveIsolation(config.isolationDuration ?? 30),
     circuitBreakerEnabled: config.circuitBreakerEnabled ?? true,
     reclaimAfterSeconds: config.reclaimAfterSeconds === undefined ? 30 : config.reclaimAfterSeconds,
     healthCheck: config.healthCheck,
@@ -248,6 +274,31 @@ export function resolveConfig(given: BulkheadConfig): ResolvedBulkheadConfig {
   }
   if (resolved.circuitBreakerEnabled) checkThatCircuitCanOpen(resolved);
   return Object.freeze(resolved);
+}
+
+const ISOLATION_RULES: { readonly [Field in keyof GrowingIsolation]-?: Rule } = {
+  min: POSITIVE_SECONDS,
+  max: POSITIVE_SECONDS,
+  factor: {
+    description: "a number of at least 1",
+    hasType: (value) => typeof value === "number",
+    inRange: (value) => Number.isFinite(value) && value >= 1,
+  },
+};
+
+function resolveIsolation(
+  given: number | GrowingIsolation,
+): ResolvedBulkheadConfig["isolationDuration"] {
+  if (typeof given === "number") return given;
+  const { min, max, factor = 2 } = readFields("isolationDuration", given, ISOLATION_RULES);
+  validate("isolationDuration.min", min, ISOLATION_RULES.min);
+  validate("isolationDuration.max", max, ISOLATION_RULES.max);
+  if (max < min) {
+    throw new RangeError(
+      `isolationDuration.max must be at least isolationDuration.min, which is ${min}; got ${max}`,
+    );
+  }
+  return Object.freeze({ min, max, factor });
 }
 
 function checkThatCircuitCanOpen(config: ResolvedBulkheadConfig): void {

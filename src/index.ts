@@ -6,6 +6,7 @@ export type {
   Classification,
   ClassifiedFailure,
   ErrorSettlement,
+  GrowingIsolation,
   HealthCheckContext,
   ResolvedBulkheadConfig,
   ResultSettlement,

@@ -136,7 +136,17 @@ const TABLE: Record<Exclude<keyof BulkheadConfig, "name">, Field> = {
   failureWindowSeconds: { byDefault: null, rule: orNull(POSITIVE_SECONDS) },
   failureThreshold: { byDefault: 5, rule: orNull(integerFrom(1)) },
   successThreshold: { byDefault: 3, rule: integerFrom(1) },
-  isolationDuration: { byDefault: 30, rule: SECONDS },
+  isolationDuration: {
+    byDefault: 30,
+    rule: {
+      ...SECONDS,
+      // The fields of an object have tests of their own.
+      wrongType: SECONDS.wrongType.filter(
+        (value) => Array.isArray(value) || Object(value) !== value,
+      ),
+      text: `${SECONDS.text}, or { min, max, factor }`,
+    },
+  },
   circuitBreakerEnabled: { byDefault: true, rule: BOOLEAN },
   reclaimAfterSeconds: { byDefault: 30, rule: orNull(SECONDS) },
   healthCheck: { byDefault: undefined, rule: FUNCTION },

@@ -1,6 +1,7 @@
 import { now } from "../common/clock.js";
 import type { ResolvedBulkheadConfig } from "../config.js";
 import type { CircuitStatus } from "../storage/circuit-storage.js";
+import { isolationMs } from "./isolation.js";
 import { ConsecutiveFailures, type OpeningRule } from "./opening-rules.js";
 
 /** A change that the circuit has just made. `from` and `to` can be equal: a lease changed hands. */
@@ -56,7 +57,7 @@ interface OpeningOptions {
   /** The failure that led to it. */
   readonly cause?: unknown;
   /** The length of this isolation. Default: as configured. */
-  readonly isolationMs?: number | undefined;
+  readonly durationMs?: number | undefined;
 }
 
 export interface CircuitHooks {
@@ -109,6 +110,8 @@ export class Circuit {
   #state: State = { status: "CLOSED" };
   /** Goes up with each change of the circuit: an older call's verdict moves nothing. */
   #generation = 0;
+  /** How many times it has opened since it was closed last. */
+  #openings = 0;
   #lastFailure: unknown = undefined;
   /** The failure that opened the circuit in this process; `undefined` while it is closed. */
   #cause: unknown = undefined;
@@ -170,14 +173,14 @@ export class Circuit {
     return Math.max(0, left) / 1000;
   }
 
-  /** Opens the circuit for `isolationDuration`. Does nothing when it is open. */
-  open(
-    reason: string,
-    origin: TransitionOrigin,
-    { cause, isolationMs = this.#config.isolationDuration * 1000 }: OpeningOptions = {},
-  ): void {
+  /** Opens the circuit, for `isolationDuration` unless its length is given. Does nothing when it is open. */
+  open(reason: string, origin: TransitionOrigin, { cause, durationMs }: OpeningOptions = {}): void {
     if (this.#current().status === "OPEN") return;
-    const until = now() + isolationMs;
+    // A manual opening, and one of a length of its own, says nothing of how the last isolation served.
+    if (origin !== "manual" && durationMs === undefined) this.#openings++;
+    const { isolationDuration } = this.#config;
+    const until =
+      now() + (durationMs ?? isolationMs(isolationDuration, Math.max(1, this.#openings)));
     this.#transitionTo({ status: "OPEN", until }, reason, origin, cause);
   }
 
@@ -350,11 +353,11 @@ export class Circuit {
     } else if (status === "HALF_OPEN") {
       reason = "a probe failed";
     }
-    const isolationMs = retryAfterSeconds === undefined ? undefined : retryAfterSeconds * 1000;
-    if (isolationMs !== undefined) {
+    const durationMs = retryAfterSeconds === undefined ? undefined : retryAfterSeconds * 1000;
+    if (durationMs !== undefined) {
       reason = `the dependency asked to retry after ${retryAfterSeconds} s`;
     }
-    if (reason !== undefined) this.open(reason, "verdict", { cause: error, isolationMs });
+    if (reason !== undefined) this.open(reason, "verdict", { cause: error, durationMs });
   }
 
   /** At least one probe is still needed here: another process may have a higher `successThreshold`. */
@@ -385,6 +388,7 @@ export class Circuit {
     if (state.status === "OPEN") this.#openedAt = Date.now();
     // A half-open circuit is still the one that this failure opened.
     if (state.status !== "HALF_OPEN") this.#cause = cause;
+    if (state.status === "CLOSED") this.#openings = 0;
     for (const rule of this.#openingRules) rule.reset();
     this.#hooks.onTransition({
       from,

@@ -5,6 +5,7 @@ import type { ResolvedBulkheadConfig } from "../config.js";
 import { safeEmit } from "../events.js";
 import type { CircuitStatus } from "../storage/circuit-storage.js";
 import type { Circuit } from "./circuit.js";
+import { isolationMs } from "./isolation.js";
 import type { RollingWindow } from "./rolling-window.js";
 
 /**
@@ -66,7 +67,7 @@ export class OpossumBreaker extends BreakerBase {
       name: config.name,
       // opossum makes no timer of its own: the bulkhead has the time limits.
       timeout: false,
-      resetTimeout: config.isolationDuration * 1000,
+      resetTimeout: isolationMs(config.isolationDuration, 1),
       rollingCountTimeout: config.windowSeconds * 1000,
       rollingPercentilesEnabled: false,
       enableSnapshots: false,

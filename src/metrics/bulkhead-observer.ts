@@ -4,48 +4,48 @@ import type { BulkheadStats, RejectionReason } from "../stats.js";
 import type { MeasuredBulkhead, MeasuredManager } from "./measured.js";
 import { type Outcome, REASONS } from "./metrics.js";
 
-/** Hears of the calls of all watched bulkheads of one name. */
-export interface Follower {
-  ended(outcome: Outcome, calls: number): void;
-  rejected(reason: RejectionReason, calls: number): void;
-  /** Told beside `ended`, of a call that ended while it was watched. */
-  took(outcome: Outcome, call: SuccessEvent): void;
-  /** No bulkhead of that name is watched any more. */
-  left(): void;
+/** Receives the calls of all observed bulkheads of one name. */
+export interface MetricsSink {
+  countEnded(outcome: Outcome, calls: number): void;
+  countRejected(reason: RejectionReason, calls: number): void;
+  /** Beside `countEnded`, for a call that ended while its bulkhead was observed. */
+  recordDurations(outcome: Outcome, call: SuccessEvent): void;
+  /** No bulkhead of that name is observed any more. */
+  remove(): void;
 }
 
-/** The watched bulkheads of one name. */
-interface Namesakes {
-  readonly follower: Follower;
+/** The observed bulkheads of one name. */
+interface BulkheadGroup {
+  readonly sink: MetricsSink;
   readonly bulkheads: Map<MeasuredBulkhead, { holders: number; readonly stop: () => void }>;
 }
 
 /**
- * Watches bulkheads: those that are given, and those of managers that are given, as they come and go.
- * One that is given twice, as by itself and in its manager, is watched once.
+ * Observes bulkheads, and those of managers, as they come and go. A bulkhead that is added twice, such as by
+ * itself and in its manager, is observed once.
  *
- * Counts are taken from events, so that `resetStats()` does not lower them. What a bulkhead had counted
- * before it was watched is told to its follower first, once: from then on the follower has counted
- * what `getStats()` of a bulkhead that is never reset shows.
+ * Counts by events, so that `resetStats()` does not lower the counts. What a bulkhead had counted before it was
+ * observed goes to its sink first, once: from then on the sink has counted what `getStats()` of a bulkhead that is
+ * never reset shows.
  */
-export class Watch {
-  readonly #follow: (name: string) => Follower;
-  readonly #names = new Map<string, Namesakes>();
-  /** Who was told of the bulkhead's past. */
-  readonly #told = new WeakMap<MeasuredBulkhead, Follower>();
+export class BulkheadObserver {
+  readonly #createSink: (name: string) => MetricsSink;
+  readonly #groups = new Map<string, BulkheadGroup>();
+  /** The sink that has a bulkhead's earlier counts. */
+  readonly #backfilled = new WeakMap<MeasuredBulkhead, MetricsSink>();
   #sources = 0;
 
-  /** @param follow called for a name of which no bulkhead is watched yet */
-  constructor(follow: (name: string) => Follower) {
-    this.#follow = follow;
+  /** @param createSink called for a name of which no bulkhead is observed yet */
+  constructor(createSink: (name: string) => MetricsSink) {
+    this.#createSink = createSink;
   }
 
-  /** Whether nothing is watched, not even a manager without bulkheads. */
+  /** Whether nothing is observed, not even a manager without bulkheads. */
   get isIdle(): boolean {
     return this.#sources === 0;
   }
 
-  /** @returns ends the watching; may be called again */
+  /** @returns stops observing the source; may be called again */
   add(source: MeasuredBulkhead | MeasuredManager): () => void {
     const held = new Set<MeasuredBulkhead>();
     let isOver = false;
@@ -76,10 +76,10 @@ export class Watch {
     };
   }
 
-  /** The figures of all watched bulkheads, by name. */
+  /** The statistics of all observed bulkheads, by name. */
   read(): Map<string, BulkheadStats[]> {
     return new Map(
-      Array.from(this.#names, ([name, { bulkheads }]) => [
+      Array.from(this.#groups, ([name, { bulkheads }]) => [
         name,
         Array.from(bulkheads.keys(), (bulkhead) => bulkhead.getStats()),
       ]),
@@ -87,70 +87,71 @@ export class Watch {
   }
 
   #hold(bulkhead: MeasuredBulkhead): void {
-    const { follower, bulkheads } = this.#namesakes(bulkhead.name);
+    const { sink, bulkheads } = this.#groupOf(bulkhead.name);
     const held = bulkheads.get(bulkhead);
     if (held !== undefined) {
       held.holders++;
       return;
     }
-    if (this.#told.get(bulkhead) !== follower) {
-      this.#told.set(bulkhead, follower);
-      tellPast(bulkhead.getStats(), follower);
+    if (this.#backfilled.get(bulkhead) !== sink) {
+      this.#backfilled.set(bulkhead, sink);
+      backfill(bulkhead.getStats(), sink);
     }
-    bulkheads.set(bulkhead, { holders: 1, stop: listen(bulkhead, follower) });
+    bulkheads.set(bulkhead, { holders: 1, stop: observe(bulkhead, sink) });
   }
 
   #release(bulkhead: MeasuredBulkhead): void {
-    const { follower, bulkheads } = this.#namesakes(bulkhead.name);
+    const { sink, bulkheads } = this.#groupOf(bulkhead.name);
     const held = bulkheads.get(bulkhead);
     if (held === undefined || --held.holders > 0) return;
     held.stop();
     bulkheads.delete(bulkhead);
     if (bulkheads.size > 0) return;
-    this.#names.delete(bulkhead.name);
-    follower.left();
+    this.#groups.delete(bulkhead.name);
+    sink.remove();
   }
 
-  #namesakes(name: string): Namesakes {
-    let namesakes = this.#names.get(name);
-    if (namesakes === undefined) {
-      namesakes = { follower: this.#follow(name), bulkheads: new Map() };
-      this.#names.set(name, namesakes);
+  #groupOf(name: string): BulkheadGroup {
+    let group = this.#groups.get(name);
+    if (group === undefined) {
+      group = { sink: this.#createSink(name), bulkheads: new Map() };
+      this.#groups.set(name, group);
     }
-    return namesakes;
+    return group;
   }
 }
 
-function tellPast(stats: BulkheadStats, follower: Follower): void {
+/** Counts what a bulkhead counted before it was observed. */
+function backfill(stats: BulkheadStats, sink: MetricsSink): void {
   const { successfulExecutions, failedExecutions, timedOutExecutions, rejections } = stats;
-  follower.ended("success", successfulExecutions);
-  follower.ended("failure", failedExecutions - timedOutExecutions);
-  follower.ended("timeout", timedOutExecutions);
+  sink.countEnded("success", successfulExecutions);
+  sink.countEnded("failure", failedExecutions - timedOutExecutions);
+  sink.countEnded("timeout", timedOutExecutions);
   for (const reason of Object.keys(REASONS) as RejectionReason[]) {
-    follower.rejected(reason, rejections[reason]);
+    sink.countRejected(reason, rejections[reason]);
   }
 }
 
-/** @returns ends the listening */
-function listen(bulkhead: MeasuredBulkhead, follower: Follower): () => void {
+/** @returns stops observing */
+function observe(bulkhead: MeasuredBulkhead, sink: MetricsSink): () => void {
   let isOver = false;
-  /** Calls whose timeout was told, and whose failure is about to be told. */
+  /** Calls whose `timeout` event was emitted; their `failure` event follows. */
   const timedOut = new Set<string>();
   const end = (outcome: Outcome, call: SuccessEvent) => {
-    // An event that is being told reaches also the listeners that are taken off meanwhile.
+    // An event also reaches the listeners that are removed while it is emitted.
     if (isOver) return;
-    follower.ended(outcome, 1);
-    follower.took(outcome, call);
+    sink.countEnded(outcome, 1);
+    sink.recordDurations(outcome, call);
   };
   const onSuccess = (call: SuccessEvent) => end("success", call);
   const onTimeout = ({ executionId, phase }: TimeoutEvent) => {
     if (phase === "running") timedOut.add(executionId);
   };
-  // The error's class does not say it: it can be the timeout of another bulkhead within.
+  // Not by the error's class: it can be the timeout of another bulkhead inside.
   const onFailure = (call: FailureEvent) =>
     end(timedOut.delete(call.executionId) ? "timeout" : "failure", call);
   const onRejected = ({ reason }: RejectedEvent) => {
-    if (!isOver) follower.rejected(reason, 1);
+    if (!isOver) sink.countRejected(reason, 1);
   };
   bulkhead.on("success", onSuccess);
   bulkhead.on("timeout", onTimeout);
@@ -165,15 +166,17 @@ function listen(bulkhead: MeasuredBulkhead, follower: Follower): () => void {
   };
 }
 
-/** By its shape, since a program can have both builds of this library loaded. */
+/** By its shape, because a program can have both builds of this library loaded. */
 function isManager(source: MeasuredBulkhead | MeasuredManager): source is MeasuredManager {
   return hasMethods(source, "createBulkhead", "on", "off");
 }
 
-/** @throws {TypeError} for something else than a bulkhead or a manager */
+/** @throws {TypeError} for anything but a bulkhead or a manager */
 export function checkSource(source: MeasuredBulkhead | MeasuredManager): void {
   if (isManager(source) || hasMethods(source, "getStats", "on", "off")) return;
-  throw new TypeError(`Metrics are taken of a Bulkhead or BulkheadManager; got ${format(source)}`);
+  throw new TypeError(
+    `The source of metrics must be a Bulkhead or a BulkheadManager; got ${format(source)}`,
+  );
 }
 
 function hasMethods(value: unknown, ...methods: readonly string[]): boolean {

@@ -2,12 +2,12 @@ import { BulkheadState } from "../state.js";
 import type { BulkheadStats, RejectionReason } from "../stats.js";
 import type { CircuitStatus } from "../storage/circuit-storage.js";
 
-/** How a started call ended, as metrics tell it: each call has one outcome. */
+/** How a started call ended: each has one outcome. */
 export type Outcome = "success" | "failure" | "timeout";
 
 const OUTCOMES: readonly Outcome[] = ["success", "failure", "timeout"];
 
-/** The words of metrics for the keys of `BulkheadStats.rejections`. */
+/** The label values of the keys of `BulkheadStats.rejections`. */
 export const REASONS: Readonly<Record<RejectionReason, string>> = {
   full: "full",
   circuitOpen: "circuit_open",
@@ -23,7 +23,7 @@ const CIRCUIT_STATES: Readonly<Record<CircuitStatus, string>> = {
   HALF_OPEN: "half_open",
 };
 
-/** What tells the series of one bulkhead apart. The values are all that there can ever be. */
+/** Distinguishes the series of one bulkhead. The values are all that there can ever be. */
 export interface Label<V extends string = string> {
   /** For Prometheus. */
   readonly name: string;
@@ -40,10 +40,42 @@ const OUTCOME: Label<Outcome> = {
   values: OUTCOMES,
 };
 
+/** One value for each outcome. */
+export function byOutcome<T>(create: (outcome: Outcome) => T): Record<Outcome, T> {
+  return { success: create("success"), failure: create("failure"), timeout: create("timeout") };
+}
+
+/** One value for each reason of a rejection. */
+export function byReason<T>(create: (labelValue: string) => T): Record<RejectionReason, T> {
+  return {
+    full: create(REASONS.full),
+    circuitOpen: create(REASONS.circuitOpen),
+    timeout: create(REASONS.timeout),
+    aborted: create(REASONS.aborted),
+    isolated: create(REASONS.isolated),
+    shutdown: create(REASONS.shutdown),
+  };
+}
+
+/**
+ * The labels of a series.
+ * @param key what the backend calls a label: its `name` for Prometheus, its `attribute` for OpenTelemetry
+ */
+export function labelsOf(
+  key: "name" | "attribute",
+  bulkhead: string,
+  label?: Label,
+  labelValue?: string,
+): Record<string, string> {
+  const labels = { [BULKHEAD[key]]: bulkhead };
+  if (label !== undefined && labelValue !== undefined) labels[label[key]] = labelValue;
+  return labels;
+}
+
 export interface Metric {
   /** What follows `bulkman.bulkhead.`. */
   readonly name: string;
-  /** In the notation of UCUM, as OpenTelemetry wants it. */
+  /** In the notation of UCUM, for OpenTelemetry. */
   readonly unit: string;
   readonly description: string;
   readonly label?: Label;

@@ -10,18 +10,19 @@ import {
   type ObservableGauge,
 } from "@opentelemetry/api";
 import { type Rule, readFields } from "../common/validation.js";
-import { checkSource, type Follower, Watch } from "./bulkhead-observer.js";
+import { BulkheadObserver, checkSource, type MetricsSink } from "./bulkhead-observer.js";
 import type { MeasuredBulkhead, MeasuredManager } from "./measured.js";
 import {
-  BULKHEAD,
+  byOutcome,
+  byReason,
   CALLS,
   DURATION_BUCKETS,
   EXECUTION_DURATION,
   GAUGES,
   type GaugeMetric,
   type Label,
+  labelsOf,
   type Metric,
-  REASONS,
   REJECTIONS,
   readGauge,
   WAIT_DURATION,
@@ -50,7 +51,7 @@ const collectors = new WeakMap<MeterProvider, Collector>();
 
 /**
  * Reports a bulkhead, or every bulkhead of a manager as they come and go, to OpenTelemetry, under the
- * meter `bulkman`. Call it after the SDK is set up: what has no SDK yet reports to nobody.
+ * meter `bulkman`. Call it after the SDK is set up: without one, nothing is reported.
  *
  * Counters: `bulkman.bulkhead.calls` by `bulkman.call.outcome` (`success`, `failure`, `timeout`), and
  * `bulkman.bulkhead.rejections` by `bulkman.rejection.reason`. Each call is in one of them, once. They
@@ -62,8 +63,8 @@ const collectors = new WeakMap<MeterProvider, Collector>();
  * The only attribute with values of yours is `bulkman.bulkhead.name`; bulkheads of the same name are
  * added up. Gauges of a bulkhead that was removed are 0 at the next collection, and not observed after
  * it.
- * @returns undoes it; may be called again
- * @throws {TypeError} for something else than a bulkhead or a manager, and for a wrong option
+ * @returns stops it; may be called again
+ * @throws {TypeError} for anything but a bulkhead or a manager, and for an invalid option
  */
 export function instrumentBulkheads(
   bulkheadOrManager: MeasuredBulkhead | MeasuredManager,
@@ -83,7 +84,7 @@ export function instrumentBulkheads(
   return collector.add(bulkheadOrManager);
 }
 
-/** The instruments of one meter, and what they measure. */
+/** The instruments of one meter, and the bulkheads that they measure. */
 class Collector {
   readonly #meter: Meter;
   readonly #calls: Counter;
@@ -91,11 +92,11 @@ class Collector {
   readonly #executionDuration: Histogram;
   readonly #waitDuration: Histogram;
   readonly #gauges: ReadonlyArray<{ metric: GaugeMetric; instrument: ObservableGauge }>;
-  readonly #watch = new Watch((name) => this.#follower(name));
+  readonly #observer = new BulkheadObserver((name) => this.#sinkOf(name));
   /** Of every name ever seen: their series never end in an SDK, and go on when the name comes back. */
-  readonly #followers = new Map<string, Follower>();
-  /** Names without a bulkhead, of which the gauges have not told yet. */
-  readonly #gone = new Set<string>();
+  readonly #sinks = new Map<string, MetricsSink>();
+  /** Names without a bulkhead whose gauges have not been set to 0 yet. */
+  readonly #removed = new Set<string>();
   readonly #observe = (result: BatchObservableResult) => this.#observeGauges(result);
 
   constructor(meter: Meter) {
@@ -115,64 +116,58 @@ class Collector {
 
   add(source: MeasuredBulkhead | MeasuredManager): () => void {
     this.#meter.addBatchObservableCallback(this.#observe, this.#instruments);
-    return this.#watch.add(source);
+    return this.#observer.add(source);
   }
 
   get #instruments(): ObservableGauge[] {
     return this.#gauges.map(({ instrument }) => instrument);
   }
 
-  #follower(name: string): Follower {
-    this.#gone.delete(name);
-    let follower = this.#followers.get(name);
-    if (follower === undefined) {
-      follower = this.#makeFollower(name);
-      this.#followers.set(name, follower);
+  #sinkOf(name: string): MetricsSink {
+    this.#removed.delete(name);
+    let sink = this.#sinks.get(name);
+    if (sink === undefined) {
+      sink = this.#createSink(name);
+      this.#sinks.set(name, sink);
     }
-    return follower;
+    return sink;
   }
 
-  #makeFollower(name: string): Follower {
+  #createSink(name: string): MetricsSink {
     const ofBulkhead = attributes(name);
-    const ofOutcome = {
-      success: attributes(name, CALLS.label, "success"),
-      failure: attributes(name, CALLS.label, "failure"),
-      timeout: attributes(name, CALLS.label, "timeout"),
-    };
-    const ofReason = Object.fromEntries(
-      REJECTIONS.label.values.map((word) => [word, attributes(name, REJECTIONS.label, word)]),
-    );
+    const ofOutcome = byOutcome((outcome) => attributes(name, CALLS.label, outcome));
+    const ofReason = byReason((labelValue) => attributes(name, REJECTIONS.label, labelValue));
     return {
-      ended: (outcome, calls) => this.#calls.add(calls, ofOutcome[outcome]),
-      rejected: (reason, calls) => this.#rejections.add(calls, ofReason[REASONS[reason]]),
-      took: (outcome, { executionTime, queuedTime }) => {
+      countEnded: (outcome, calls) => this.#calls.add(calls, ofOutcome[outcome]),
+      countRejected: (reason, calls) => this.#rejections.add(calls, ofReason[reason]),
+      recordDurations: (outcome, { executionTime, queuedTime }) => {
         this.#executionDuration.record(executionTime, ofOutcome[outcome]);
         this.#waitDuration.record(queuedTime, ofBulkhead);
       },
-      left: () => this.#gone.add(name),
+      remove: () => this.#removed.add(name),
     };
   }
 
   #observeGauges(result: BatchObservableResult): void {
-    const figures = this.#watch.read();
-    // The SDK repeats a gauge's last value for ever when it is not observed any more, unless its
-    // reader is one of deltas.
-    for (const name of this.#gone) figures.set(name, []);
-    this.#gone.clear();
+    const statistics = this.#observer.read();
+    // The SDK repeats the last value of a gauge that is not observed any more for ever, unless its reader has delta
+    // temporality.
+    for (const name of this.#removed) statistics.set(name, []);
+    this.#removed.clear();
     for (const { metric, instrument } of this.#gauges) {
-      for (const [name, bulkheads] of figures) {
+      for (const [name, bulkheads] of statistics) {
         for (const [labelValue, value] of readGauge(metric, bulkheads)) {
           result.observe(instrument, value, attributes(name, metric.label, labelValue));
         }
       }
     }
-    // Not at once: the SDK is going through its list of callbacks.
-    if (this.#watch.isIdle) queueMicrotask(() => this.#rest());
+    // Later: the SDK is iterating over its callbacks.
+    if (this.#observer.isIdle) queueMicrotask(() => this.#stop());
   }
 
-  /** All has been undone, and the gauges have told so. */
-  #rest(): void {
-    if (!this.#watch.isIdle) return;
+  /** Nothing is observed any more, and the gauges are 0. */
+  #stop(): void {
+    if (!this.#observer.isIdle) return;
     this.#meter.removeBatchObservableCallback(this.#observe, this.#instruments);
   }
 }
@@ -185,7 +180,6 @@ function optionsOf({ unit, description }: Metric): MetricOptions {
   return { unit, description };
 }
 
-function attributes(name: string, label?: Label, value?: string): Attributes {
-  const ofBulkhead = { [BULKHEAD.attribute]: name };
-  return label === undefined ? ofBulkhead : { ...ofBulkhead, [label.attribute]: value };
+function attributes(name: string, label?: Label, labelValue?: string): Attributes {
+  return labelsOf("attribute", name, label, labelValue);
 }

@@ -9,15 +9,18 @@ import {
 } from "prom-client";
 import { format, type Rule, readFields } from "../common/validation.js";
 import type { RejectionReason } from "../stats.js";
-import { checkSource, type Follower, Watch } from "./bulkhead-observer.js";
+import { BulkheadObserver, checkSource, type MetricsSink } from "./bulkhead-observer.js";
 import type { MeasuredBulkhead, MeasuredManager } from "./measured.js";
 import {
   BULKHEAD,
+  byOutcome,
+  byReason,
   CALLS,
   DURATION_BUCKETS,
   EXECUTION_DURATION,
   GAUGES,
   type GaugeMetric,
+  labelsOf,
   type Metric,
   type Outcome,
   REASONS,
@@ -63,7 +66,7 @@ const OPTIONS_RULES: { readonly [Field in keyof CollectBulkheadsOptions]-?: Rule
 const collectors = new WeakMap<AnyRegistry, Collector>();
 
 /**
- * Has a registry of `prom-client` show a bulkhead, or every bulkhead of a manager as they come and go.
+ * Registers the metrics of a bulkhead, or of every bulkhead of a manager as they come and go, with `prom-client`.
  *
  * Counters: `bulkman_bulkhead_calls_total` by `outcome` (`success`, `failure`, `timeout`), and
  * `bulkman_bulkhead_rejections_total` by `reason`. Each call is in one of them, once. They begin with
@@ -75,10 +78,10 @@ const collectors = new WeakMap<AnyRegistry, Collector>();
  * Counters and gauges are set when the registry is read; a call costs the two histograms. The only
  * label with values of yours is `bulkhead`, the name; bulkheads of the same name are added up. All
  * series of a bulkhead that was removed disappear.
- * @returns undoes it; may be called again
- * @throws {TypeError} for something else than a bulkhead or a manager, and for a wrong option
+ * @returns stops it; may be called again
+ * @throws {TypeError} for anything but a bulkhead or a manager, and for an invalid option
  * @throws {RangeError} for `buckets` out of range, or other than those that the registry has
- * @throws {Error} the registry has a metric of such a name that is not of this library
+ * @throws {Error} when the registry has a metric of such a name that is not of this library
  */
 export function collectBulkheads(
   bulkheadOrManager: MeasuredBulkhead | MeasuredManager,
@@ -98,36 +101,36 @@ export function collectBulkheads(
   return collector.add(bulkheadOrManager);
 }
 
-/** What was counted of the bulkheads of one name. */
+/** The counts of the bulkheads of one name. */
 interface Tally {
   readonly calls: Record<Outcome, number>;
   readonly rejections: Record<RejectionReason, number>;
 }
 
-/** The metrics of one registry, and what they measure. */
+/** The metrics of one registry, and the bulkheads that they measure. */
 class Collector {
   readonly buckets: readonly number[];
   readonly #register: AnyRegistry;
   readonly #executionDuration: Histogram;
   readonly #waitDuration: Histogram;
-  /** By the name that the registry knows them by; prom-client cuts a counter's own for OpenMetrics. */
+  /** By their names in the registry: prom-client shortens a counter's own name for OpenMetrics. */
   readonly #metrics = new Map<string, Counter | Gauge | Histogram>();
   readonly #tallies = new Map<string, Tally>();
-  readonly #watch = new Watch((name) => this.#follow(name));
+  readonly #observer = new BulkheadObserver((name) => this.#createSink(name));
 
   constructor(register: AnyRegistry, buckets: readonly number[]) {
     this.buckets = [...buckets];
     this.#register = register;
     this.#addCounter(CALLS, ({ calls }) => Object.entries(calls));
     this.#addCounter(REJECTIONS, ({ rejections }) =>
-      REASON_WORDS.map(([reason, word]) => [word, rejections[reason]]),
+      REASON_LABELS.map(([reason, labelValue]) => [labelValue, rejections[reason]]),
     );
     for (const metric of GAUGES) this.#addGauge(metric);
     this.#executionDuration = this.#addHistogram(EXECUTION_DURATION);
     this.#waitDuration = this.#addHistogram(WAIT_DURATION);
     for (const name of this.#metrics.keys()) {
       if (register.getSingleMetric(name) === undefined) continue;
-      throw new Error(`The registry has a metric "${name}" already`);
+      throw new Error(`The metric "${name}" already exists in the registry`);
     }
     for (const metric of this.#metrics.values()) register.registerMetric(metric);
   }
@@ -138,10 +141,10 @@ class Collector {
   }
 
   add(source: MeasuredBulkhead | MeasuredManager): () => void {
-    const undo = this.#watch.add(source);
+    const undo = this.#observer.add(source);
     return () => {
       undo();
-      if (this.#watch.isIdle) this.#unregister();
+      if (this.#observer.isIdle) this.#unregister();
     };
   }
 
@@ -156,30 +159,25 @@ class Collector {
     }
   }
 
-  #follow(name: string): Follower {
-    const tally: Tally = {
-      calls: { success: 0, failure: 0, timeout: 0 },
-      rejections: { full: 0, circuitOpen: 0, timeout: 0, aborted: 0, isolated: 0, shutdown: 0 },
-    };
+  #createSink(name: string): MetricsSink {
+    const tally: Tally = { calls: byOutcome(() => 0), rejections: byReason(() => 0) };
     this.#tallies.set(name, tally);
-    const ran = {
-      success: this.#ran(name, "success"),
-      failure: this.#ran(name, "failure"),
-      timeout: this.#ran(name, "timeout"),
-    };
-    const waited = child(this.#waitDuration, labels(name));
+    const executions = byOutcome((outcome) =>
+      series(this.#executionDuration, labels(name, EXECUTION_DURATION, outcome)),
+    );
+    const waits = series(this.#waitDuration, labels(name));
     return {
-      ended: (outcome, calls) => {
+      countEnded: (outcome, calls) => {
         tally.calls[outcome] += calls;
       },
-      rejected: (reason, calls) => {
+      countRejected: (reason, calls) => {
         tally.rejections[reason] += calls;
       },
-      took: (outcome, { executionTime, queuedTime }) => {
-        ran[outcome].observe(executionTime);
-        waited.observe(queuedTime);
+      recordDurations: (outcome, { executionTime, queuedTime }) => {
+        executions[outcome].observe(executionTime);
+        waits.observe(queuedTime);
       },
-      left: () => {
+      remove: () => {
         this.#tallies.delete(name);
         this.#waitDuration.remove(labels(name));
         for (const outcome of CALLS.label.values) {
@@ -189,20 +187,17 @@ class Collector {
     };
   }
 
-  #ran(name: string, outcome: Outcome): Histogram.Internal<string> {
-    return child(this.#executionDuration, labels(name, EXECUTION_DURATION, outcome));
-  }
-
   #addCounter(metric: Metric, read: (tally: Tally) => Array<[labelValue: string, count: number]>) {
     const tallies = this.#tallies;
     const config = configOf(metric, "_total");
     const counter = new Counter({
       ...config,
-      // A counter of prom-client can only be raised: it is made anew each time it is read.
+      // A counter of prom-client can only be raised: it is reset and counted again at each read.
       collect() {
         this.reset();
         for (const [name, tally] of tallies) {
-          for (const [word, count] of read(tally)) this.inc(labels(name, metric, word), count);
+          for (const [labelValue, count] of read(tally))
+            this.inc(labels(name, metric, labelValue), count);
         }
       },
     });
@@ -210,15 +205,15 @@ class Collector {
   }
 
   #addGauge(metric: GaugeMetric): void {
-    const watch = this.#watch;
+    const observer = this.#observer;
     const config = configOf(metric);
     const gauge = new Gauge({
       ...config,
       collect() {
         this.reset();
-        for (const [name, bulkheads] of watch.read()) {
-          for (const [word, value] of readGauge(metric, bulkheads)) {
-            this.set(labels(name, metric, word), value);
+        for (const [name, bulkheads] of observer.read()) {
+          for (const [labelValue, value] of readGauge(metric, bulkheads)) {
+            this.set(labels(name, metric, labelValue), value);
           }
         }
       },
@@ -234,7 +229,7 @@ class Collector {
   }
 }
 
-const REASON_WORDS = Object.entries(REASONS) as ReadonlyArray<[RejectionReason, string]>;
+const REASON_LABELS = Object.entries(REASONS) as ReadonlyArray<[RejectionReason, string]>;
 
 /** Of a metric that is in no registry yet. */
 function configOf({ name, description, label }: Metric, suffix = "") {
@@ -246,14 +241,12 @@ function configOf({ name, description, label }: Metric, suffix = "") {
   };
 }
 
-function labels(name: string, metric?: Metric, value?: string): Record<string, string> {
-  const ofBulkhead = { [BULKHEAD.name]: name };
-  if (metric?.label === undefined || value === undefined) return ofBulkhead;
-  return { ...ofBulkhead, [metric.label.name]: value };
+function labels(name: string, metric?: Metric, labelValue?: string): Record<string, string> {
+  return labelsOf("name", name, metric?.label, labelValue);
 }
 
-/** A histogram's series, which is shown from now on, also while it is empty. */
-function child(histogram: Histogram, of: Record<string, string>): Histogram.Internal<string> {
+/** A histogram's series, which the registry shows from now on, also while it is empty. */
+function series(histogram: Histogram, of: Record<string, string>): Histogram.Internal<string> {
   histogram.zero(of);
   return histogram.labels(of);
 }

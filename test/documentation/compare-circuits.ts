@@ -281,7 +281,10 @@ export const CIRCUITS: Record<string, Row> = {
 
   "A returned value can count as a failure": {
     bulkman: async () => {
-      const call = through({ failureThreshold: 1, errorFilter: () => false });
+      const call = through({
+        failureThreshold: 1,
+        classify: ({ result }) => (result?.status === 500 ? "failure" : undefined),
+      });
       await call(async () => ({ status: 500 }));
       return yesIf(await isRefusing(call));
     },

@@ -15,6 +15,7 @@ describe("the table of the configuration", () => {
 
   it("has every field with its default", () => {
     const shown = rows.map(([field = "", value = ""]) => [codeIn(field)[0], defaultIn(value)]);
+    expect(shown.map(([field]) => field).sort()).toEqual(Object.keys(defaults).sort());
     expect(Object.fromEntries(shown)).toEqual({ ...defaults, name: undefined });
   });
 
@@ -148,8 +149,10 @@ const RULES: Record<string, Limits> = {
   "integer ≥ 0": { fits: [0, 1], outOfRange: [-1, 0.5, Number.NaN], wrongType: NO_NUMBERS },
   "> 0": { fits: [0.001], outOfRange: [0, -1, Number.POSITIVE_INFINITY], wrongType: NO_NUMBERS },
   "≥ 0": { fits: [0], outOfRange: [-1, Number.POSITIVE_INFINITY], wrongType: NO_NUMBERS },
+  "> 0, or `null` for off": { fits: [0.001, null], outOfRange: [0, -1], wrongType: NO_NUMBERS },
   "> 0, or `null` for none": { fits: [0.001, null], outOfRange: [0, -1], wrongType: NO_NUMBERS },
   "≥ 0, or `null` for never": { fits: [0, null], outOfRange: [-1], wrongType: NO_NUMBERS },
+  "> 0 and ≤ 100": { fits: [0.1, 100], outOfRange: [0, 100.1], wrongType: [...NO_NUMBERS, null] },
   "> 0 and ≤ 100, or `null` for off": {
     fits: [0.1, 100, null],
     outOfRange: [0, 100.1],

@@ -144,7 +144,7 @@ describe("collectBulkheads", () => {
     new Gauge({ name, help: "Somebody else's.", registers: [registry] }).set(7);
     const bulkhead = new Bulkhead({ name: "api" });
     expect(() => collectBulkheads(bulkhead, { register: registry })).toThrow(
-      `The registry has a metric "${name}" already`,
+      `The metric "${name}" already exists in the registry`,
     );
     expect(bulkhead.eventNames()).toEqual([]);
     expect(await registry.metrics()).toBe(

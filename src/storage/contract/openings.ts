@@ -1,0 +1,81 @@
+import assert from "node:assert/strict";
+import {
+  assertNear,
+  assertRejected,
+  assertSame,
+  at,
+  type Cases,
+  leased,
+  opened,
+  opening,
+  secondsLeft,
+} from "./trial.js";
+
+/** Opening, and what an open or closed circuit rejects. */
+export const openingCases: Cases = {
+  "opens a closed circuit for the requested seconds": async ({ storage, name }) => {
+    const { version } = await storage.load(name);
+    const { changed, record } = await storage.change(name, opening(version, "a", 60, 7));
+    assert.ok(changed);
+    assert.equal(record.state, "OPEN");
+    assert.equal(record.failureCount, 7);
+    assert.ok(record.version > version);
+    assert.deepEqual([record.probeOwner, record.probeUntil], [null, null]);
+    assertNear(secondsLeft(record.openUntil, record), 60);
+    assertSame(await storage.getState(name), record);
+  },
+
+  "keeps who opened last, also after the circuit closes": async ({ storage, name }) => {
+    const { version, openedBy } = await storage.load(name);
+    assert.equal(openedBy, null);
+    const byHand = { owner: "b", byHand: true } as const;
+    const { record } = await storage.change(name, opening(version, "a", 60));
+    assert.equal(record.openedBy, "a");
+    const closing = { to: "CLOSED", version: record.version, ...byHand } as const;
+    assert.equal((await storage.change(name, closing)).record.openedBy, "a");
+    assert.equal((await storage.getState(name))?.openedBy, "a");
+  },
+
+  "keeps which opening it was, and recognises the owner of a lease": async (trial) => {
+    const { storage, name } = trial;
+    const { version } = await leased(storage, name, "a");
+    const reopening = { ...opening(version, "a", 60), opening: "a 2" };
+    const { changed, record } = await storage.change(name, reopening);
+    assert.ok(changed);
+    assert.equal(record.openedBy, "a 2");
+    const closing = { to: "CLOSED", version: record.version, owner: "b", byHand: true } as const;
+    assert.equal((await storage.change(name, closing)).record.openedBy, "a 2");
+    assert.equal((await storage.getState(name))?.openedBy, "a 2");
+  },
+
+  "lets one of many simultaneous openings win, and returns its record to all": async (trial) => {
+    const { storage, open, name } = trial;
+    const { version } = await storage.load(name);
+    const storages = [storage, await open(), await open()];
+    const results = await Promise.all(
+      Array.from({ length: 15 }, (_, n) =>
+        at(storages, n).change(name, opening(version, `owner ${n}`, 60 + n, 1 + n)),
+      ),
+    );
+    assert.equal(results.filter(({ changed }) => changed).length, 1);
+    for (const { record } of results) assertSame(record, at(results, 0).record);
+    assertSame(await storage.getState(name), at(results, 0).record);
+  },
+
+  "rejects every change of an open circuit until its isolation is over": async ({
+    storage,
+    name,
+  }) => {
+    const { version } = await opened(storage, name, 60);
+    await assertRejected(storage, name, { to: "HALF_OPEN", version, owner: "a" });
+    await assertRejected(storage, name, opening(version, "a", 90));
+    await assertRejected(storage, name, { to: "CLOSED", version, owner: "a" });
+  },
+
+  "rejects half-open for a closed circuit": async ({ storage, name }) => {
+    const { version } = await storage.load(name);
+    await assertRejected(storage, name, { to: "HALF_OPEN", version, owner: "a" });
+    await assertRejected(storage, name, { to: "HALF_OPEN", version, owner: "a", early: true });
+    await assertRejected(storage, name, { to: "CLOSED", version, owner: "a" });
+  },
+};

@@ -1,0 +1,178 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { Bulkhead, type BulkheadConfig } from "../../src/index.js";
+import { failCalls, passCalls } from "../helpers/failing.js";
+
+beforeEach(() => {
+  vi.useFakeTimers();
+});
+afterEach(() => {
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
+
+function growing(config: Partial<BulkheadConfig> = {}) {
+  return new Bulkhead({
+    name: "api",
+    failureThreshold: 1,
+    successThreshold: 1,
+    isolationDuration: { min: 1, max: 10 },
+    ...config,
+  });
+}
+
+/** Seconds until the open circuit lets a probe through. */
+async function secondsOpen(bulkhead: Bulkhead): Promise<number> {
+  const error: unknown = await bulkhead.execute(() => 1).catch((thrown: unknown) => thrown);
+  return (error as { retryAfterSeconds: number }).retryAfterSeconds;
+}
+
+/** Has the probe of an open circuit fail, when its isolation is over. */
+async function failProbe(bulkhead: Bulkhead): Promise<void> {
+  vi.advanceTimersByTime((await secondsOpen(bulkhead)) * 1000);
+  await failCalls(bulkhead, 1);
+}
+
+describe("an isolation of { min, max, factor }", () => {
+  it("doubles with each opening, up to max", async () => {
+    vi.spyOn(Math, "random").mockReturnValue(1);
+    const bulkhead = growing();
+    await failCalls(bulkhead, 1);
+    const lengths = [await secondsOpen(bulkhead)];
+    for (let n = 0; n < 5; n++) {
+      await failProbe(bulkhead);
+      lengths.push(await secondsOpen(bulkhead));
+    }
+    expect(lengths).toEqual([1, 2, 4, 8, 10, 10]);
+  });
+
+  it("grows by the factor that is given", async () => {
+    vi.spyOn(Math, "random").mockReturnValue(1);
+    const bulkhead = growing({ isolationDuration: { min: 1, max: 100, factor: 3 } });
+    await failCalls(bulkhead, 1);
+    await failProbe(bulkhead);
+    await failProbe(bulkhead);
+    expect(await secondsOpen(bulkhead)).toBe(9);
+  });
+
+  it.each([
+    [0, 1.5],
+    [0.5, 1.75],
+    [1, 2],
+  ])("takes a random 75 to 100 percent from the second opening on: %d", async (random, seconds) => {
+    vi.spyOn(Math, "random").mockReturnValue(random);
+    const bulkhead = growing();
+    await failCalls(bulkhead, 1);
+    expect(await secondsOpen(bulkhead)).toBe(1);
+    await failProbe(bulkhead);
+    expect(await secondsOpen(bulkhead)).toBe(seconds);
+  });
+
+  it.each<[string, (bulkhead: Bulkhead) => Promise<unknown> | undefined]>([
+    [
+      "its probes close the circuit",
+      async (bulkhead) => {
+        vi.advanceTimersByTime((await secondsOpen(bulkhead)) * 1000);
+        await passCalls(bulkhead, 1);
+      },
+    ],
+    ["it is closed by hand", async (bulkhead) => bulkhead.breaker?.close()],
+  ])("begins anew when %s", async (_, close) => {
+    vi.spyOn(Math, "random").mockReturnValue(1);
+    const bulkhead = growing();
+    await failCalls(bulkhead, 1);
+    await failProbe(bulkhead);
+    await close(bulkhead);
+    await failCalls(bulkhead, 1);
+    expect(await secondsOpen(bulkhead)).toBe(1);
+  });
+
+  it("does not grow by a manual opening, nor by one with a Retry-After", async () => {
+    vi.spyOn(Math, "random").mockReturnValue(1);
+    const bulkhead = growing({
+      classify: ({ error }) =>
+        error === "busy" ? { outcome: "failure", retryAfterSeconds: 100 } : undefined,
+    });
+    bulkhead.breaker?.open();
+    expect(await secondsOpen(bulkhead)).toBe(1);
+    vi.advanceTimersByTime(1000);
+    await bulkhead.execute(() => Promise.reject("busy"));
+    expect(await secondsOpen(bulkhead)).toBe(100);
+    vi.advanceTimersByTime(100_000);
+    await failCalls(bulkhead, 1);
+    expect(await secondsOpen(bulkhead)).toBe(1);
+    await failProbe(bulkhead);
+    expect(await secondsOpen(bulkhead)).toBe(2);
+  });
+
+  it("grows by failed health checks, too", async () => {
+    vi.spyOn(Math, "random").mockReturnValue(1);
+    let healthy = false;
+    const bulkhead = growing({ healthCheck: () => healthy, healthCheckInterval: 3 });
+    await vi.advanceTimersByTimeAsync(3000);
+    expect(await secondsOpen(bulkhead)).toBe(1);
+    await vi.advanceTimersByTimeAsync(3000);
+    expect(await secondsOpen(bulkhead)).toBe(2);
+    healthy = true;
+    await bulkhead.shutdown();
+  });
+});
+
+describe("the configuration of a growing isolation", () => {
+  const of = (isolationDuration: unknown) => () =>
+    new Bulkhead({ name: "api", isolationDuration } as BulkheadConfig);
+
+  it("has a factor of 2 by default, and is frozen", () => {
+    const { isolationDuration } = growing().config;
+    expect(isolationDuration).toEqual({ min: 1, max: 10, factor: 2 });
+    expect(Object.isFrozen(isolationDuration)).toBe(true);
+  });
+
+  it.each<[unknown, Error]>([
+    [
+      { max: 10 },
+      new TypeError(
+        "isolationDuration.min must be a number of seconds over 0 and up to 2147483.647; got undefined",
+      ),
+    ],
+    [
+      { min: 1 },
+      new TypeError(
+        "isolationDuration.max must be a number of seconds over 0 and up to 2147483.647; got undefined",
+      ),
+    ],
+    [
+      { min: 0, max: 1 },
+      new RangeError("min must be a number of seconds over 0 and up to 2147483.647; got 0"),
+    ],
+    [
+      { min: "1", max: 1 },
+      new TypeError("min must be a number of seconds over 0 and up to 2147483.647; got '1'"),
+    ],
+    [
+      { min: 2, max: 1 },
+      new RangeError(
+        "isolationDuration.max must be at least isolationDuration.min, which is 2; got 1",
+      ),
+    ],
+    [
+      { min: 1, max: 2, factor: 0.5 },
+      new RangeError("factor must be a number of at least 1; got 0.5"),
+    ],
+    [
+      { min: 1, max: 2, factor: Number.POSITIVE_INFINITY },
+      new RangeError("factor must be a number of at least 1; got Infinity"),
+    ],
+    [
+      { min: 1, max: 2, faktor: 3 },
+      new TypeError('isolationDuration has no field "faktor"; did you mean "factor"?'),
+    ],
+    [
+      [],
+      new TypeError(
+        "isolationDuration must be a number of seconds from 0 to 2147483.647, or { min, max, factor }; got []",
+      ),
+    ],
+  ])("rejects %o", (given, error) => {
+    expect(of(given)).toThrow(error);
+  });
+});
