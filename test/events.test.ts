@@ -361,6 +361,23 @@ describe("stateChange", () => {
     await bulkhead.shutdown();
   });
 
+  it("is emitted after all rejections of the change before, also when the first of them makes it", async () => {
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1, failureThreshold: 1 });
+    const events: string[] = [];
+    bulkhead.on("stateChange", ({ to }) => events.push(to));
+    bulkhead.on("rejected", ({ reason }) => {
+      events.push(reason);
+      bulkhead.breaker?.close();
+    });
+    const busy = gate();
+    const running = bulkhead.execute(() => busy.promise);
+    const queued = [1, 2].map((n) => errorOf(bulkhead.execute(() => n)));
+    busy.fail(new Error("down"));
+    await running;
+    await Promise.all(queued);
+    expect(events).toEqual(["OPEN", "circuitOpen", "circuitOpen", "CLOSED"]);
+  });
+
   it("is emitted when getStats() shows the change already", async () => {
     const bulkhead = new Bulkhead({ name: "api", failureThreshold: 1 });
     const seen: unknown[] = [];

@@ -340,6 +340,22 @@ describe("half-open (rule 6)", () => {
     ]);
   });
 
+  it("is not closed by the success of a call from before it opened", async () => {
+    const { bulkhead } = bulkheadWith({
+      failureThreshold: 2,
+      successThreshold: 1,
+      isolationDuration: 10,
+    });
+    const old = gate();
+    const call = bulkhead.execute(() => old.promise);
+    await failCalls(bulkhead, 2);
+    vi.advanceTimersByTime(10_000);
+    expect(bulkhead.getStats().circuitStatus).toBe("HALF_OPEN");
+    old.open();
+    expect((await call).success).toBe(true);
+    expect(bulkhead.getStats().circuitStatus).toBe("HALF_OPEN");
+  });
+
   it("rejects queued probes when another probe fails", async () => {
     const { bulkhead } = await halfOpened({ successThreshold: 2, maxConcurrentCalls: 1 });
     const probe = gate();
@@ -541,6 +557,29 @@ describe("the opossum breaker", () => {
     await vi.advanceTimersByTimeAsync(30_000);
   });
 
+  it("records no end of a call that was admitted before it was disabled, or while it was", async () => {
+    const { bulkhead } = bulkheadWith({
+      failureThreshold: 1,
+      timeoutSeconds: 1,
+      reclaimAfterSeconds: 0,
+    });
+    const { breaker } = bulkhead;
+    for (const switchBreaker of [() => breaker?.disable(), () => breaker?.enable()]) {
+      const [good, bad] = [gate(), gate()];
+      const calls = [good.promise, bad.promise, new Promise(() => {})].map((promise) =>
+        bulkhead.execute(() => promise).catch(() => "timed out"),
+      );
+      await started();
+      switchBreaker();
+      good.open();
+      bad.fail(new Error("down"));
+      await vi.advanceTimersByTimeAsync(1000);
+      await Promise.all(calls);
+    }
+    expect(bulkhead.getState()).toBe("healthy");
+    expect(breaker?.stats).toMatchObject({ fires: 6, successes: 0, failures: 0, timeouts: 0 });
+  });
+
   it("leaves queued calls in the queue when the circuit opens while it is disabled", async () => {
     const { bulkhead } = bulkheadWith({ maxConcurrentCalls: 1 });
     bulkhead.breaker?.disable();
@@ -619,6 +658,52 @@ describe("the opossum breaker", () => {
     await vi.advanceTimersByTimeAsync(5000);
     expect(failed.mock.calls).toEqual([[error]]);
     await bulkhead.shutdown();
+  });
+
+  it("emits how long each function ran, in milliseconds", async () => {
+    const { bulkhead } = bulkheadWith({ timeoutSeconds: 1, reclaimAfterSeconds: 0 });
+    const latencies: unknown[] = [];
+    bulkhead.breaker
+      ?.on("success", (_result, latency) => latencies.push(["success", latency]))
+      .on("failure", (_error, latency) => latencies.push(["failure", latency]))
+      .on("timeout" as "failure", (_error, latency) => latencies.push(["timeout", latency]));
+    const [good, bad] = [gate(), gate()];
+    const calls = [good.promise, bad.promise, new Promise(() => {})].map((promise) =>
+      bulkhead.execute(() => promise).catch(() => "timed out"),
+    );
+    await vi.advanceTimersByTimeAsync(250);
+    good.open();
+    await vi.advanceTimersByTimeAsync(250);
+    bad.fail(new Error("down"));
+    await vi.advanceTimersByTimeAsync(500);
+    await Promise.all(calls);
+    expect(latencies).toEqual([
+      ["success", 250],
+      ["failure", 500],
+      ["timeout", 1000],
+      ["failure", 1000],
+    ]);
+  });
+
+  it("counts an error that errorFilter excuses as a success", async () => {
+    const { bulkhead } = bulkheadWith({ errorFilter: () => true });
+    await failCalls(bulkhead, 2);
+    expect(bulkhead.breaker?.stats).toMatchObject({ fires: 2, successes: 2, failures: 0 });
+  });
+
+  it("is shut down when it is first read after the shutdown, and once when it was read before", async () => {
+    const early = bulkheadWith({}).bulkhead;
+    const shutDown = vi.fn();
+    early.breaker?.on("shutdown", shutDown);
+    expect(early.breaker?.isShutdown).toBe(false);
+    await early.shutdown();
+    await early.shutdown();
+    expect(early.breaker?.isShutdown).toBe(true);
+    expect(shutDown).toHaveBeenCalledTimes(1);
+
+    const late = bulkheadWith({}).bulkhead;
+    await late.shutdown();
+    expect(late.breaker?.isShutdown).toBe(true);
   });
 
   it("never calls a fallback", async () => {

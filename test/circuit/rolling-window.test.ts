@@ -63,6 +63,15 @@ describe("a rolling window", () => {
     expect(successes(window)).toEqual(Array(10).fill(0));
   });
 
+  it("stands still while the breaker is disabled", () => {
+    const window = begun();
+    const { newest } = window;
+    // opossum's types leave it out.
+    (window.status as unknown as { shutdown(): void }).shutdown();
+    window.advance(50_000);
+    expect([window.newest, window.dueAt]).toEqual([newest, 1100]);
+  });
+
   it("keeps no latencies: opossum would keep one for every call", () => {
     const window = begun();
     expect(window.status.stats).toMatchObject({ latencyTimes: [] });
