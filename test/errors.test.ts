@@ -416,7 +416,7 @@ describe("what a protected function throws", () => {
   });
 });
 
-describe("the errors of refusals", () => {
+describe("the errors of rejections", () => {
   beforeEach(() => {
     vi.useFakeTimers();
   });
@@ -424,11 +424,11 @@ describe("the errors of refusals", () => {
     vi.useRealTimers();
   });
 
-  const refusalOf = (bulkhead: Bulkhead) =>
+  const rejectionOf = (bulkhead: Bulkhead) =>
     bulkhead
       .execute(() => 1)
       .then(
-        () => "not refused",
+        () => "not rejected",
         (error: unknown) => error,
       );
 
@@ -436,7 +436,7 @@ describe("the errors of refusals", () => {
     const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 2, maxQueueSize: 1 });
     const busy = gate();
     const calls = [1, 2, 3].map(() => bulkhead.execute(() => busy.promise));
-    const error = await refusalOf(bulkhead);
+    const error = await rejectionOf(bulkhead);
     expect(error).toBeInstanceOf(BulkheadFullError);
     expect(error).toMatchObject({
       code: "ERR_BULKHEAD_FULL",
@@ -450,7 +450,7 @@ describe("the errors of refusals", () => {
   it("circuit open: says in how many seconds to try again in a field, not in the message", async () => {
     const bulkhead = new Bulkhead({ name: "api", failureThreshold: 1, isolationDuration: 30 });
     await failCalls(bulkhead, 1);
-    const first = await refusalOf(bulkhead);
+    const first = await rejectionOf(bulkhead);
     expect(first).toBeInstanceOf(BulkheadCircuitOpenError);
     expect(first).toMatchObject({
       code: "ERR_BULKHEAD_CIRCUIT_OPEN",
@@ -459,12 +459,12 @@ describe("the errors of refusals", () => {
       retryAfterSeconds: 30,
     });
     await vi.advanceTimersByTimeAsync(29_000);
-    expect(await refusalOf(bulkhead)).toMatchObject({
+    expect(await rejectionOf(bulkhead)).toMatchObject({
       message: 'The circuit of bulkhead "api" is open; try again after retryAfterSeconds',
       retryAfterSeconds: 1,
     });
     await vi.advanceTimersByTimeAsync(1000);
-    expect(await refusalOf(bulkhead)).toBe("not refused");
+    expect(await rejectionOf(bulkhead)).toBe("not rejected");
   });
 
   it("half-open without a probe left: says to try again when the lease of the probes is over", async () => {
@@ -479,7 +479,7 @@ describe("the errors of refusals", () => {
     const busy = gate();
     const probe = bulkhead.execute(() => busy.promise);
     await vi.advanceTimersByTimeAsync(10_000);
-    const error = await refusalOf(bulkhead);
+    const error = await rejectionOf(bulkhead);
     expect(error).toBeInstanceOf(BulkheadCircuitOpenError);
     expect(error).toMatchObject({
       message: 'The circuit of bulkhead "api" is half-open and its probes are under way',
@@ -492,7 +492,7 @@ describe("the errors of refusals", () => {
   it("isolated: says why, when that was given", async () => {
     const bulkhead = new Bulkhead({ name: "api" });
     bulkhead.isolate("the provider moves");
-    const error = await refusalOf(bulkhead);
+    const error = await rejectionOf(bulkhead);
     expect(error).toBeInstanceOf(BulkheadIsolationError);
     expect(error).toMatchObject({
       code: "ERR_BULKHEAD_ISOLATION",
@@ -500,7 +500,7 @@ describe("the errors of refusals", () => {
       message: 'Bulkhead "api" is isolated by hand: the provider moves',
     });
     bulkhead.isolate();
-    expect(await refusalOf(bulkhead)).toMatchObject({
+    expect(await rejectionOf(bulkhead)).toMatchObject({
       message: 'Bulkhead "api" is isolated by hand',
     });
   });
@@ -508,7 +508,7 @@ describe("the errors of refusals", () => {
   it("shut down: names the bulkhead", async () => {
     const bulkhead = new Bulkhead({ name: "api" });
     await bulkhead.shutdown();
-    const error = await refusalOf(bulkhead);
+    const error = await rejectionOf(bulkhead);
     expect(error).toBeInstanceOf(BulkheadShutdownError);
     expect(error).toMatchObject({
       code: "ERR_BULKHEAD_SHUTDOWN",
@@ -521,7 +521,7 @@ describe("the errors of refusals", () => {
     const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1, timeoutSeconds: 2 });
     const busy = gate();
     const running = bulkhead.execute(() => busy.promise).catch((error: unknown) => error);
-    const waiting = refusalOf(bulkhead);
+    const waiting = rejectionOf(bulkhead);
     await vi.advanceTimersByTimeAsync(2000);
     for (const error of [await running, await waiting]) {
       expect(error).toBeInstanceOf(BulkheadTimeoutError);
@@ -563,7 +563,7 @@ describe("the errors of refusals", () => {
   it("are one line, whatever the name and the reason are", async () => {
     const bulkhead = new Bulkhead({ name: "a\nb" });
     bulkhead.isolate("first\r\n  second");
-    expect(await refusalOf(bulkhead)).toMatchObject({
+    expect(await rejectionOf(bulkhead)).toMatchObject({
       message: 'Bulkhead "a b" is isolated by hand: first second',
       bulkheadName: "a\nb",
     });
@@ -572,7 +572,7 @@ describe("the errors of refusals", () => {
   it("have a stack that begins with their name, also after waiting", async () => {
     const bulkhead = new Bulkhead({ name: "api" });
     bulkhead.isolate();
-    const error = await refusalOf(bulkhead);
+    const error = await rejectionOf(bulkhead);
     expect(error).toHaveProperty("stack", expect.stringMatching(/^BulkheadIsolationError: /));
   });
 });
@@ -587,9 +587,9 @@ describe("stack frames", () => {
     expect(frames(error)).toEqual([]);
     expect(error?.stack).toBe("BulkheadError: Execution failed: down");
     expect(frames(thrown)).not.toEqual([]);
-    const refusal = await bulkhead.execute(() => 1).catch((reason: unknown) => reason);
-    expect(refusal).toBeInstanceOf(BulkheadCircuitOpenError);
-    expect(frames(refusal)).toEqual([]);
+    const rejection = await bulkhead.execute(() => 1).catch((reason: unknown) => reason);
+    expect(rejection).toBeInstanceOf(BulkheadCircuitOpenError);
+    expect(frames(rejection)).toEqual([]);
     expect(frames(new Error("afterwards"))).not.toEqual([]);
   });
 

@@ -43,7 +43,7 @@ afterEach(() => {
   expect(left).toBe(0);
 });
 
-/** A bulkhead, and all that it tells in the order in which it tells it. */
+/** A bulkhead, and all that it emits, in the order in which it is emitted. */
 function heard(config: Partial<BulkheadConfig> = {}) {
   const bulkhead = new Bulkhead({ name: "api", ...config });
   return { bulkhead, ...listen(bulkhead) };
@@ -361,6 +361,23 @@ describe("stateChange", () => {
     await bulkhead.shutdown();
   });
 
+  it("is emitted after all rejections of the change before, also when the first of them makes it", async () => {
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1, failureThreshold: 1 });
+    const events: string[] = [];
+    bulkhead.on("stateChange", ({ to }) => events.push(to));
+    bulkhead.on("rejected", ({ reason }) => {
+      events.push(reason);
+      bulkhead.breaker?.close();
+    });
+    const busy = gate();
+    const running = bulkhead.execute(() => busy.promise);
+    const queued = [1, 2].map((n) => errorOf(bulkhead.execute(() => n)));
+    busy.fail(new Error("down"));
+    await running;
+    await Promise.all(queued);
+    expect(events).toEqual(["OPEN", "circuitOpen", "circuitOpen", "CLOSED"]);
+  });
+
   it("is emitted when getStats() shows the change already", async () => {
     const bulkhead = new Bulkhead({ name: "api", failureThreshold: 1 });
     const seen: unknown[] = [];
@@ -634,7 +651,7 @@ const FAULTS: ReadonlyArray<[what: string, fault: () => unknown]> = [
 ];
 
 describe.each(FAULTS)("a listener that %s", (_, fault) => {
-  /** Everything that a bulkhead can tell happens; returns what users can see of it. */
+  /** Everything that a bulkhead can emit happens; returns what users can see of it. */
   async function everythingHappens(bulkhead: Bulkhead): Promise<unknown[]> {
     const outcomes: unknown[] = [];
     const note = (call: Promise<{ success: boolean; error: unknown }>) =>

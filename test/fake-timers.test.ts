@@ -48,7 +48,7 @@ const FAKERS: readonly Faker[] = [
     advance: (ms) => vi.advanceTimersByTime(ms),
     pending: () => vi.getTimerCount(),
   },
-  // vitest hears from its own processes by `nextTick`.
+  // vitest receives the messages of its own processes by `nextTick`.
   { name: "sinon", ...withSinon({ toNotFake: ["nextTick", "queueMicrotask"] }) },
   { name: "sinon, timeouts only", ...withSinon({ toFake: ["setTimeout", "clearTimeout"] }) },
   { name: "node:test", ...withNode(["setTimeout", "setInterval", "setImmediate", "Date"]) },

@@ -231,16 +231,16 @@ describe("executeInBulkhead", () => {
   it("rejects when the bulkhead rejects the call", async () => {
     const manager = await managerWith("api");
     await manager.shutdown();
-    const refused = manager.executeInBulkhead("api", () => 1);
-    await expect(refused).rejects.toBeInstanceOf(BulkheadShutdownError);
+    const rejected = manager.executeInBulkhead("api", () => 1);
+    await expect(rejected).rejects.toBeInstanceOf(BulkheadShutdownError);
   });
 
   it("rejects when there is no bulkhead of that name, without calling the function", async () => {
     const manager = await managerWith("other");
     const fn = vi.fn();
-    const refused = manager.executeInBulkhead("api", fn);
-    await expect(refused).rejects.toBeInstanceOf(BulkheadError);
-    await expect(refused).rejects.toMatchObject({
+    const rejected = manager.executeInBulkhead("api", fn);
+    await expect(rejected).rejects.toBeInstanceOf(BulkheadError);
+    await expect(rejected).rejects.toMatchObject({
       ...NOT_FOUND,
       message: 'Bulkhead "api" not found',
     });
@@ -268,8 +268,8 @@ describe("executeInBulkhead", () => {
 
   it("rejects with TypeError when it gets no function", async () => {
     const manager = await managerWith("api");
-    const refused = manager.executeInBulkhead("api", untyped<() => void>("fn"));
-    await expect(refused).rejects.toBeInstanceOf(TypeError);
+    const rejected = manager.executeInBulkhead("api", untyped<() => void>("fn"));
+    await expect(rejected).rejects.toBeInstanceOf(TypeError);
   });
 });
 
@@ -536,8 +536,8 @@ describe("shutdown", () => {
     const running = manager.executeInBulkhead("a", () => busy.promise);
     const shutting = manager.shutdown({ drainSeconds: 10 });
     for (const name of ["a", "b"]) {
-      const refused = manager.executeInBulkhead(name, () => 1);
-      await expect(refused).rejects.toBeInstanceOf(BulkheadShutdownError);
+      const rejected = manager.executeInBulkhead(name, () => 1);
+      await expect(rejected).rejects.toBeInstanceOf(BulkheadShutdownError);
     }
     busy.open();
     await running;
@@ -626,8 +626,8 @@ describe("a storage that is given to the manager", () => {
     await turn();
     for (const manager of [one, other]) {
       expect(manager.getHealthStatus()).toEqual({ sick: false, well: true });
-      const refused = manager.executeInBulkhead("sick", () => 1);
-      await expect(refused).rejects.toBeInstanceOf(BulkheadCircuitOpenError);
+      const rejected = manager.executeInBulkhead("sick", () => 1);
+      await expect(rejected).rejects.toBeInstanceOf(BulkheadCircuitOpenError);
     }
     expect(await circuitStorage.getState("sick")).toMatchObject({ state: "OPEN" });
   });
@@ -689,9 +689,9 @@ it("makes no more bulkheads after its shutdown, and still finds those it has", a
   const manager = new BulkheadManager();
   const bulkhead = await manager.createBulkhead({ name: "api" });
   await manager.shutdown();
-  const refusal = { code: "ERR_BULKHEAD_SHUTDOWN" };
-  await expect(manager.createBulkhead({ name: "late" })).rejects.toMatchObject(refusal);
-  await expect(manager.getOrCreateBulkhead({ name: "late" })).rejects.toMatchObject(refusal);
+  const rejection = { code: "ERR_BULKHEAD_SHUTDOWN" };
+  await expect(manager.createBulkhead({ name: "late" })).rejects.toMatchObject(rejection);
+  await expect(manager.getOrCreateBulkhead({ name: "late" })).rejects.toMatchObject(rejection);
   expect(await manager.getOrCreateBulkhead({ name: "api" })).toBe(bulkhead);
   expect(manager.size).toBe(1);
 });

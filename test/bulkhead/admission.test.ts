@@ -9,7 +9,7 @@ import {
 import { failCalls } from "../helpers/failing.js";
 import { gate, started } from "../helpers/gate.js";
 
-/** A bulkhead for which every reason to refuse holds at once. */
+/** A bulkhead for which every reason to reject holds at once. */
 async function refusingForEveryReason() {
   const bulkhead = new Bulkhead({
     name: "api",

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Bulkhead, BulkheadError, BulkheadFullError } from "../../src/index.js";
 import { gate, started, turn } from "../helpers/gate.js";
 
-/** Anything that was rejected and that nobody handled, or that was thrown out of reach. */
+/** Every unhandled rejection and uncaught exception. */
 function watchProcess() {
   const unhandled: unknown[] = [];
   const note = (error: unknown) => unhandled.push(error);

@@ -160,7 +160,7 @@ class Storm {
     expect(this.startOrder).toEqual(this.startOrder.toSorted((a, b) => a - b));
   }
 
-  /** Settles all work, shuts down, and compares the ledger with what callers were told. */
+  /** Settles all work, shuts down, and compares the counters with the answers that callers got. */
   async end(): Promise<void> {
     for (const { work } of this.calls) work.open("late");
     await vi.advanceTimersByTimeAsync(0);

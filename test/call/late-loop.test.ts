@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Bulkhead, BulkheadTimeoutError } from "../../src/index.js";
 import { turn } from "../helpers/gate.js";
 
-/** A dependency in a thread of its own. It answers when it is told to, also while this thread is blocked. */
+/** A dependency in a thread of its own. It answers on request, also while this thread is blocked. */
 const DEPENDENCY = `
   const { parentPort, workerData } = require("node:worker_threads");
   const questions = [];

@@ -59,9 +59,9 @@ describe("the tracing channel bulkman:call", () => {
     expect(events()).toEqual(["start", "end", "error", "asyncStart", "asyncEnd"]);
     expect(told[2]?.[1].error).toBe(error);
     told = [];
-    const refusal = await bulkhead.execute(() => 1).catch((reason: unknown) => reason);
+    const rejection = await bulkhead.execute(() => 1).catch((reason: unknown) => reason);
     expect(events()).toEqual(["start", "end", "error", "asyncStart", "asyncEnd"]);
-    expect(told[2]?.[1].error).toBe(refusal);
+    expect(told[2]?.[1].error).toBe(rejection);
     told = [];
     const reason = new Error("gone");
     const signal = AbortSignal.abort(reason);

@@ -7,6 +7,7 @@ import {
 } from "../../src/index.js";
 import { failCalls, passCalls } from "../helpers/failing.js";
 import { gate, started } from "../helpers/gate.js";
+import { CIRCUIT_OPEN } from "../helpers/rejections.js";
 
 function bulkheadWith(config: Omit<BulkheadConfig, "name">) {
   const bulkhead = new Bulkhead({ name: "api", ...config });
@@ -31,8 +32,6 @@ async function halfOpened(config: Omit<BulkheadConfig, "name"> = {}) {
   return { bulkhead, changes };
 }
 
-const refusal = { code: "ERR_BULKHEAD_CIRCUIT_OPEN" };
-
 beforeEach(() => {
   vi.useFakeTimers();
 });
@@ -51,7 +50,7 @@ describe("what opens the circuit (rule 5)", () => {
     await failCalls(bulkhead, 1);
     expect(bulkhead.getState()).toBe("isolated");
     expect(changes).toEqual(["CLOSED → OPEN: 3 consecutive failures"]);
-    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
   });
 
   it("no number of consecutive failures with failureThreshold: null, only the other rules", async () => {
@@ -258,7 +257,7 @@ describe("half-open (rule 6)", () => {
     const probes = [gate(), gate(), gate()];
     const calls = probes.map(({ promise }) => bulkhead.execute(() => promise));
     await expect(bulkhead.execute(() => 4)).rejects.toMatchObject({
-      ...refusal,
+      ...CIRCUIT_OPEN,
       retryAfterSeconds: 30,
     });
     for (const [n, probe] of probes.entries()) {
@@ -274,7 +273,7 @@ describe("half-open (rule 6)", () => {
     await passCalls(bulkhead, 1);
     const last = gate();
     const probe = bulkhead.execute(() => last.promise);
-    await expect(bulkhead.execute(() => 3)).rejects.toMatchObject(refusal);
+    await expect(bulkhead.execute(() => 3)).rejects.toMatchObject(CIRCUIT_OPEN);
     last.open();
     await probe;
     expect(bulkhead.getState()).toBe("healthy");
@@ -286,7 +285,7 @@ describe("half-open (rule 6)", () => {
     await failCalls(bulkhead, 1);
     expect(changes).toEqual(["HALF_OPEN → OPEN: a probe failed"]);
     vi.advanceTimersByTime(9_999);
-    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
     vi.advanceTimersByTime(1);
     expect(bulkhead.getState()).toBe("degraded");
   });
@@ -295,7 +294,7 @@ describe("half-open (rule 6)", () => {
     const { bulkhead } = await halfOpened({ successThreshold: 2 });
     for (let n = 0; n < 2; n++) bulkhead.execute(() => new Promise(() => {})).catch(() => {});
     vi.advanceTimersByTime(29_999);
-    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
     vi.advanceTimersByTime(1);
     await passCalls(bulkhead, 2);
     expect(bulkhead.getState()).toBe("healthy");
@@ -307,7 +306,7 @@ describe("half-open (rule 6)", () => {
     await passCalls(bulkhead, 1);
     bulkhead.execute(() => new Promise(() => {})).catch(() => {});
     vi.advanceTimersByTime(29_999);
-    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
     vi.advanceTimersByTime(1);
     await passCalls(bulkhead, 1);
     expect(bulkhead.getState()).toBe("healthy");
@@ -341,11 +340,27 @@ describe("half-open (rule 6)", () => {
     ]);
   });
 
+  it("is not closed by the success of a call from before it opened", async () => {
+    const { bulkhead } = bulkheadWith({
+      failureThreshold: 2,
+      successThreshold: 1,
+      isolationDuration: 10,
+    });
+    const old = gate();
+    const call = bulkhead.execute(() => old.promise);
+    await failCalls(bulkhead, 2);
+    vi.advanceTimersByTime(10_000);
+    expect(bulkhead.getStats().circuitStatus).toBe("HALF_OPEN");
+    old.open();
+    expect((await call).success).toBe(true);
+    expect(bulkhead.getStats().circuitStatus).toBe("HALF_OPEN");
+  });
+
   it("rejects queued probes when another probe fails", async () => {
     const { bulkhead } = await halfOpened({ successThreshold: 2, maxConcurrentCalls: 1 });
     const probe = gate();
     const running = bulkhead.execute(() => probe.promise);
-    const waiting = expect(bulkhead.execute(() => 2)).rejects.toMatchObject(refusal);
+    const waiting = expect(bulkhead.execute(() => 2)).rejects.toMatchObject(CIRCUIT_OPEN);
     probe.fail(new Error("still down"));
     await running;
     await waiting;
@@ -460,7 +475,7 @@ describe("the opossum breaker", () => {
     await vi.advanceTimersByTimeAsync(1000);
     await timedOut;
     expect([breaker.opened, breaker.closed, breaker.halfOpen]).toEqual([true, false, false]);
-    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
     vi.advanceTimersByTime(10_000);
     expect([breaker.opened, breaker.closed, breaker.halfOpen]).toEqual([false, false, true]);
     await passCalls(bulkhead, 2);
@@ -498,7 +513,7 @@ describe("the opossum breaker", () => {
     bulkhead.breaker?.open();
     bulkhead.breaker?.open();
     await expect(bulkhead.execute(() => 1)).rejects.toMatchObject({
-      ...refusal,
+      ...CIRCUIT_OPEN,
       retryAfterSeconds: 10,
     });
     bulkhead.breaker?.close();
@@ -536,10 +551,33 @@ describe("the opossum breaker", () => {
     await failing;
     expect(bulkhead.getStats().circuitStatus).toBe("HALF_OPEN");
     const probe = bulkhead.execute(async () => "up");
-    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
     await probe;
     expect(bulkhead.getStats().circuitStatus).toBe("CLOSED");
     await vi.advanceTimersByTimeAsync(30_000);
+  });
+
+  it("records no end of a call that was admitted before it was disabled, or while it was", async () => {
+    const { bulkhead } = bulkheadWith({
+      failureThreshold: 1,
+      timeoutSeconds: 1,
+      reclaimAfterSeconds: 0,
+    });
+    const { breaker } = bulkhead;
+    for (const switchBreaker of [() => breaker?.disable(), () => breaker?.enable()]) {
+      const [good, bad] = [gate(), gate()];
+      const calls = [good.promise, bad.promise, new Promise(() => {})].map((promise) =>
+        bulkhead.execute(() => promise).catch(() => "timed out"),
+      );
+      await started();
+      switchBreaker();
+      good.open();
+      bad.fail(new Error("down"));
+      await vi.advanceTimersByTimeAsync(1000);
+      await Promise.all(calls);
+    }
+    expect(bulkhead.getState()).toBe("healthy");
+    expect(breaker?.stats).toMatchObject({ fires: 6, successes: 0, failures: 0, timeouts: 0 });
   });
 
   it("leaves queued calls in the queue when the circuit opens while it is disabled", async () => {
@@ -570,7 +608,7 @@ describe("the opossum breaker", () => {
     const look = () => counted.push(bulkhead.getStats().rejections.circuitOpen);
     await failCalls(bulkhead, 1);
     bulkhead.breaker?.on("fire", look).on("reject", look);
-    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
     expect(counted).toEqual([1, 1]);
   });
 
@@ -622,12 +660,58 @@ describe("the opossum breaker", () => {
     await bulkhead.shutdown();
   });
 
+  it("emits how long each function ran, in milliseconds", async () => {
+    const { bulkhead } = bulkheadWith({ timeoutSeconds: 1, reclaimAfterSeconds: 0 });
+    const latencies: unknown[] = [];
+    bulkhead.breaker
+      ?.on("success", (_result, latency) => latencies.push(["success", latency]))
+      .on("failure", (_error, latency) => latencies.push(["failure", latency]))
+      .on("timeout" as "failure", (_error, latency) => latencies.push(["timeout", latency]));
+    const [good, bad] = [gate(), gate()];
+    const calls = [good.promise, bad.promise, new Promise(() => {})].map((promise) =>
+      bulkhead.execute(() => promise).catch(() => "timed out"),
+    );
+    await vi.advanceTimersByTimeAsync(250);
+    good.open();
+    await vi.advanceTimersByTimeAsync(250);
+    bad.fail(new Error("down"));
+    await vi.advanceTimersByTimeAsync(500);
+    await Promise.all(calls);
+    expect(latencies).toEqual([
+      ["success", 250],
+      ["failure", 500],
+      ["timeout", 1000],
+      ["failure", 1000],
+    ]);
+  });
+
+  it("counts an error that errorFilter excuses as a success", async () => {
+    const { bulkhead } = bulkheadWith({ errorFilter: () => true });
+    await failCalls(bulkhead, 2);
+    expect(bulkhead.breaker?.stats).toMatchObject({ fires: 2, successes: 2, failures: 0 });
+  });
+
+  it("is shut down when it is first read after the shutdown, and once when it was read before", async () => {
+    const early = bulkheadWith({}).bulkhead;
+    const shutDown = vi.fn();
+    early.breaker?.on("shutdown", shutDown);
+    expect(early.breaker?.isShutdown).toBe(false);
+    await early.shutdown();
+    await early.shutdown();
+    expect(early.breaker?.isShutdown).toBe(true);
+    expect(shutDown).toHaveBeenCalledTimes(1);
+
+    const late = bulkheadWith({}).bulkhead;
+    await late.shutdown();
+    expect(late.breaker?.isShutdown).toBe(true);
+  });
+
   it("never calls a fallback", async () => {
     const { bulkhead } = bulkheadWith({});
     const fallback = vi.fn();
     bulkhead.breaker?.fallback(fallback);
     await failCalls(bulkhead, 5);
-    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
     expect(fallback).not.toHaveBeenCalled();
   });
 

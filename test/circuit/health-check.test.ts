@@ -26,7 +26,7 @@ afterEach(async () => {
 
 type Check = (context: HealthCheckContext) => unknown;
 
-/** A bulkhead that is checked every second, and what it tells of that. */
+/** A bulkhead that is checked every second, and what it emits of that. */
 function checked(healthCheck: Check, config: Partial<BulkheadConfig> = {}) {
   const bulkhead = new Bulkhead({ name: "api", healthCheck, healthCheckInterval: 1, ...config });
   bulkheads.push(bulkhead);

@@ -8,10 +8,10 @@ import {
 } from "../../src/index.js";
 import { failCalls, passCalls } from "../helpers/failing.js";
 import { gate } from "../helpers/gate.js";
+import { CIRCUIT_OPEN } from "../helpers/rejections.js";
 import { UnreliableStorage } from "../helpers/unreliable-storage.js";
 
 const config = { name: "api", failureThreshold: 2, successThreshold: 2, isolationDuration: 10 };
-const refusal = { code: "ERR_BULKHEAD_CIRCUIT_OPEN" };
 
 async function loaded(circuitStorage: CircuitStorage, settings = {}) {
   const bulkhead = new Bulkhead({ ...config, ...settings }, { circuitStorage });
@@ -40,7 +40,10 @@ describe("a circuit that bulkheads of one name share", () => {
     const [a, b] = await pair();
     await failCalls(a, 2);
     await flush();
-    await expect(b.execute(() => 1)).rejects.toMatchObject({ ...refusal, retryAfterSeconds: 10 });
+    await expect(b.execute(() => 1)).rejects.toMatchObject({
+      ...CIRCUIT_OPEN,
+      retryAfterSeconds: 10,
+    });
   });
 
   it("is one for each name and each storage", async () => {
@@ -63,7 +66,10 @@ describe("a circuit that bulkheads of one name share", () => {
     vi.advanceTimersByTime(4000);
     const late = new Bulkhead(config, { circuitStorage: storage });
     const started = vi.fn();
-    await expect(late.execute(started)).rejects.toMatchObject({ ...refusal, retryAfterSeconds: 6 });
+    await expect(late.execute(started)).rejects.toMatchObject({
+      ...CIRCUIT_OPEN,
+      retryAfterSeconds: 6,
+    });
     expect(started).not.toHaveBeenCalled();
   });
 
@@ -95,9 +101,9 @@ describe("a circuit that bulkheads of one name share", () => {
     const probing = b.execute(() => probe.promise);
     await flush();
     const started = vi.fn();
-    await expect(a.execute(started)).rejects.toMatchObject(refusal);
+    await expect(a.execute(started)).rejects.toMatchObject(CIRCUIT_OPEN);
     await passCalls(b, 1);
-    await expect(a.execute(started)).rejects.toMatchObject(refusal);
+    await expect(a.execute(started)).rejects.toMatchObject(CIRCUIT_OPEN);
     probe.open();
     await probing;
     await flush();
@@ -145,7 +151,10 @@ describe("a circuit that bulkheads of one name share", () => {
     const stuck = gate();
     const slow = a.execute(() => stuck.promise);
     await flush();
-    await expect(b.execute(() => 1)).rejects.toMatchObject({ ...refusal, retryAfterSeconds: 5 });
+    await expect(b.execute(() => 1)).rejects.toMatchObject({
+      ...CIRCUIT_OPEN,
+      retryAfterSeconds: 5,
+    });
     vi.advanceTimersByTime(5000);
     await passCalls(b, 1);
     stuck.fail(new Error("too late to matter"));
@@ -242,7 +251,7 @@ describe("a circuit that bulkheads of one name share", () => {
     await failCalls(b, 1);
     await flush();
     vi.advanceTimersByTime(9_999);
-    await expect(a.execute(() => 1)).rejects.toMatchObject(refusal);
+    await expect(a.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
   });
 
   it("returns its lease when the bulkhead is shut down", async () => {
@@ -303,7 +312,7 @@ describe("a circuit that bulkheads of one name share", () => {
     const b = await loaded(storage);
     const busy = gate();
     const running = a.execute(() => busy.promise);
-    const waiting = expect(a.execute(() => 1)).rejects.toMatchObject(refusal);
+    const waiting = expect(a.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
     await failCalls(b, 2);
     await waiting;
     busy.open();
@@ -397,7 +406,7 @@ describe("a circuit that bulkheads of one name share", () => {
     });
     await vi.advanceTimersByTimeAsync(5000);
     expect(changes).toEqual(["OPEN: isolated: the vendor asked for it"]);
-    await expect(a.execute(() => 1)).rejects.toMatchObject(refusal);
+    await expect(a.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
     await a.shutdown();
   });
 
@@ -436,7 +445,7 @@ describe("the storage is never a dependency of the calls", () => {
     await failCalls(bulkhead, 2);
     storage.asked.length = 0;
     for (let n = 0; n < 10; n++)
-      await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+      await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
     expect(storage.asked).toEqual([]);
   });
 
@@ -453,7 +462,7 @@ describe("the storage is never a dependency of the calls", () => {
       expect((await first).result).toBe("first");
       await bulkhead.ready();
       await failCalls(bulkhead, 2);
-      await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+      await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
       await vi.advanceTimersByTimeAsync(10_000);
       await Promise.all([passCalls(bulkhead, 2), vi.advanceTimersByTimeAsync(5000)]);
       expect(bulkhead.getState()).toBe("healthy");
@@ -471,7 +480,7 @@ describe("the storage is never a dependency of the calls", () => {
     storage.mood = "well";
     await vi.advanceTimersByTimeAsync(1000);
     expect(b.getState()).toBe("isolated");
-    await expect(b.execute(() => 1)).rejects.toMatchObject(refusal);
+    await expect(b.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
   });
 
   it("catches up: its own opening is written also when others opened and closed meanwhile", async () => {
@@ -532,7 +541,10 @@ describe("the storage is never a dependency of the calls", () => {
     tell(await current.load("api"));
     await flush();
     expect(a.getState()).toBe("isolated");
-    await expect(b.execute(() => 1)).rejects.toMatchObject({ ...refusal, retryAfterSeconds: 6 });
+    await expect(b.execute(() => 1)).rejects.toMatchObject({
+      ...CIRCUIT_OPEN,
+      retryAfterSeconds: 6,
+    });
   });
 
   it("catches up: no isolation is written that is over by then", async () => {
@@ -582,7 +594,10 @@ describe("the storage is never a dependency of the calls", () => {
     vi.advanceTimersByTime(3000);
     await failCalls(a, 2);
     await flush();
-    await expect(a.execute(() => 1)).rejects.toMatchObject({ ...refusal, retryAfterSeconds: 7 });
+    await expect(a.execute(() => 1)).rejects.toMatchObject({
+      ...CIRCUIT_OPEN,
+      retryAfterSeconds: 7,
+    });
   });
 
   it("never overwrites what others decided while it was cut off", async () => {
@@ -656,7 +671,7 @@ describe("the storage is never a dependency of the calls", () => {
     await bulkhead.ready();
     expect((await bulkhead.execute(() => 1)).result).toBe(1);
     await failCalls(bulkhead, 2);
-    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
     await flush();
     expect(told).toHaveBeenCalledTimes(1);
     await bulkhead.shutdown();
@@ -795,7 +810,7 @@ describe("the storage is never a dependency of the calls", () => {
         await passCalls(bulkhead, 1);
         await failCalls(bulkhead, 2);
         await flush();
-        await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+        await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
         expect(errors, what).toEqual([expect.stringMatching(message)]);
         storage.load = load;
         storage.change = async (name, asked) => {

@@ -112,6 +112,14 @@ describe("a closed circuit", () => {
     ]);
   });
 
+  it("opens with the first failure when failureThreshold is 1", () => {
+    const { circuit, transitions } = newCircuit({ config: { failureThreshold: 1 } });
+    circuit.recordFailure("down");
+    expect(transitions).toMatchObject([
+      { to: "OPEN", reason: "1 consecutive failure", failures: 1 },
+    ]);
+  });
+
   it("reports how many failures had preceded when another rule, a health check or an operator opens it", () => {
     for (const open of [
       (circuit: Circuit) => circuit.open("opened manually", "manual"),

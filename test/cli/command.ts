@@ -58,7 +58,7 @@ export class CommandLine {
     return this.#start(process.execPath, [this.#program, ...args], { ...this.env, ...env });
   }
 
-  /** With nobody to ask. */
+  /** Without a terminal. */
   run(args: readonly string[], env: Record<string, string> = {}): Promise<Ended> {
     const words = [this.#program, ...args];
     return this.#start(process.execPath, words, { ...this.env, ...env }, "ignore").ended;

@@ -38,7 +38,7 @@ describe("bulkman isolate and release", () => {
       for (const child of children) await child.ask("watch");
       const ended = await commandLine.run(["isolate", "payments", "--for", "2h"]);
       expect(ended).toEqual({ status: 0, stdout: expect.stringMatching(ISOLATED), stderr: "" });
-      // Each process calls at the very moment that it hears of the isolation.
+      // Each process calls at the very moment that it receives the isolation.
       for (const child of children) {
         expect(await child.ask("watched")).toMatchObject({ code: "ERR_BULKHEAD_CIRCUIT_OPEN" });
       }

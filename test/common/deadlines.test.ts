@@ -34,7 +34,7 @@ function spyOnTimers() {
   return setTimer;
 }
 
-/** A clock that moves by itself, a little at each look at it, beside the timers that are moved by hand. */
+/** A clock that moves by itself, a little at each look at it, beside the timers that tests move. */
 function runningClock(): void {
   const real = performance.now.bind(performance);
   let looks = 0;

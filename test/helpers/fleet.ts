@@ -109,7 +109,7 @@ export interface Member {
   isDead: boolean;
 }
 
-/** Two to four processes on one table. Crashed processes never hear or say anything again. */
+/** Two to four processes on one table. Crashed processes never receive or send anything again. */
 export class Fleet {
   readonly table = new Table({ probeLeaseSeconds: LEASE_SECONDS });
   readonly members: Member[];

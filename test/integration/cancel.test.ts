@@ -21,7 +21,7 @@ async function waiting(): Promise<number> {
   return row?.count ?? 0;
 }
 
-/** Holds the whole table, as a migration of somebody's does. */
+/** Locks the whole table, as a user's migration does. */
 async function lockTable() {
   const pool = database.pool({ max: 1 });
   const other = await pool.connect();
@@ -120,7 +120,7 @@ it("gives up a request that the server does not take, and leaves no connection",
   expect(server.said.map((data) => data.toString("hex"))).toEqual([REQUEST]);
   await eventually(() => server.sockets.size === 0);
   await server.close();
-  // Nobody there at all.
+  // No server there at all.
   cancel(ready(server.port, { processID: 42, secretKey: 7 }), () => new Client(), 100);
 });
 

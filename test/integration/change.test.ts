@@ -179,7 +179,7 @@ describe("a pool of the application's without a time limit", () => {
     proxy.cut();
     const patient = open({ pool });
     expect(await patient.getState("api")).toMatchObject({ state: "CLOSED" });
-    // The wait that nobody took over is over, too.
+    // The wait that no other query took over is over, too.
     await eventually(() => pool.idleCount === pool.totalCount);
     await Promise.all([storage.close(), patient.close()]);
     await pool.end();

@@ -68,7 +68,7 @@ const commands = {
     bulkhead = new Bulkhead(config, { circuitStorage: storage });
     return call("succeed");
   },
-  /** Calls the moment that the circuit opens, for `watched` to tell. */
+  /** Calls the moment that the circuit opens, for `watched` to return. */
   watch: async () => {
     watched = new Promise((resolve) => {
       const listen = ({ to }: { to: string }) => {

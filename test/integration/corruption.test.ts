@@ -8,7 +8,7 @@ import { type Corruption, TcpProxy } from "./tcp-proxy.js";
 
 let database: TestDatabase;
 let proxy: TcpProxy;
-/** What would have ended the process, had vitest not been there to hear of it. */
+/** What would have ended the process, had vitest not been there to catch it. */
 const fatal: unknown[] = [];
 let vitests: NodeJS.UncaughtExceptionListener[] = [];
 

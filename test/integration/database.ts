@@ -10,7 +10,7 @@ export interface TestDatabase {
   readonly name: string;
   readonly server: TestServer;
   query<T extends QueryResultRow>(text: string, values?: unknown[]): Promise<T[]>;
-  /** Changes a circuit by hand, in SQL. */
+  /** Changes a circuit manually, in SQL. */
   edit(name: string, set: string): Promise<unknown>;
   /** The same database on another port (of a proxy), or for another user. */
   urlFor(change: { port?: number; user?: string; password?: string }): string;

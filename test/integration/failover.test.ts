@@ -129,7 +129,7 @@ describe.each([{}, { pollSeconds: 0.05 }])(
          BEGIN; UPDATE rc_circuit_breakers SET version = 1 WHERE resource_key = 'api'; COMMIT AND CHAIN;
          SELECT FROM rc_circuit_breakers WHERE resource_key = 'api' FOR UPDATE`,
       );
-      // Who polls sees it anyway; its question must not be cut off in the middle, which is told instead.
+      // A poller sees it anyway; its query must not be cut off in the middle, which is emitted instead.
       if (!("pollSeconds" in options)) await endConnections();
       await eventually(() => troubles.some((error) => /lock|did not answer/.test(String(error))));
       await database.edit("witness", "state = 'OPEN', open_until = now() + '1 h'");

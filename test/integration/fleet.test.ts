@@ -91,7 +91,7 @@ describe("a fleet of processes", () => {
     await withChildren(2, async ([a, b]) => {
       if (a === undefined || b === undefined) throw new Error("no children");
       await Promise.all([a.ask("start", start("spread")), b.ask("start", start("spread"))]);
-      // Until both listen, a change may be read instead of heard.
+      // Until both listen, a change may be read instead of notified.
       await eventually(async () => (await listeners(database)) >= 2);
       const spreads: number[] = [];
       for (let round = 0; round < rounds; round++) {
@@ -123,7 +123,7 @@ describe("a fleet of processes", () => {
         const looks = await Promise.all(children.map((child) => child.ask("look")));
         return looks.every(({ status }) => status === "OPEN");
       });
-      // Each is told the isolation of the one that won.
+      // Each gets the isolation of the one that won.
       await eventually(async () => {
         const [row] = await database.query<{ left: number }>(
           `SELECT extract(epoch FROM open_until - clock_timestamp())::float AS left

@@ -42,7 +42,7 @@ describe("listening", () => {
 
   it("begins again when its connection is ended, and reads what it missed", async () => {
     const storage = open();
-    // Nothing changes it: what it is told is what was read again.
+    // Nothing changes it: it receives what was read again.
     const quiet = subscribe(storage, `${name} quiet`);
     const { heard, troubles } = await subscribed(storage, name);
     for (const state of ["OPEN", "CLOSED", "OPEN"]) {
@@ -137,7 +137,7 @@ describe("listening", () => {
     await database.edit(name, "state = 'OPEN', open_until = now() + '5 min'");
     await expect(storage.getState(name)).rejects.toThrow("did not answer");
     await eventually(() => heard.length > 0);
-    // The question has told of it.
+    // The query has shown it.
     expect(troubles).toEqual([]);
     await storage.close();
     await pool.end();

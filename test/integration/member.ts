@@ -5,7 +5,7 @@ import {
   type PostgresStorageOptions,
 } from "../../src/index.js";
 
-/** One of a fleet: a bulkhead with a storage of its own, and the troubles that it told. */
+/** One of a fleet: a bulkhead with a storage of its own, and the storage errors that it emitted. */
 export async function join(config: BulkheadConfig, options: PostgresStorageOptions) {
   const storage = new PostgresStorage(options);
   const bulkhead = new Bulkhead(

@@ -38,7 +38,7 @@ async function versions(): Promise<string[]> {
   return rows.map(({ version }) => version);
 }
 
-/** It is complete, tells of changes, and guards an isolation against a blind write. */
+/** It is complete, notifies of changes, and guards an isolation against a blind write. */
 async function expectWorks(storage: PostgresStorage, name: string): Promise<void> {
   const { version } = await storage.load(name);
   expect(await holds(SCHEMA_CHECK)).toBe(true);

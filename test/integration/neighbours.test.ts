@@ -26,7 +26,7 @@ async function writeUnseen(set: string, circuit: string): Promise<void> {
   );
 }
 
-/** A circuit beside a bad one hears of changes, and of no trouble. */
+/** A circuit beside an invalid one receives changes, and no error. */
 async function expectHeard(
   storage: PostgresStorage,
   good: ReturnType<typeof subscribe>,

@@ -2,12 +2,11 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { startPostgres } from "../../scripts/postgres-server.mjs";
 import type { PostgresStorageOptions } from "../../src/index.js";
 import { failCalls, passCalls } from "../helpers/failing.js";
+import { CIRCUIT_OPEN } from "../helpers/rejections.js";
 import { createDatabase, type TestDatabase } from "./database.js";
 import { eventually } from "./eventually.js";
 import { join } from "./member.js";
 import { TcpProxy } from "./tcp-proxy.js";
-
-const refusal = { code: "ERR_BULKHEAD_CIRCUIT_OPEN" };
 
 let database: TestDatabase;
 let proxy: TcpProxy;
@@ -121,7 +120,7 @@ describe.each(OUTAGES)("a database that $what", ({ begin, end }) => {
     for (let call = 0; call < 50; call++) await passCalls(far.bulkhead, 1);
     await failCalls(far.bulkhead, 2);
     for (let call = 0; call < 50; call++) {
-      await expect(far.bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+      await expect(far.bulkhead.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
     }
     await eventually(() => far.troubles.length > 0);
     // Long enough for several tries.
@@ -131,8 +130,8 @@ describe.each(OUTAGES)("a database that $what", ({ begin, end }) => {
     expect(far.status()).toBe("OPEN");
     await end();
     await eventually(() => near.status() === "OPEN", { seconds: 40 });
-    await expect(near.bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
-    // And hears again.
+    await expect(near.bulkhead.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
+    // And receives changes again.
     near.bulkhead.breaker?.close();
     await eventually(() => far.status() === "CLOSED", { seconds: 40 });
   }, 60_000);
@@ -232,7 +231,7 @@ describe("a storage that is closed", () => {
     await storage.close();
     await passCalls(bulkhead, 3);
     await failCalls(bulkhead, 2);
-    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
     await eventually(() => troubles.length === 1);
     expect(troubles).toEqual(["PostgresStorageError: This PostgresStorage is closed"]);
   });

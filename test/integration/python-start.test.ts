@@ -20,7 +20,7 @@ afterEach(async () => {
 
 const VERSIONS: readonly PythonVersion[] = ["0.4.1", "0.4.6", "0.5", "0.7"];
 
-/** A process of Node that starts: what it hears, and its first question. */
+/** A process of Node that starts: what it receives, and its first query. */
 function startNode(storage: PostgresStorage = database.storage()) {
   const subscription = subscribe(storage, "api");
   return { ...subscription, storage, loaded: storage.load("api") };
@@ -39,7 +39,7 @@ async function isWaiting(): Promise<boolean> {
   return row?.waiting ?? false;
 }
 
-/** Both work, neither has had any trouble, and Node hears what Python writes. */
+/** Both work, neither has had an error, and Node receives what Python writes. */
 async function expectWell(node: ReturnType<typeof startNode>, python: PythonProcess) {
   expect(await node.loaded).toMatchObject({ state: "CLOSED" });
   expect(await isInPlace()).toBe(true);

@@ -6,7 +6,7 @@ import type { TestProject } from "vitest/node";
 import { startPostgres } from "../../scripts/postgres-server.mjs";
 import { createTemporaryFolder, removeAbandonedFolders } from "../../scripts/temporary-folder.mjs";
 
-/** What the tests are told of a database server of their own. */
+/** What the tests get of a database server of their own. */
 export interface TestServer {
   readonly port: number;
   readonly user: string;

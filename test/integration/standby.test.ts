@@ -37,7 +37,7 @@ it("follows a standby by polling, says so once, and receives notices when it is 
     expect(reported.map(String)).toEqual([expect.stringContaining("like a standby")]);
   }
   await pool.query("SELECT pg_promote()");
-  // Whoever subscribes is told as long as no notices arrive.
+  // Each subscriber gets an error as long as no notices arrive.
   await eventually(async () => {
     const { troubles: now, unsubscribe } = subscribe(storage, "api");
     await Promise.resolve();

@@ -1,7 +1,7 @@
 import type { CircuitRecord, CircuitStorage } from "../../src/index.js";
 import { eventually } from "./eventually.js";
 
-/** A subscriber that asks nothing itself: what it is told, and what of that is newer than `version`. */
+/** A subscriber that asks nothing itself: what it receives, and what of that is newer than `version`. */
 export function subscribe(storage: CircuitStorage, name: string, version = 0) {
   const told: CircuitRecord[] = [];
   const heard: CircuitRecord[] = [];
@@ -19,7 +19,7 @@ export function subscribe(storage: CircuitStorage, name: string, version = 0) {
   return { told, heard, troubles, unsubscribe, version };
 }
 
-/** A subscriber that hears of changes already. */
+/** A subscriber that receives changes already. */
 export async function subscribed(storage: CircuitStorage, name: string) {
   const { version } = await storage.load(name);
   const subscription = subscribe(storage, name, version);

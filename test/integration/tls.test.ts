@@ -58,7 +58,7 @@ beforeEach(() => {
   for (const name of Object.keys(process.env)) {
     if (/^(RC_|PG)/.test(name)) vi.stubEnv(name, undefined);
   }
-  // Whoever runs the tests may have a root certificate of their own there.
+  // The user who runs the tests may have a root certificate there.
   vi.stubEnv("HOME", directory);
 });
 afterEach(async () => {

@@ -13,7 +13,7 @@ describe.each(REPORTERS)("metrics by $name", ({ start }) => {
   });
   afterEach(() => reporter.stop());
 
-  /** What is told of one bulkhead. */
+  /** What is reported of one bulkhead. */
   async function figuresOf(name: string): Promise<Figures> {
     const figures = Object.entries(await reporter.read());
     return Object.fromEntries(figures.filter(([key]) => key.match(/\{(.*?)[,}]/s)?.[1] === name));

@@ -13,7 +13,7 @@ export const SMALL: BulkheadConfig = {
 
 /**
  * Sends a bulkhead, configured like {@link SMALL}, a call of every kind: every outcome, every reason of
- * a refusal, and what is easily counted twice or not at all.
+ * a rejection, and what is easily counted twice or not at all.
  * @param check called at moments when calls are active, waiting and abandoned
  */
 export async function everyKindOfCall(
@@ -67,7 +67,7 @@ export async function everyKindOfCall(
   );
   await check("while isolated by hand");
   bulkhead.release();
-  await holdUpAndRefuse(bulkhead, () => bulkhead.breaker?.open());
+  await queueAndReject(bulkhead, () => bulkhead.breaker?.open());
   await rejected(
     bulkhead.execute(() => 1),
     "ERR_BULKHEAD_CIRCUIT_OPEN",
@@ -75,7 +75,7 @@ export async function everyKindOfCall(
   await check("while the circuit is open");
 
   bulkhead.breaker?.close();
-  await holdUpAndRefuse(bulkhead, () => void bulkhead.shutdown());
+  await queueAndReject(bulkhead, () => void bulkhead.shutdown());
   await rejected(
     bulkhead.execute(() => 1),
     "ERR_BULKHEAD_SHUTDOWN",
@@ -83,12 +83,12 @@ export async function everyKindOfCall(
   await check("after the shutdown");
 }
 
-/** Has a call wait, and refuses it by what `refuse` does. */
-async function holdUpAndRefuse(bulkhead: Bulkhead, refuse: () => void): Promise<void> {
+/** Queues a call, and rejects it by what `reject` does. */
+async function queueAndReject(bulkhead: Bulkhead, reject: () => void): Promise<void> {
   const busy = gate();
   const running = Array.from({ length: 3 }, () => bulkhead.execute(() => busy.promise));
   const waiting = bulkhead.execute(() => 1);
-  refuse();
+  reject();
   await rejected(waiting);
   busy.open();
   await Promise.all(running);

@@ -164,7 +164,7 @@ describe("the demo", () => {
     { signalName: "SIGTERM", status: 143 },
   ] as const;
 
-  /** Ctrl-C in a terminal is told to every process of the group. */
+  /** Ctrl-C in a terminal is sent to every process of the group. */
   function tell(signalName: NodeJS.Signals): void {
     if (signalName === "SIGINT") process.kill(-(demo.pid ?? 0), signalName);
     else demo.kill(signalName);

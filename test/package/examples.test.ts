@@ -53,7 +53,7 @@ interface Service {
 
 const started: ChildProcess[] = [];
 
-/** A program that serves until it is told to end. */
+/** A program that serves until it gets a signal. */
 async function start(program: string, env: Record<string, string>): Promise<Service> {
   const child = spawn(process.execPath, [program], {
     cwd: directory,
@@ -199,7 +199,7 @@ describe.each(["fastify", "express"])("the example of %s", (framework) => {
     const held: ServerResponse[] = [];
     answer = (response) => held.push(response);
     const firstFive = [1, 2, 3, 4, 5].map((id) => get(`${app.url}/users/${id}`));
-    // 2 run and 2 wait, whichever they are: the refused one is the first to be answered.
+    // 2 run and 2 wait, whichever they are: the rejected one is the first to be answered.
     expect(await Promise.race(firstFive)).toEqual({
       status: 503,
       retryAfter: "1",

@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Bulkhead, type CircuitStorage, InMemoryStorage } from "../../../src/index.js";
 import { failCalls, passCalls } from "../../helpers/failing.js";
+import { CIRCUIT_OPEN } from "../../helpers/rejections.js";
 import { UnreliableStorage } from "../../helpers/unreliable-storage.js";
 
 const config = { name: "api", failureThreshold: 1, successThreshold: 2, isolationDuration: 10 };
-const refusal = { code: "ERR_BULKHEAD_CIRCUIT_OPEN" };
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -126,7 +126,7 @@ describe("probes that hang while the storage is out", () => {
       await vi.advanceTimersByTimeAsync(10_000);
       hang(bulkhead, 2);
       await vi.advanceTimersByTimeAsync(leaseMs - 1);
-      await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+      await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
       await vi.advanceTimersByTimeAsync(1);
       await passCalls(bulkhead, 2);
       expect(bulkhead.getState()).toBe("healthy");

@@ -6,10 +6,10 @@ import {
   InMemoryStorage,
 } from "../../../src/index.js";
 import { failCalls, passCalls } from "../../helpers/failing.js";
+import { CIRCUIT_OPEN } from "../../helpers/rejections.js";
 import { UnreliableStorage } from "../../helpers/unreliable-storage.js";
 
 const config = { name: "api", failureThreshold: 1, successThreshold: 2, isolationDuration: 10 };
-const refusal = { code: "ERR_BULKHEAD_CIRCUIT_OPEN" };
 /** The longest time after which a notice is confirmed. */
 const CONFIRM_MS = 1000;
 const YEARS = 1e12;
@@ -160,7 +160,7 @@ describe("a forged notice", () => {
     await change("OPEN", 10);
     await vi.advanceTimersByTimeAsync(CONFIRM_MS);
     await expect(bulkhead.execute(() => 1)).rejects.toMatchObject({
-      ...refusal,
+      ...CIRCUIT_OPEN,
       retryAfterSeconds: 9,
     });
     await bulkhead.shutdown();
@@ -177,7 +177,7 @@ describe("a forged notice", () => {
       expect(bulkhead.getState()).toBe("healthy");
       await vi.advanceTimersByTimeAsync(CONFIRM_MS);
       await expect(bulkhead.execute(() => 1)).rejects.toMatchObject({
-        ...refusal,
+        ...CIRCUIT_OPEN,
         retryAfterSeconds: 9,
       });
       expect(await inner.getState("api")).toMatchObject({ state: "OPEN" });
@@ -191,7 +191,7 @@ describe("a forged notice", () => {
     await vi.advanceTimersByTimeAsync(CONFIRM_MS);
     const probeUntil = new Date(Date.now() + YEARS);
     await forge({ state: "HALF_OPEN", openUntil: null, probeOwner: "nobody", probeUntil });
-    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(refusal);
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
     await vi.advanceTimersByTimeAsync(CONFIRM_MS);
     await passCalls(bulkhead, 2);
     expect(bulkhead.getState()).toBe("healthy");

@@ -2,10 +2,10 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Bulkhead, type CircuitStorage, InMemoryStorage } from "../../../src/index.js";
 import { failCalls, passCalls } from "../../helpers/failing.js";
 import { gate } from "../../helpers/gate.js";
+import { CIRCUIT_OPEN } from "../../helpers/rejections.js";
 import { UnreliableStorage } from "../../helpers/unreliable-storage.js";
 
 const config = { name: "api", failureThreshold: 1, successThreshold: 3, isolationDuration: 10 };
-const refusal = { code: "ERR_BULKHEAD_CIRCUIT_OPEN" };
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -133,7 +133,7 @@ describe("what a circuit's own probes find out while its storage is out", () => 
     storage.change = () => Promise.reject(new Error("locked"));
     await passCalls(bulkhead, 2);
     await vi.advanceTimersByTimeAsync(30_000);
-    // The closing is refused now, for the lease is over; and the lease cannot be taken.
+    // The closing is rejected now, because the lease is over; and the lease cannot be acquired.
     storage.change = async (name, asked) => {
       if (asked.to === "HALF_OPEN") throw new Error("locked");
       return change(name, asked);
@@ -153,7 +153,7 @@ describe("what a circuit's own probes find out while its storage is out", () => 
     await back();
     expect(await inner.getState("api")).toMatchObject({ state: "OPEN" });
     await expect(near.bulkhead.execute(() => 1)).rejects.toMatchObject({
-      ...refusal,
+      ...CIRCUIT_OPEN,
       retryAfterSeconds: 8,
     });
     await end();
