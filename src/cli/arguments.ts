@@ -5,10 +5,10 @@ import { UsageError } from "./command.js";
 
 type Options = NonNullable<ParseArgsConfig["options"]>;
 
-/** How every command is told which database to use. */
+/** The options of every command that name the database. */
 export const DATABASE_OPTIONS = {
   dsn: { type: "string" },
-  // Not --env-file: Node.js 20 takes that for its own, wherever it stands.
+  // Not --env-file: Node.js 20 reads that as its own option, wherever it stands.
   env: { type: "string" },
 } as const satisfies Options;
 
@@ -22,7 +22,7 @@ RC_DB_HOST is set, else that of PGHOST, PGPORT, PGDATABASE, PGUSER and
 PGPASSWORD. Variables of the environment win over those of the file.
 `;
 
-/** For the commands about circuits. */
+/** The options of the commands about circuits. */
 export const CIRCUITS_OPTIONS = {
   namespace: { type: "string" },
   ...DATABASE_OPTIONS,
@@ -32,7 +32,7 @@ export const CIRCUITS_HELP = `  --namespace N     the circuits of this namespace
                     else "default"
 ${DATABASE_HELP}`;
 
-/** @throws {UsageError} for an option or an argument that is not expected, and for a missing value */
+/** @throws {UsageError} for an unknown option, an unexpected argument, or a missing value */
 export function readArguments<T extends Options>(
   args: string[],
   options: T,
@@ -45,12 +45,12 @@ export function readArguments<T extends Options>(
   }
 }
 
-/** Names the option, and not what was given: that may be a connection string in the wrong place. */
+/** Names the option, not the value: it may be a connection string in the wrong place. */
 function reasonOf(error: unknown, options: Options): string {
   const { code, message } = error as NodeJS.ErrnoException;
   const option = /'(--?[\w-]+)/.exec(message)?.[1];
   if (option === undefined) return "too many arguments";
-  if (code !== "ERR_PARSE_ARGS_INVALID_OPTION_VALUE") return `wrong option ${option}`;
+  if (code !== "ERR_PARSE_ARGS_INVALID_OPTION_VALUE") return `unknown option ${option}`;
   return options[option.slice(2)]?.type === "boolean"
     ? `${option} takes no value`
     : `${option} needs a value; one that starts with "-" is written as ${option}=VALUE`;
@@ -69,7 +69,7 @@ export function readEnvironment(file: string | undefined): void {
   for (const [name, value] of Object.entries(parseEnv(text))) process.env[name] ??= value;
 }
 
-/** The namespace that is asked for. Reads the environment: after {@link readEnvironment}. */
+/** The namespace of the option, or of the environment: call it after {@link readEnvironment}. */
 export function readNamespace(given: string | undefined): string {
   const namespace = given ?? (process.env["RC_NAMESPACE"] || "default");
   if (!NAME.inRange(namespace)) throw new UsageError(`--namespace must be ${NAME.description}`);
@@ -79,7 +79,7 @@ export function readNamespace(given: string | undefined): string {
 /** The one NAME of a command. */
 export function readName(positionals: readonly string[]): string {
   const [name, ...others] = positionals;
-  if (name === undefined) throw new UsageError("which circuit? Give its NAME");
+  if (name === undefined) throw new UsageError("NAME is missing: the name of a circuit");
   if (others.length > 0) throw new UsageError("too many arguments; one NAME is expected");
   if (!NAME.inRange(name)) throw new UsageError(`NAME must be ${NAME.description}`);
   return name;

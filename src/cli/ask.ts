@@ -3,11 +3,11 @@ import { createInterface } from "node:readline";
 import { UsageError } from "./command.js";
 
 /**
- * The answer, from the terminal or a pipe, or `undefined` when Ctrl-C or the end of the input came on a
- * terminal.
- * @param instead what to say on the command line where nobody can be asked
- * @param about what to show before the question
- * @throws {UsageError} when there is nobody to ask
+ * Asks on the terminal, or reads the answer from a pipe. Resolves to `undefined` when Ctrl-C or the end of the input
+ * comes on a terminal.
+ * @param instead the options that answer where there is no terminal
+ * @param about text before the question
+ * @throws {UsageError} when stdin is neither a terminal nor a pipe with an answer
  */
 export async function ask(
   question: string,
@@ -15,8 +15,8 @@ export async function ask(
   about = "",
 ): Promise<string | undefined> {
   const isTerminal = process.stdin.isTTY === true;
-  const nobody = new UsageError(`there is no terminal to ask on; say ${instead}`);
-  if (!isTerminal && !isPiped()) throw nobody;
+  const noTerminal = new UsageError(`there is no terminal to ask on; use ${instead}`);
+  if (!isTerminal && !isPiped()) throw noTerminal;
   process.stderr.write(about);
   const terminal = createInterface({
     input: process.stdin,
@@ -32,10 +32,10 @@ export async function ask(
   });
   terminal.close();
   if (isTerminal) return answer;
-  // Whoever has answered may leave the pipe open, and wait for this process to end.
+  // The other program may leave the pipe open, and wait for this process to end.
   process.stdin.destroy();
   process.stderr.write("\n");
-  if (answer === undefined) throw nobody;
+  if (answer === undefined) throw noTerminal;
   return answer;
 }
 

@@ -18,14 +18,14 @@ FROM rc_circuit_breakers c WHERE c.namespace = $1::text ORDER BY c.resource_key`
 const NAMESPACES = `SELECT namespace FROM rc_circuit_breakers
 WHERE resource_key = coalesce($1::text, resource_key) GROUP BY namespace ORDER BY namespace LIMIT 5`;
 
-/** The circuits that the command line names. */
+/** The circuits that the command line selects. */
 export interface Circuits {
   readonly namespace: string;
   readonly database: Database;
   readonly storage: PostgresStorage;
 }
 
-/** The options of the command line that name them. */
+/** The options of the command line that select them. */
 export interface CircuitsOptions {
   readonly dsn?: string | undefined;
   readonly env?: string | undefined;
@@ -47,7 +47,7 @@ export async function withCircuits<T>(
   const storage = new PostgresStorage({
     connectionString: options.dsn,
     namespace,
-    // Making tables is for pg-setup: whoever looks at circuits changes nothing by it.
+    // Only pg-setup creates tables: looking at circuits must not change the schema.
     ensureSchema: false,
     queryTimeoutSeconds: QUERY_LIMIT_MS / 1000,
     connectTimeoutSeconds: QUERY_LIMIT_MS / 1000,
@@ -62,7 +62,7 @@ export async function withCircuits<T>(
   }
 }
 
-/** Where the table is: notices of others are none of ours. */
+/** The schema of the table: notices of other schemas are ignored. */
 export async function schemaOf({ database }: Circuits): Promise<string | undefined> {
   const [row] = await database.query(`SELECT ${SCHEMA_OF_TABLE}`, [], QUERY_LIMIT_MS);
   return row?.[0] ?? undefined;
@@ -75,8 +75,8 @@ export async function list({ database, namespace }: Circuits): Promise<Map<strin
 }
 
 /**
- * Makes a change that no clock and no lease is in the way of.
- * @param decide the change of the circuit as it stands, or `undefined` for none
+ * Makes a manual change, which needs no clock and no lease.
+ * @param decide returns the change of the current circuit, or `undefined` for none
  * @returns the circuit after it, and whether it was changed
  * @throws {Error} when there is no such circuit
  */
@@ -93,10 +93,10 @@ export async function changeByHand(
     if (change === undefined) return { changed: false, record };
     const result = await circuits.storage.change(name, change);
     if (result.changed) return result;
-    // Another was faster. A hand is obeyed: it is asked again, on top of that.
+    // Another process was faster. A manual change always counts: it is repeated on the new record.
     record = result.record;
   } while (now() < end);
-  throw new Error(`others change the circuit "${name}" all the time; try again`);
+  throw new Error(`the circuit "${name}" kept changing for ${QUERY_LIMIT_MS / 1000} s; try again`);
 }
 
 async function missing(circuits: Circuits, name: string): Promise<Error> {
@@ -107,7 +107,7 @@ async function missing(circuits: Circuits, name: string): Promise<Error> {
   );
 }
 
-/** Where there are circuits at all, or one of that name: the first few namespaces. */
+/** The first few namespaces that have circuits, or a circuit of that name. */
 export async function namespaces({ database }: Circuits, name?: string): Promise<string[]> {
   const rows = await database.query(NAMESPACES, [name ?? null], QUERY_LIMIT_MS);
   return rows.map(([namespace]) => `"${namespace}"`);

@@ -1,10 +1,10 @@
-/** A wrong command line: status 2, and a pointer to the help. */
+/** An invalid command line: exit status 2, and a pointer to the help. */
 export class UsageError extends Error {}
 
-/** The exit status of a program that Ctrl-C ended, as a shell has it. */
+/** The exit status of a program that Ctrl-C ended, like a shell's. */
 export const INTERRUPTED = 130;
 
-/** One of the things that `bulkman` can be told to do. */
+/** A subcommand of `bulkman`. */
 export interface Command {
   /** One line for the list of commands. */
   readonly summary: string;

@@ -15,13 +15,13 @@ const DEFAULT_REASON = "by hand";
 const MAX_REASON = 255;
 
 export const isolate: Command = {
-  summary: "open a circuit by hand, in every process",
+  summary: "open a circuit manually, in every process",
   help: `Usage: bulkman isolate NAME [options]
 
-Opens the circuit NAME, in whatever state it is: every process that shares it
-refuses calls from then on. When the time is over, one process probes, as after
-any isolation. No health check ends it earlier; bulkman release does. To isolate
-for longer, or shorter, say it again.
+Opens the circuit NAME, whatever its state: every process that shares it
+rejects calls from then on. When the time is over, one process probes, as after
+any isolation. No health check ends it earlier; bulkman release does. To change
+the time, run it again.
 
 Options:
   --for TIME        how long: a number with s, m, h or d, such as 30s, 10m, 2h
@@ -55,5 +55,5 @@ function readReason(text: string = DEFAULT_REASON): string {
   const reason = text.trim();
   const { length } = [...reason];
   if (length >= 1 && length <= MAX_REASON) return reason;
-  throw new UsageError(`--reason must have 1 to ${MAX_REASON} characters; it has ${length}`);
+  throw new UsageError(`--reason must have 1 to ${MAX_REASON} characters; got ${length}`);
 }

@@ -59,7 +59,7 @@ async function main(args: string[]): Promise<number> {
   }
 }
 
-// Whoever reads our output may stop reading, as `head` does.
+// The reader of the output may end early, like `head`.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   process.exit(error.code === "EPIPE" ? 0 : 1);
 });

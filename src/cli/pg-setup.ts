@@ -37,9 +37,9 @@ ${DATABASE_HELP}`,
     const { Client } = await loadDriver();
     const SetupClient = guardedClient(Client);
     const client = new SetupClient({ ...config, connectionTimeoutMillis: CONNECT_LIMIT_MS });
-    // pg takes the name of who is logged in from USER, which a container may not have.
+    // pg takes the default user from USER, which a container may not have.
     if (client.user === undefined)
-      throw new UsageError("no user is named; say --dsn or set PGUSER");
+      throw new UsageError("no user is named; use --dsn or set PGUSER");
     const place = `database "${client.database}" on ${client.host}:${client.port} as user "${client.user}"`;
     if (!options.yes) {
       const answer = await ask(`\nRun this in ${place}? [y/N] `, "--yes to run it, or --dry-run");
@@ -49,7 +49,7 @@ ${DATABASE_HELP}`,
         return 1;
       }
     }
-    // The loss of the connection is told by the query.
+    // The query rejects when the connection is lost; without a listener the event would end the process.
     client.on("error", () => {});
     try {
       await client.connect();

@@ -5,7 +5,7 @@ import { type Circuits, QUERY_LIMIT_MS, withCircuits } from "./circuits.js";
 import { type Command, INTERRUPTED, UsageError } from "./command.js";
 import { printable } from "./text.js";
 
-/** An open circuit is never removed: somebody may count on it. */
+/** An open circuit is never removed: its isolation would end. */
 const OLD = `namespace = $1::text AND state = 'CLOSED'
   AND updated_at < now() - make_interval(secs => $2::float8)`;
 const FIND = `SELECT resource_key FROM rc_circuit_breakers WHERE ${OLD} ORDER BY resource_key`;
@@ -19,8 +19,8 @@ export const prune: Command = {
   help: `Usage: bulkman prune --older-than TIME [options]
 
 Shows the closed circuits of a namespace that have not changed for that time,
-asks, removes them, and prints their names. A bulkhead that still uses one makes
-it again. The user needs DELETE on the table.
+asks, removes them, and prints their names. A bulkhead that still uses one
+creates it again. The user needs DELETE on the table.
 
 Options:
   --older-than TIME a number with s, m, h or d, such as 12h or 30d
@@ -33,7 +33,8 @@ ${CIRCUITS_HELP}`,
       ...CIRCUITS_OPTIONS,
     });
     const age = values["older-than"];
-    if (age === undefined) throw new UsageError("say --older-than, such as --older-than 30d");
+    if (age === undefined)
+      throw new UsageError("--older-than is missing; such as --older-than 30d");
     const seconds = readDuration("--older-than", age);
     return withCircuits(values, async (circuits) => {
       const names = await find(circuits, seconds);
@@ -65,7 +66,7 @@ async function find({ database, namespace }: Circuits, seconds: number): Promise
   return rows.map(([name]) => name ?? "");
 }
 
-/** Only what was shown, and only what is still old: somebody may have answered after a night. */
+/** Only the circuits that were shown, and that are still old: the answer may come hours later. */
 async function remove(
   { database, namespace }: Circuits,
   seconds: number,
@@ -75,7 +76,7 @@ async function remove(
     const rows = await database.query(REMOVE, [namespace, seconds, names], QUERY_LIMIT_MS);
     return rows.map(([name]) => name ?? "");
   } catch (error) {
-    // The advice of a storage names the rights that a service needs.
+    // The storage's advice names the privileges that a service needs.
     const isForbidden = error instanceof PostgresStorageError && error.code === "42501";
     if (isForbidden) throw new Error("this user needs DELETE on the table rc_circuit_breakers");
     throw error;

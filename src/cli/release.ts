@@ -5,11 +5,11 @@ import type { Command } from "./command.js";
 import { printable } from "./text.js";
 
 export const release: Command = {
-  summary: "close a circuit by hand, in every process",
+  summary: "close a circuit manually, in every process",
   help: `Usage: bulkman release NAME [options]
 
-Closes the circuit NAME, whoever opened it and why: every process that shares
-it lets calls through from then on, without a probe.
+Closes the circuit NAME, whatever opened it: every process that shares it lets
+calls through from then on, without a probe.
 
 Options:
 ${CIRCUITS_HELP}`,

@@ -5,13 +5,13 @@ const REST_OF_SCREEN = "\u001b[J";
 const DEFAULT_ROWS = 24;
 
 /**
- * The terminal's other screen, drawn over in place. The one that was there comes back when it is left,
- * and while the program is stopped by Ctrl-Z.
+ * The terminal's alternate screen, redrawn in place. The normal one is restored by `leave`, and while Ctrl-Z suspends
+ * the program.
  */
 export class Screen {
   readonly #linesFor: (rows: number) => string[];
 
-  /** @param linesFor what is to be seen on a terminal of so many rows */
+  /** @param linesFor the lines for a terminal of that many rows */
   constructor(linesFor: (rows: number) => string[]) {
     this.#linesFor = linesFor;
     process.stdout.on("resize", this.draw);
@@ -22,7 +22,7 @@ export class Screen {
 
   readonly draw = (): void => {
     const lines = this.#linesFor(process.stdout.rows || DEFAULT_ROWS);
-    // In one write, so that nothing flickers.
+    // In one write: otherwise the screen flickers.
     process.stdout.write(HOME + REST_OF_SCREEN + lines.join("\r\n"));
   };
 
@@ -35,7 +35,7 @@ export class Screen {
 
   readonly #pause = (): void => {
     process.stdout.write(LEAVE);
-    // Now that the terminal is as it was: this signal cannot be caught.
+    // After restoring the terminal: this signal cannot be caught.
     process.kill(process.pid, "SIGSTOP");
   };
 

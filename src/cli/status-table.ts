@@ -14,22 +14,22 @@ type Cells = [name: string, state: string, since: string, until: string, why: st
 const GAP = "  ";
 const STATE_WIDTH = "HALF_OPEN".length;
 const LEAST_NAME_WIDTH = 12;
-const NOBODY = "next call probes";
+const NO_PROBER = "next call probes";
 
-/** Red, yellow and green, as of the panel in Grafana. */
+/** Red, yellow and green, like the panel in Grafana. */
 const COLORS: { readonly [state in CircuitStatus]: number } = {
   OPEN: 31,
   HALF_OPEN: 33,
   CLOSED: 32,
 };
 
-/** The lines of a table that fits the terminal; what is worth a look comes first. */
+/** The lines of a table that fits the terminal; open circuits come first. */
 export function statusTable(
   circuits: ReadonlyMap<string, CircuitRecord>,
   { columns, rows = Number.POSITIVE_INFINITY, color }: TableOptions,
 ): string[] {
   const urgent = [...circuits].sort(([, a], [, b]) => rank(a) - rank(b));
-  // One line for the headings, and one that tells how many are left out.
+  // One line for the headings, and one for the number of omitted circuits.
   const shown = urgent.length + 1 > rows ? urgent.slice(0, Math.max(0, rows - 2)) : urgent;
   const lines = shown.map(([name, record]) => cellsOf(name, record));
   const widths = widthsOf(lines, columns);
@@ -63,9 +63,9 @@ function whyOf(record: CircuitRecord): string {
   if (state === "HALF_OPEN") {
     const { probeOwner, probeUntil, probeSuccesses } = record;
     const succeeded = probeSuccesses > 0 ? `${probeSuccesses} succeeded; ` : "";
-    return succeeded + (isOver(probeUntil, readAt) ? NOBODY : (probeOwner ?? NOBODY));
+    return succeeded + (isOver(probeUntil, readAt) ? NO_PROBER : (probeOwner ?? NO_PROBER));
   }
-  if (isOver(openUntil, readAt)) return `over; ${NOBODY}`;
+  if (isOver(openUntil, readAt)) return `over; ${NO_PROBER}`;
   if (reason !== null) return reason;
   // By a health check, or by another program.
   if (failureCount === 0) return "";
@@ -76,7 +76,7 @@ function isOver(end: Date | null, readAt: Date): boolean {
   return end === null || end <= readAt;
 }
 
-/** The names and the last column share what the others leave. */
+/** The names and the last column share the width that the others leave. */
 function widthsOf(lines: readonly Cells[], columns: number): number[] {
   const widest = (i: number) => Math.max(...[HEADINGS, ...lines].map((row) => width(row[i] ?? "")));
   const [since, until, why] = [widest(2), widest(3), widest(4)];

@@ -41,7 +41,7 @@ ${CIRCUITS_HELP}`,
   },
 };
 
-/** What programs read: fields are added to it, and never taken away. */
+/** The JSON for programs: fields are added, and never removed. */
 function circuitJson(name: string, record: CircuitRecord) {
   const { state, updatedAt, openUntil, failureCount, openedBy, reason } = record;
   const { probeOwner, probeUntil, probeSuccesses, version } = record;
@@ -63,7 +63,7 @@ async function textOf(circuits: Circuits, records: Records): Promise<string[]> {
   return [printable(`There is no circuit in the namespace "${circuits.namespace}"${hint}.`)];
 }
 
-/** A pipe or a file is as wide as the longest name. */
+/** The terminal's width; a pipe or a file has none. */
 function columnsOf(): number {
   const { isTTY, columns } = process.stdout;
   return isTTY ? columns || DEFAULT_COLUMNS : Number.POSITIVE_INFINITY;
@@ -77,7 +77,7 @@ function tableOf(namespace: string, records: Records, rows?: number): string[] {
   return [heading, "", ...statusTable(records, { columns, rows, color })];
 }
 
-/** By the database's clock, when it has told it. */
+/** By the database's clock, if any circuit was read. */
 function readAtOf(records: Records): Date {
   const times = Array.from(records.values(), ({ readAt }) => readAt.getTime());
   return times.length > 0 ? new Date(Math.max(...times)) : new Date();
@@ -91,8 +91,9 @@ function viewer(namespace: string, json: boolean): Viewer {
   let latest: Records = new Map();
   let trouble: string | undefined;
   const screen = new Screen((rows) => {
-    const told = trouble === undefined ? [] : [shortened(`Trying again: ${trouble}`, columnsOf())];
-    return [...told, ...tableOf(namespace, latest, rows - 2 - told.length)];
+    const heading =
+      trouble === undefined ? [] : [shortened(`Trying again: ${trouble}`, columnsOf())];
+    return [...heading, ...tableOf(namespace, latest, rows - 2 - heading.length)];
   });
   return {
     show: (records) => {
@@ -123,9 +124,9 @@ const FIRST_FILLER_MS = 500;
 const LAST_FILLER_MS = 60_000;
 
 /**
- * Writes lines for what is seen, one below the other: for pipes, files and simple terminals. Only a write shows
- * that a pipe is read no more, as after `| head -2`, and there may be nothing to write for hours: then fillers
- * are written, which mean nothing to whatever reads them.
+ * Writes lines, one below the other, for pipes, files and simple terminals. Only a write shows that the reader of a
+ * pipe has ended, as after `| head -2`, and there may be nothing to write for hours: otherwise the process would
+ * linger. So it writes fillers, which readers ignore.
  */
 class Lines implements Viewer {
   readonly #filler: string;
@@ -133,7 +134,7 @@ class Lines implements Viewer {
   #isTrouble = false;
   #timer: NodeJS.Timeout | undefined = undefined;
 
-  /** @param filler what can stand between any two lines */
+  /** @param filler text that readers ignore between two lines */
   constructor(filler: string, linesOf: (records: Records, changed: readonly string[]) => string[]) {
     this.#filler = filler;
     this.#linesOf = linesOf;
@@ -154,7 +155,7 @@ class Lines implements Viewer {
   }
 
   trouble(reason: string | undefined): void {
-    // Once, not for every try.
+    // Once, not for each try.
     if (reason !== undefined && !this.#isTrouble) {
       process.stderr.write(
         `bulkman status: ${printable(reason.replace(/\s+/g, " "))}; trying again\n`,

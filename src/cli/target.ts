@@ -14,7 +14,7 @@ const VARIABLES: { readonly [part in Part]: readonly [own: string, libpqs: strin
 const PARTS = Object.keys(VARIABLES) as Part[];
 
 /**
- * Where a command connects to, and what says so, such as
+ * Where a command connects to, and the source of each part, such as
  * `host "db" (RC_DB_HOST), port 5432 (default), database "app" (--dsn), user "app" (PGUSER)`. Never the password.
  */
 export async function describeTarget(

@@ -1,16 +1,16 @@
-/** What a terminal shows two columns wide: the common cases of East Asian Width and of emoji. */
+/** Characters that take two columns: the common cases of East Asian Width and of emoji. */
 const WIDE =
   /^[\p{Emoji_Presentation}\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}\u3000-\u303f\uff01-\uff60\uffe0-\uffe6]/u;
-/** What a terminal obeys, or what turns the text around it: names come from the table. */
+/** Control characters, and those that reverse the text around them: any role may write names into the table. */
 const UNPRINTABLE = /[\p{Cc}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]/gu;
 const graphemes = new Intl.Segmenter(undefined, { granularity: "grapheme" });
 
-/** A text of the table that is safe to show in one line. */
+/** Makes a text of the table safe to show in one line. */
 export function printable(text: string): string {
   return text.replace(UNPRINTABLE, "\u{fffd}");
 }
 
-/** Columns that a terminal needs for it. */
+/** The columns that a text takes in a terminal. */
 export function width(text: string): number {
   let columns = 0;
   for (const { segment } of graphemes.segment(text)) columns += WIDE.test(segment) ? 2 : 1;
@@ -48,7 +48,7 @@ export function localTime(date: Date): string {
   return `${day} ${[date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":")}`;
 }
 
-/** As short as it can be told: the time alone on the same day, the day alone in another year. */
+/** In short: the time alone on the same day, the date alone in another year. */
 export function shortTime(date: Date, today: Date): string {
   const text = localTime(date);
   if (text === FOR_EVER) return text;

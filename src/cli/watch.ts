@@ -5,24 +5,24 @@ import { type Circuits, list, QUERY_LIMIT_MS, schemaOf } from "./circuits.js";
 
 export type Records = ReadonlyMap<string, CircuitRecord>;
 
-/** Who is told of what is seen. */
+/** Shows the circuits and their changes. */
 export interface Viewer {
-  /** The circuits as they stand, and which of them have changed or are gone: at first, all. */
+  /** The current circuits, and the names of the changed and removed ones: at first, all. */
   show(records: Records, changed: readonly string[]): void;
-  /** Changes cannot be heard for that reason; `undefined` when they can again. */
+  /** Why no changes arrive; `undefined` when they arrive again. */
   trouble(reason: string | undefined): void;
-  /** Nothing more is told. */
+  /** Nothing follows. */
   close(): void;
 }
 
-/** Exit statuses as of a shell, for a program that such a signal ended. */
+/** The exit statuses of a program that a signal ended, like a shell's. */
 const STATUS_OF_SIGNAL = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
 type Signal = keyof typeof STATUS_OF_SIGNAL;
 
 /**
- * Tells of the circuits and of every change, until a signal ends it.
+ * Shows the circuits and every change, until a signal ends it.
  * @returns the exit status
- * @throws {Error} when they cannot be read at first; later troubles are told, and it goes on trying
+ * @throws {Error} when they cannot be read at first; later errors are shown, and it goes on trying
  */
 export async function watch(circuits: Circuits, makeViewer: () => Viewer): Promise<number> {
   const first = await list(circuits);
@@ -41,7 +41,7 @@ async function signal(): Promise<Signal> {
   const alive = setInterval(() => {}, 2 ** 30);
   try {
     return await new Promise<Signal>((resolve) => {
-      // Once: whoever presses Ctrl-C again is in a hurry.
+      // Once: a second Ctrl-C ends the process at once.
       for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(name, resolve);
     });
   } finally {
@@ -55,8 +55,8 @@ class Watching {
   readonly #listener: PostgresListener;
   #known: Records;
   #schema: string | undefined = undefined;
-  /** What was heard while the circuits are read: it is newer than what will be read. */
-  #heard = new Map<string, CircuitRecord>();
+  /** Changes that arrived while the circuits are read: they are newer than what will be read. */
+  #received = new Map<string, CircuitRecord>();
 
   constructor(circuits: Circuits, viewer: Viewer, first: Records) {
     const { database, namespace } = circuits;
@@ -68,7 +68,7 @@ class Watching {
       { connect: () => database.client(), namespace, queryTimeoutMs: QUERY_LIMIT_MS },
       {
         prepare: async () => {},
-        onChange: (name, row) => this.#hear(name, toRecord(row)),
+        onChange: (name, row) => this.#receive(name, toRecord(row)),
         reread: async () => {
           await this.#reread();
           return true;
@@ -85,22 +85,22 @@ class Watching {
     this.#listener.stop();
   }
 
-  #hear(name: string, record: CircuitRecord): void {
-    this.#heard.set(name, record);
-    this.#take(new Map(this.#known).set(name, record));
+  #receive(name: string, record: CircuitRecord): void {
+    this.#received.set(name, record);
+    this.#update(new Map(this.#known).set(name, record));
   }
 
   async #reread(): Promise<void> {
-    this.#heard = new Map();
+    this.#received = new Map();
     const read = await list(this.#circuits);
     this.#schema = await schemaOf(this.#circuits);
-    for (const [name, record] of this.#heard) {
+    for (const [name, record] of this.#received) {
       if (!isKnown(read, name, record)) read.set(name, record);
     }
-    this.#take(read);
+    this.#update(read);
   }
 
-  #take(records: Records): void {
+  #update(records: Records): void {
     const before = this.#known;
     const changed = [...records].filter(([name, record]) => !isKnown(before, name, record));
     const gone = [...before.keys()].filter((name) => !records.has(name));

@@ -1,5 +1,5 @@
 import { format } from "../common/validation.js";
-import type { FailureEvent, RejectedEvent, SuccessEvent, TimeoutEvent } from "../events.js";
+import type { FailureEvent, RejectedEvent, SuccessEvent } from "../events.js";
 import type { BulkheadStats, RejectionReason } from "../stats.js";
 import type { MeasuredBulkhead, MeasuredManager } from "./measured.js";
 import { type Outcome, REASONS } from "./metrics.js";
@@ -123,10 +123,14 @@ export class BulkheadObserver {
 
 /** Counts what a bulkhead counted before it was observed. */
 function backfill(stats: BulkheadStats, sink: MetricsSink): void {
-  const { successfulExecutions, failedExecutions, timedOutExecutions, rejections } = stats;
+  const { successfulExecutions, failedExecutions, rejections } = stats;
+  const { timedOutExecutions, abortedExecutions, ignoredExecutions } = stats;
+  const otherwise = timedOutExecutions + abortedExecutions + ignoredExecutions;
   sink.countEnded("success", successfulExecutions);
-  sink.countEnded("failure", failedExecutions - timedOutExecutions);
+  sink.countEnded("failure", failedExecutions - otherwise);
   sink.countEnded("timeout", timedOutExecutions);
+  sink.countEnded("aborted", abortedExecutions);
+  sink.countEnded("ignored", ignoredExecutions);
   for (const reason of Object.keys(REASONS) as RejectionReason[]) {
     sink.countRejected(reason, rejections[reason]);
   }
@@ -135,8 +139,6 @@ function backfill(stats: BulkheadStats, sink: MetricsSink): void {
 /** @returns stops observing */
 function observe(bulkhead: MeasuredBulkhead, sink: MetricsSink): () => void {
   let isOver = false;
-  /** Calls whose `timeout` event was emitted; their `failure` event follows. */
-  const timedOut = new Set<string>();
   const end = (outcome: Outcome, call: SuccessEvent) => {
     // An event also reaches the listeners that are removed while it is emitted.
     if (isOver) return;
@@ -144,23 +146,16 @@ function observe(bulkhead: MeasuredBulkhead, sink: MetricsSink): () => void {
     sink.recordDurations(outcome, call);
   };
   const onSuccess = (call: SuccessEvent) => end("success", call);
-  const onTimeout = ({ executionId, phase }: TimeoutEvent) => {
-    if (phase === "running") timedOut.add(executionId);
-  };
-  // Not by the error's class: it can be the timeout of another bulkhead inside.
-  const onFailure = (call: FailureEvent) =>
-    end(timedOut.delete(call.executionId) ? "timeout" : "failure", call);
+  const onFailure = (call: FailureEvent) => end(call.outcome, call);
   const onRejected = ({ reason }: RejectedEvent) => {
     if (!isOver) sink.countRejected(reason, 1);
   };
   bulkhead.on("success", onSuccess);
-  bulkhead.on("timeout", onTimeout);
   bulkhead.on("failure", onFailure);
   bulkhead.on("rejected", onRejected);
   return () => {
     isOver = true;
     bulkhead.off("success", onSuccess);
-    bulkhead.off("timeout", onTimeout);
     bulkhead.off("failure", onFailure);
     bulkhead.off("rejected", onRejected);
   };

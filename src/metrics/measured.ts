@@ -1,4 +1,4 @@
-import type { FailureEvent, RejectedEvent, SuccessEvent, TimeoutEvent } from "../events.js";
+import type { FailureEvent, RejectedEvent, SuccessEvent } from "../events.js";
 import type { BulkheadStats } from "../stats.js";
 
 // By their shape, not their class, because a program can have both builds of this library loaded.
@@ -13,16 +13,12 @@ export interface MeasuredBulkhead {
   on(event: "success", listener: (call: SuccessEvent) => void): unknown;
   /** Adds a listener of calls that failed after their start. */
   on(event: "failure", listener: (call: FailureEvent) => void): unknown;
-  /** Adds a listener of calls that timed out. */
-  on(event: "timeout", listener: (call: TimeoutEvent) => void): unknown;
   /** Adds a listener of calls that never started. */
   on(event: "rejected", listener: (call: RejectedEvent) => void): unknown;
   /** Removes a listener of calls that succeeded. */
   off(event: "success", listener: (call: SuccessEvent) => void): unknown;
   /** Removes a listener of calls that failed after their start. */
   off(event: "failure", listener: (call: FailureEvent) => void): unknown;
-  /** Removes a listener of calls that timed out. */
-  off(event: "timeout", listener: (call: TimeoutEvent) => void): unknown;
   /** Removes a listener of calls that never started. */
   off(event: "rejected", listener: (call: RejectedEvent) => void): unknown;
 }

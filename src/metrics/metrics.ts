@@ -1,11 +1,11 @@
 import { BulkheadState } from "../state.js";
-import type { BulkheadStats, RejectionReason } from "../stats.js";
+import type { BulkheadStats, FailureOutcome, RejectionReason } from "../stats.js";
 import type { CircuitStatus } from "../storage/circuit-storage.js";
 
 /** How a started call ended: each has one outcome. */
-export type Outcome = "success" | "failure" | "timeout";
+export type Outcome = "success" | FailureOutcome;
 
-const OUTCOMES: readonly Outcome[] = ["success", "failure", "timeout"];
+const OUTCOMES: readonly Outcome[] = ["success", "failure", "timeout", "aborted", "ignored"];
 
 /** The label values of the keys of `BulkheadStats.rejections`. */
 export const REASONS: Readonly<Record<RejectionReason, string>> = {
@@ -42,7 +42,13 @@ const OUTCOME: Label<Outcome> = {
 
 /** One value for each outcome. */
 export function byOutcome<T>(create: (outcome: Outcome) => T): Record<Outcome, T> {
-  return { success: create("success"), failure: create("failure"), timeout: create("timeout") };
+  return {
+    success: create("success"),
+    failure: create("failure"),
+    timeout: create("timeout"),
+    aborted: create("aborted"),
+    ignored: create("ignored"),
+  };
 }
 
 /** One value for each reason of a rejection. */

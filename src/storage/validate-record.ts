@@ -1,11 +1,9 @@
 import { isDate } from "node:util/types";
 import { type Rule, validate } from "../common/validation.js";
-import type { CircuitRecord } from "./circuit-storage.js";
+import { type CircuitRecord, isCircuitStatus } from "./circuit-storage.js";
 
 const isObject = (value: unknown) => typeof value === "object" && value !== null;
 const isTime = (value: unknown) => isDate(value) && !Number.isNaN(value.getTime());
-const isStatus = (value: unknown) =>
-  value === "CLOSED" || value === "OPEN" || value === "HALF_OPEN";
 
 const RECORD = rule("an object", isObject);
 const DATE = rule("a valid Date", isTime);
@@ -16,7 +14,7 @@ const DATE_OR_NULL = rule("a valid Date, or null", (value) => value === null || 
 
 /** The fields that decide. The others are for people. */
 const RULES = {
-  state: rule('"CLOSED", "OPEN" or "HALF_OPEN"', isStatus),
+  state: rule('"CLOSED", "OPEN" or "HALF_OPEN"', isCircuitStatus),
   version: rule("a safe integer", Number.isSafeInteger),
   readAt: DATE,
   openUntil: DATE_OR_NULL,

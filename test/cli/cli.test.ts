@@ -150,7 +150,7 @@ describe("bulkman pg-setup", () => {
     expect(ended.status).toBe(status);
     expect(ended.stdout).toBe(SCHEMA_SQL);
     expect(ended.stderr).toMatch(/^\nRun this in database .*\? \[y\/N\] \n/);
-    if (answer === "") expect(ended.stderr).toContain("there is no terminal to ask on; say --yes");
+    if (answer === "") expect(ended.stderr).toContain("there is no terminal to ask on; use --yes");
     expect(await columns()).toEqual(expected);
   });
 
@@ -173,14 +173,14 @@ describe("bulkman pg-setup", () => {
   });
 
   it.each<[string, string[], Record<string, string>, number, RegExp]>([
-    ["an unknown option", ["--force"], {}, 2, /wrong option --force/],
+    ["an unknown option", ["--force"], {}, 2, /unknown option --force/],
     ["an option without its value", ["--dsn"], {}, 2, /: --dsn needs a value/],
     ["another option instead of the value", ["--dsn", "--yes"], {}, 2, /: --dsn needs a value/],
     ["a value for an option that has none", ["--yes=se-cret"], {}, 2, /: --yes takes no value;/],
     ["a stray argument", ["postgres://u:se-cret@h/d"], {}, 2, /too many arguments/],
     ["no such file", ["--env", "none.env", "--yes"], {}, 2, /none\.env cannot be read \(ENOENT\)/],
     ["a DSN that is none", ["--yes", "--dsn", "host=h password=se-cret"], {}, 1, /must be a URL/],
-    ["no user", ["--yes"], { PGHOST: "127.0.0.1" }, 2, /no user is named; say --dsn or set PGUSER/],
+    ["no user", ["--yes"], { PGHOST: "127.0.0.1" }, 2, /no user is named; use --dsn or set PGUSER/],
     ["a wrong port", ["--yes"], { RC_DB_HOST: "h", RC_DB_PORT: "x" }, 1, /RC_DB_PORT must be/],
     [
       "nobody there",

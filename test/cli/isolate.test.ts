@@ -163,7 +163,7 @@ describe("bulkman isolate and release", () => {
   });
 
   it.each<[string, string[], RegExp]>([
-    ["no name", ["isolate"], /which circuit\? Give its NAME/],
+    ["no name", ["isolate"], /NAME is missing/],
     ["two names", ["release", "a", "postgres://u:se-cret@h/d"], /too many arguments/],
     ["an empty name", ["release", ""], /NAME must be a string of 1 to 255 characters/],
     ["no unit", ["isolate", "a", "--for", "10"], /--for must be .* such as 30s, 10m, 2h or 30d/],
@@ -176,9 +176,9 @@ describe("bulkman isolate and release", () => {
       ["isolate", "a", "--reason", " "],
       /--reason must have 1 to 255 characters/,
     ],
-    ["a long reason", ["isolate", "a", "--reason", "x".repeat(256)], /it has 256/],
+    ["a long reason", ["isolate", "a", "--reason", "x".repeat(256)], /got 256/],
     ["no namespace", ["release", "a", "--namespace", ""], /--namespace must be/],
-    ["an option of the other", ["release", "a", "--for", "1h"], /wrong option --for/],
+    ["an option of the other", ["release", "a", "--for", "1h"], /unknown option --for/],
   ])("print one line with what is wrong: %s", async (_, args, reason) => {
     const ended = await commandLine.run(args, { RC_DB_HOST: "nowhere.invalid" });
     expect(ended).toMatchObject({ status: 2, stdout: "" });

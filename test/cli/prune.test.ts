@@ -65,9 +65,9 @@ describe("bulkman prune", () => {
   });
 
   it.each<[string, string[], RegExp]>([
-    ["no age", ["--yes"], /say --older-than/],
+    ["no age", ["--yes"], /--older-than is missing/],
     ["a wrong age", ["--older-than", "1 month"], /--older-than must be a whole number/],
-    ["nobody to ask", ["--older-than", "30d"], /there is no terminal to ask on; say --yes/],
+    ["nobody to ask", ["--older-than", "30d"], /there is no terminal to ask on; use --yes/],
   ])("removes nothing with %s", async (_, args, reason) => {
     const ended = await commandLine.run(["prune", ...args]);
     expect(ended).toMatchObject({ status: 2, stdout: "" });

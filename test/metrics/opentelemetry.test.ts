@@ -12,7 +12,7 @@ const METRICS = {
     "counter",
     "{call}",
     "bulkman.call.outcome",
-    "success failure timeout",
+    "success failure timeout aborted ignored",
   ],
   "bulkman.bulkhead.rejections": [
     "counter",

@@ -10,7 +10,7 @@ import { expectedOf, promClient } from "./reporters.js";
 
 /** Every metric on the page: type, labels beside `bulkhead`, their values. */
 const METRICS = {
-  bulkman_bulkhead_calls_total: ["counter", "outcome", "success failure timeout"],
+  bulkman_bulkhead_calls_total: ["counter", "outcome", "success failure timeout aborted ignored"],
   bulkman_bulkhead_rejections_total: [
     "counter",
     "reason",
@@ -23,7 +23,7 @@ const METRICS = {
   bulkman_bulkhead_queue_limit: ["gauge", "", ""],
   bulkman_bulkhead_state: ["gauge", "state", "healthy degraded isolated failed"],
   bulkman_bulkhead_circuit_state: ["gauge", "state", "closed open half_open"],
-  bulkman_bulkhead_execution_duration_seconds: ["histogram", "outcome", "success failure timeout"],
+  bulkman_bulkhead_execution_duration_seconds: ["histogram", "outcome", "success failure timeout aborted ignored"],
   bulkman_bulkhead_wait_duration_seconds: ["histogram", "", ""],
 };
 

@@ -31,8 +31,9 @@ export interface Reporter {
 export function expectedOf(...all: readonly BulkheadStats[]): Figures {
   const figures: Figures = {};
   for (const stats of all) {
-    const { name, failedExecutions, timedOutExecutions, rejections } = stats;
-    const failures = failedExecutions - timedOutExecutions;
+    const { name, failedExecutions, rejections } = stats;
+    const { timedOutExecutions, abortedExecutions, ignoredExecutions } = stats;
+    const failures = failedExecutions - timedOutExecutions - abortedExecutions - ignoredExecutions;
     const add = (metric: string, value: number, label?: string) => {
       figures[keyOf(metric, name, label)] = value;
     };
@@ -40,6 +41,8 @@ export function expectedOf(...all: readonly BulkheadStats[]): Figures {
       add(metric, stats.successfulExecutions, "success");
       add(metric, failures, "failure");
       add(metric, timedOutExecutions, "timeout");
+      add(metric, abortedExecutions, "aborted");
+      add(metric, ignoredExecutions, "ignored");
     }
     add("wait.duration", stats.successfulExecutions + failedExecutions);
     for (const [reason, count] of Object.entries(rejections)) {

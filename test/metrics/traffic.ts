@@ -29,7 +29,10 @@ export async function everyKindOfCall(
   const inner = new Bulkhead({ name: "inner", reclaimAfterSeconds: 0 });
   // A failure of the outer bulkhead, whose error is a timeout of another one.
   await bulkhead.execute(() => inner.run(() => sleep(20), { timeoutSeconds: 0.001 }));
-  await bulkhead.execute(() => "resets the failures in a row");
+  const closed = new Bulkhead({ name: "closed" });
+  await closed.shutdown();
+  await bulkhead.execute(() => closed.call(() => 1)); // is ignored
+  await bulkhead.execute(() => "resets the consecutive failures");
   await check("after calls that ended");
 
   const busy = gate();

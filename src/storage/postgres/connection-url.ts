@@ -1,4 +1,4 @@
-/** What a connection URL says; what it leaves out is `undefined`. */
+/** The parts of a connection URL; missing ones are `undefined`. */
 export interface ConnectionUrl {
   readonly host: string | undefined;
   readonly port: string | undefined;
@@ -9,8 +9,8 @@ export interface ConnectionUrl {
 }
 
 /**
- * Reads a connection URL as pg will: pg itself is not loaded before the first query.
- * @throws {Error} when pg could not read it, or could not read a file that it names
+ * Parses a connection URL like pg, which is not loaded before the first query.
+ * @throws {Error} for a URL, or a file that it names, that pg could not read
  */
 export function readConnectionUrl(text: string): ConnectionUrl {
   if (text.startsWith("/")) {
@@ -37,7 +37,7 @@ export function readConnectionUrl(text: string): ConnectionUrl {
   }
   const hostname = hasHost ? url.hostname.replace(/^\[(.+)\]$/, "$1") : "";
   const host = parameters.get("host");
-  // With a host of its own as a parameter, what looks like a socket's is a part of the database's name.
+  // With a host parameter, pg takes an encoded socket path for a part of the database's name.
   if (host && /^%2f/i.test(hostname)) url.pathname = hostname + url.pathname;
   const path = url.pathname.slice(1);
   return {
@@ -59,7 +59,7 @@ const NOTHING = {
   parameters: new Map<string, string>(),
 };
 
-/** As pg does: with spaces encoded, and also without a host after the user. */
+/** Like pg: encodes spaces, and accepts a URL without a host after the user. */
 function parse(text: string): { url: URL; hasHost: boolean } {
   const encoded = / |%[^a-f0-9]|%[a-f0-9][^a-f0-9]/i.test(text)
     ? encodeURI(text).replace(/%25(\d\d)/g, "%$1")

@@ -5,19 +5,18 @@ import { type Parameter, readTls, type Tls } from "./tls.js";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** What pg connects with, and what a client of a storage's own pool looks at. */
+/** pg's options, and one for the clients of a storage's own pool. */
 export interface ConnectionConfig extends ClientConfig {
-  /** Whether a server that has no TLS is spoken to in plain text. */
+  /** Whether the connection goes on in plain text when the server has no TLS. */
   readonly allowsPlainText?: boolean;
 }
 
 /**
- * How to connect: by the connection string, else by `RC_DB_DSN`, else by `RC_DB_HOST` and the others, else by
- * pg's own `PG*`.
- * @param name what messages call the connection string
- * @throws {TypeError} for a URL that cannot be read or has a password that is not encoded, and for TLS that
- *   cannot be honoured
- * @throws {RangeError} for a wrong `RC_DB_PORT`
+ * Creates pg's options: from the connection string, else from `RC_DB_DSN`, else from `RC_DB_HOST` and the others, else
+ * from pg's own `PG*`.
+ * @param name the connection string's name in messages
+ * @throws {TypeError} for a malformed URL, a password that is not encoded, and TLS parameters that cannot be honoured
+ * @throws {RangeError} for an invalid `RC_DB_PORT`
  */
 export function clientConfig(
   connectionString: string | undefined,
@@ -39,7 +38,7 @@ export function clientConfig(
 
 /** @throws {TypeError} that shows no part of the URL */
 function readUrl(name: string, given: unknown): ConnectionUrl {
-  // Anything else, such as "host=… password=…", pg takes for a database's name, and shows it in errors.
+  // pg takes anything else, such as "host=… password=…", for a database's name, and shows it in errors.
   if (typeof given !== "string" || !CONNECTION_URL.test(given)) {
     throw new TypeError(
       `${name} must be a URL such as "postgres://user@host:5432/database"; got ` +
@@ -65,9 +64,9 @@ const PARTS =
   /^\w+:(\/\/(?<authority>[^/?#]*))?(?<path>[^?#]*)(\?(?<query>[^#]*))?(#(?<fragment>.*))?$/s;
 
 /**
- * Whether a password may have ended the authority too early: at a "/", "?" or "#" that is not encoded. The
- * rest of it, up to its "@", would be taken for a database's name, and shown in messages. Without an
- * authority there is no password; a parameter of the query may have an "@" in its value.
+ * Whether a "/", "?" or "#" in a password, not encoded, may have ended the authority too early. The rest of the password,
+ * up to its "@", would count as the database's name, and appear in messages. Without an authority there is no
+ * password; a parameter of the query may have an "@" in its value.
  */
 function isAmbiguous(url: string): boolean {
   const { authority, path, query = "", fragment = "" } = PARTS.exec(url)?.groups ?? {};
@@ -78,7 +77,7 @@ function isAmbiguous(url: string): boolean {
 
 const TLS_PARAMETERS = ["ssl", "sslmode", "sslrootcert", "sslcert", "sslkey"];
 
-/** As libpq reads it: pg takes some of the TLS parameters for others. */
+/** Like libpq: pg reads some of the TLS parameters differently. */
 function fromDsn(dsn: string, env: Environment): ConnectionConfig {
   const { parameters, host } = readUrl("RC_DB_DSN", dsn);
   const parameter = (name: string, otherwise: Parameter): Parameter =>
@@ -87,7 +86,7 @@ function fromDsn(dsn: string, env: Environment): ConnectionConfig {
       : otherwise;
   const mode = parameter("sslmode", parameter("ssl", variable(env, "SSLMODE")));
   const tls = readTls({
-    // What JDBC and libpq write for sslmode=require.
+    // JDBC and libpq write ssl=true for sslmode=require.
     mode:
       mode.name.startsWith("ssl of") && mode.value === "true"
         ? { ...mode, value: "require" }
@@ -131,7 +130,7 @@ function fromVariables(host: string, env: Environment): ConnectionConfig {
   };
 }
 
-/** A URL may hold a password, and names are shown. */
+/** A URL may contain a password, and names appear in messages. */
 function checkNames(env: Environment, variables: readonly string[]): void {
   for (const name of variables) {
     if (env[name]?.includes("://")) throw new TypeError(`${name} must be a name, not a URL`);
@@ -142,7 +141,7 @@ function checkNames(env: Environment, variables: readonly string[]): void {
 function variable(env: Environment, suffix: string): Parameter {
   const [own, libpqs] = [`RC_DB_${suffix}`, `PG${suffix}`];
   if (env[own] || !env[libpqs]) return { name: own, value: env[own] };
-  // Known to pg alone.
+  // Only pg knows no-verify.
   const value = env[libpqs] === "no-verify" ? "require" : env[libpqs];
   return { name: libpqs, value };
 }
@@ -152,7 +151,7 @@ function forHost(host: string | undefined, tls: Tls): ConnectionConfig {
   return host?.startsWith("/") ? { ssl: false } : tls;
 }
 
-/** A `PGSSLMODE` that pg does not know, it takes for `disable`. */
+/** Rejects a `PGSSLMODE` that pg does not know: pg would take it for `disable`. */
 function readPgSslMode(env: Environment): ConnectionConfig {
   const { PGSSLMODE: value } = env;
   if (!value || /^(disable|prefer|require|verify-ca|verify-full|no-verify)$/.test(value)) return {};
@@ -161,7 +160,7 @@ function readPgSslMode(env: Environment): ConnectionConfig {
   return forHost(env["PGHOST"], readTls({ mode, rootCert: unset, cert: unset, key: unset }));
 }
 
-/** What must not be seen in a message. */
+/** The strings that must not appear in a message. */
 export function secretsOf(config: ClientConfig): string[] {
   const { connectionString, password = process.env["PGPASSWORD"] } = config;
   const secrets = new Set<string>();
@@ -179,12 +178,12 @@ function passwordIn(connectionString: string): string | undefined {
   try {
     return readConnectionUrl(connectionString).password;
   } catch {
-    // An application's pool may have one that cannot be read. It connects nowhere.
+    // An application's pool may have a malformed one. It cannot connect.
     return undefined;
   }
 }
 
-/** What a value is, without showing it. */
+/** The kind of a value, for messages that must not show it. */
 export function kindOf(value: unknown): string {
   if (value === null) return "null";
   return typeof value === "object" ? "an object" : `a ${typeof value}`;

@@ -1,4 +1,4 @@
-import type { CircuitRecord, CircuitStatus } from "../circuit-storage.js";
+import { type CircuitRecord, isCircuitStatus } from "../circuit-storage.js";
 
 /**
  * SQL for a row as JSON, with its times in milliseconds of the epoch: independent of the session's
@@ -30,7 +30,8 @@ export function toRecord(json: unknown): CircuitRecord {
   const row: { readonly [field: string]: unknown } = { ...json };
   const { state, version, failureCount, openedBy, reason, probeOwner } = row;
   const readAt = toDate(row["readAt"], Math.floor);
-  if (!isStatus(state) || !Number.isSafeInteger(version) || readAt === null) throw malformed(json);
+  if (!isCircuitStatus(state) || !Number.isSafeInteger(version) || readAt === null)
+    throw malformed(json);
   return {
     state,
     failureCount: Number(failureCount),
@@ -54,10 +55,6 @@ function toDate(ms: unknown, round: (ms: number) => number): Date | null {
   if (ms === null || ms === undefined) return null;
   const date = new Date(Math.max(-LAST_DATE_MS, Math.min(LAST_DATE_MS, round(Number(ms)))));
   return Number.isNaN(date.getTime()) ? null : date;
-}
-
-function isStatus(state: unknown): state is CircuitStatus {
-  return state === "CLOSED" || state === "OPEN" || state === "HALF_OPEN";
 }
 
 function malformed(json: unknown): TypeError {

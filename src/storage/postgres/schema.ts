@@ -6,30 +6,30 @@ import {
   VERSION_NOW,
 } from "./triggers.js";
 
-/** Where changes are announced: one channel for every schema and namespace of a database. */
+/** The channel of the notices: one for every schema and namespace of a database. */
 export const CHANNEL = "bulkman_circuits";
 
 /**
- * Held while the schema is created, so that processes that start together do not collide: our own lock, and
- * the one that resilient-circuit >= 0.6 takes for the same.
+ * Advisory locks that are held while the schema is created, so that processes that start together do not collide:
+ * bulkman's, and the one that resilient-circuit >= 0.6 takes for the same purpose.
  */
 const LOCKS = ["bulkman rc_circuit_breakers", "rc_circuit_breakers"];
 
 /**
- * Begins the transaction of {@link SCHEMA_STATEMENTS}, and waits for others that do the same. Whatever
- * level the database has as its default: after the wait it has to see what the others did.
+ * Begins the transaction of {@link SCHEMA_STATEMENTS}, and waits for others that do the same. READ COMMITTED,
+ * whatever the database's default: after the wait it has to see what the others did.
  */
 export const SCHEMA_BEGIN = `BEGIN ISOLATION LEVEL READ COMMITTED;
 
 ${LOCKS.map((key) => `SELECT pg_advisory_xact_lock(hashtextextended('${key}', 0));`).join("\n")}`;
 
-const FIND_PLACE = `-- Everything goes where the table is, or else where this session creates its tables.
+const FIND_PLACE = `-- The schema of the table, or else the one in which this session creates tables.
 SELECT set_config('search_path', quote_ident(coalesce(
   (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.oid = to_regclass('rc_circuit_breakers')),
   current_schema())), true);`;
 
-/** The table as resilient-circuit makes it, which the other statements complete. */
+/** The table of resilient-circuit; the other statements add bulkman's columns. */
 const CREATE_TABLE = `CREATE TABLE IF NOT EXISTS rc_circuit_breakers (
   resource_key  varchar(255) NOT NULL,
   namespace     varchar(255) NOT NULL DEFAULT 'default',
@@ -43,9 +43,9 @@ const CREATE_TABLE = `CREATE TABLE IF NOT EXISTS rc_circuit_breakers (
 );`;
 
 /**
- * Creates the table, in a transaction of its own. resilient-circuit < 0.6 fails, and goes on in memory, when it creates
- * the table while another does so: it waits for that transaction and then finds the name taken. So this
- * one is short, does not wait for the disk, and is undone when somebody waits for it: then that one
+ * Creates the table, in a separate transaction. resilient-circuit < 0.6 fails, and goes on in memory, when another
+ * program creates the table at the same time: it waits for that transaction and then finds the name taken. So this
+ * one is short, does not wait for the disk, and is rolled back when another transaction waits for it: that one then
  * creates the table, and a second try finds it.
  */
 export const CREATION_SQL = `${SCHEMA_BEGIN}
@@ -66,7 +66,7 @@ COMMIT;`;
  * statement can be repeated. They belong in one transaction.
  */
 export const SCHEMA_STATEMENTS: readonly string[] = [
-  `-- What a newer version made is left to it.
+  `-- A newer version's schema stays as it is.
 DO $$
 DECLARE
   installed integer;
@@ -101,7 +101,7 @@ END $$;`,
   ADD COLUMN IF NOT EXISTS written_blind boolean NOT NULL DEFAULT false,
   ALTER COLUMN version SET DEFAULT ${VERSION_NOW};`,
 
-  `-- A time without zone is taken for one of this session's TimeZone.
+  `-- A timestamp without time zone counts as one of this session's TimeZone.
 DO $$
 DECLARE
   column_name name;
@@ -133,21 +133,21 @@ BEGIN
   END IF;
 END $$;`,
 
-  `-- A state in lower case is one that somebody wrote by hand; what is no state at all is left to them.
+  `-- A state in lower case was written manually; an unknown state is left for its author to correct.
 UPDATE rc_circuit_breakers SET state = upper(state)
 WHERE state <> upper(state) AND upper(state) IN ('CLOSED', 'OPEN', 'HALF_OPEN');`,
 
   ...triggerStatements(CHANNEL),
 ];
 
-/** The whole of what `bulkman pg-setup` runs, as one text that psql takes too. */
+/** Everything that `bulkman pg-setup` runs, as one script that psql accepts, too. */
 export const SCHEMA_SQL = `${[SCHEMA_BEGIN, ...SCHEMA_STATEMENTS, "COMMIT;"].join("\n\n")}\n`;
 
 const NAMES = TRIGGERS.map((trigger) => `'${trigger}'`).join(", ");
 
 /**
- * One row with `t` when {@link SCHEMA_STATEMENTS} has nothing to do, also because a newer version was here. Reads
- * the catalogue only: takes no lock on the table and needs no right to it.
+ * One row with `t` when {@link SCHEMA_STATEMENTS} has nothing to do, also because a newer version has done it. Reads
+ * the catalogue only: takes no lock on the table and needs no privilege on it.
  */
 export const SCHEMA_CHECK = `SELECT
   (SELECT count(*) FROM pg_attribute

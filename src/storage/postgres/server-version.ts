@@ -1,9 +1,9 @@
 import { PostgresStorageError } from "./errors.js";
 
-/** The oldest major version of PostgreSQL whose SQL is enough. */
+/** The oldest major version of PostgreSQL that understands the SQL of this library. */
 const OLDEST = 12;
 
-/** syntax_error and undefined_function: what a server says to SQL that it is too old for. */
+/** syntax_error and undefined_function: the answers of a server that is too old for the SQL. */
 const NOT_UNDERSTOOD = /^(42601|42883)$/;
 
 const FEATURE_NOT_SUPPORTED = "0A000";
@@ -21,14 +21,14 @@ export async function checkVersion(query: Query): Promise<void> {
   );
 }
 
-/** The reason for an error, when that is the age of the server; else the error. */
+/** The error of a server that is too old, if that caused `error`; else `error`. */
 export async function explainByVersion(error: unknown, query: Query): Promise<unknown> {
   const code: unknown = error instanceof Error ? Reflect.get(error, "code") : undefined;
   if (typeof code !== "string" || !NOT_UNDERSTOOD.test(code)) return error;
   try {
     await checkVersion(query);
   } catch (reason) {
-    // Not that the version cannot be asked for.
+    // Not a failure of the query for the version.
     if (reason instanceof PostgresStorageError) return reason;
   }
   return error;

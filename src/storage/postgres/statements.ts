@@ -2,8 +2,8 @@ import { recordJson } from "./record.js";
 import { versionAt } from "./triggers.js";
 
 /**
- * Ends a wait for another's lock on the server as well, when nobody waits for the answer any more.
- * It is read when the wait begins, holds for one statement, and passes through every pooler.
+ * Ends the wait for a lock on the server as well, when the query has timed out here. It is read when the wait
+ * begins, holds for one statement, and passes through every pooler.
  */
 const limits = (parameter: string) =>
   `limits AS MATERIALIZED (SELECT set_config('lock_timeout', ${parameter}, true))`;
@@ -19,14 +19,14 @@ export const NOTIFY = "SELECT pg_notify($1::text, $2::text)";
 export const SCHEMA_OF_TABLE = `(SELECT n.nspname FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace
     WHERE t.oid = to_regclass('rc_circuit_breakers'))`;
 
-/** $1 namespace, $2 names: as {@link LOAD}, where nothing can be written. What is missing has no row. */
+/** $1 namespace, $2 names: like {@link LOAD}, where nothing can be written. A missing circuit has no row. */
 export const READ = `SELECT c.resource_key, ${recordJson("c")},
   ${SCHEMA_OF_TABLE}
 FROM rc_circuit_breakers c WHERE c.namespace = $1::text AND c.resource_key = ANY ($2::text[])`;
 
 /**
- * $1 namespace, $2 names, $3 lock timeout: name and record of each, and the schema of the table. What
- * is missing is created; the update that changes nothing returns a row that another has just created.
+ * $1 namespace, $2 names, $3 lock timeout: name and record of each, and the schema of the table. Missing circuits
+ * are created; the update that changes nothing returns a row that another process has just created.
  */
 export const LOAD = `WITH ${limits("$3::text")},
 found AS MATERIALIZED (
@@ -46,8 +46,8 @@ SELECT c.resource_key, ${recordJson("c")},
 FROM (SELECT * FROM found UNION ALL SELECT * FROM created) c`;
 
 /**
- * $1 namespace, $2 name, $3 version, $4 newest version known, $5 lock timeout: makes a row that went back
- * in time newer than what any process knows. The trigger tells all of them.
+ * $1 namespace, $2 name, $3 version, $4 newest known version, $5 lock timeout: gives a row that is behind, such as
+ * after a failover, a newer version than any process knows. The trigger notifies all of them.
  */
 export const BUMP_VERSION = `WITH ${limits("$5::text")}
 UPDATE rc_circuit_breakers c
@@ -56,8 +56,8 @@ WHERE c.resource_key = $2::text AND c.namespace = $1::text AND c.version = $3::b
 RETURNING ${recordJson("c")}`;
 
 /**
- * One guarded change: whether it was made, and the record after it. The row is locked first, so that
- * the guards judge it as the last writer left it, and by the time after the wait for that writer.
+ * `applyChange` in SQL: whether the change was made, and the record after it. The row is locked first, so that the
+ * guards see what the last writer left, and the time after the wait for that writer.
  *
  * $1 namespace, $2 name, $3 lock timeout, $4 version, $5 new state, $6 owner, $7 by hand, $8 early,
  * $9 seconds to stay open, $10 failures, $11 seconds of the lease, $12 successful probes or null,
@@ -75,43 +75,43 @@ created AS (
   ON CONFLICT (resource_key, namespace) DO UPDATE SET state = c.state
   RETURNING c.*
 ),
-asked AS MATERIALIZED (SELECT locked.*, clock_timestamp() AS bulkman_time FROM locked),
-judged AS MATERIALIZED (
-  SELECT asked.*,
+timed AS MATERIALIZED (SELECT locked.*, clock_timestamp() AS bulkman_time FROM locked),
+guarded AS MATERIALIZED (
+  SELECT timed.*,
     coalesce(probe_until > bulkman_time AND probe_owner = $6::text, false) AS bulkman_owns_lease,
-    -- A Node timer can fire a millisecond early: who slept for the whole isolation finds it over.
+    -- A Node timer can fire a millisecond early: a process that sleeps for the whole isolation finds it over.
     coalesce(CASE state WHEN 'OPEN' THEN open_until - interval '1 millisecond' ELSE probe_until END
       <= bulkman_time, true) AS bulkman_is_free
-  FROM asked
+  FROM timed
 ),
 changed AS (
   UPDATE rc_circuit_breakers c SET
     state = $5::text,
     failure_count = CASE $5::text WHEN 'OPEN' THEN $10::int WHEN 'CLOSED' THEN 0
-      ELSE judged.failure_count END,
+      ELSE guarded.failure_count END,
     open_until = CASE WHEN $5::text = 'OPEN'
-      THEN judged.bulkman_time + make_interval(secs => $9::float8) END,
-    opened_by = CASE $5::text WHEN 'OPEN' THEN $14::text ELSE judged.opened_by END,
+      THEN guarded.bulkman_time + make_interval(secs => $9::float8) END,
+    opened_by = CASE $5::text WHEN 'OPEN' THEN $14::text ELSE guarded.opened_by END,
     reason = CASE WHEN $5::text = 'OPEN' THEN left($13::text, 255) END,
     probe_owner = CASE WHEN $5::text = 'HALF_OPEN' AND NOT $8::bool THEN $6::text END,
     probe_until = CASE WHEN $5::text = 'HALF_OPEN' AND NOT $8::bool
-      THEN judged.bulkman_time + make_interval(secs => $11::float8) END,
-    probe_successes = coalesce($12::int, judged.probe_successes),
-    version = greatest(judged.version + 1, ${versionAt("judged.bulkman_time")}),
-    updated_at = judged.bulkman_time
-  FROM judged
-  WHERE c.resource_key = $2::text AND c.namespace = $1::text AND judged.version = $4::bigint
+      THEN guarded.bulkman_time + make_interval(secs => $11::float8) END,
+    probe_successes = coalesce($12::int, guarded.probe_successes),
+    version = greatest(guarded.version + 1, ${versionAt("guarded.bulkman_time")}),
+    updated_at = guarded.bulkman_time
+  FROM guarded
+  WHERE c.resource_key = $2::text AND c.namespace = $1::text AND guarded.version = $4::bigint
     AND CASE
       WHEN $7::bool THEN true
-      WHEN $5::text = 'CLOSED' THEN judged.state = 'HALF_OPEN' AND judged.bulkman_owns_lease
+      WHEN $5::text = 'CLOSED' THEN guarded.state = 'HALF_OPEN' AND guarded.bulkman_owns_lease
       WHEN $5::text = 'OPEN' THEN
-        judged.state = 'CLOSED' OR judged.bulkman_owns_lease OR judged.bulkman_is_free
-      WHEN judged.state = 'CLOSED' THEN false
-      WHEN judged.bulkman_owns_lease OR judged.bulkman_is_free THEN true
-      -- The clock was set back to before the change, so the row cannot tell what is over. Who asks has
-      -- waited for the whole isolation, or lease, by a clock of its own.
-      WHEN NOT $8::bool AND judged.updated_at > judged.bulkman_time THEN true
-      ELSE $8::bool AND judged.state = 'OPEN' AND judged.reason IS NULL
+        guarded.state = 'CLOSED' OR guarded.bulkman_owns_lease OR guarded.bulkman_is_free
+      WHEN guarded.state = 'CLOSED' THEN false
+      WHEN guarded.bulkman_owns_lease OR guarded.bulkman_is_free THEN true
+      -- The clock was set back to before the last change, so the row cannot say what is over. The process that
+      -- asks has waited for the whole isolation, or lease, by a clock of its own.
+      WHEN NOT $8::bool AND guarded.updated_at > guarded.bulkman_time THEN true
+      ELSE $8::bool AND guarded.state = 'OPEN' AND guarded.reason IS NULL
     END
   RETURNING c.*
 )

@@ -1,6 +1,6 @@
 import type { ConnectionOptions } from "node:tls";
 
-/** What libpq's TLS parameters are set to, each with the name that messages give it. */
+/** libpq's TLS parameters. */
 export interface TlsParameters {
   readonly mode: Parameter;
   readonly rootCert: Parameter;
@@ -8,16 +8,17 @@ export interface TlsParameters {
   readonly key: Parameter;
 }
 
+/** The value of a parameter, and its name in messages. */
 export interface Parameter {
   readonly name: string;
-  /** An empty one is not set. */
+  /** Empty counts as not set. */
   readonly value: string | undefined;
 }
 
-/** How a connection begins. */
+/** pg's TLS options of a connection. */
 export interface Tls {
   readonly ssl: false | ConnectionOptions;
-  /** Whether a server that has no TLS is spoken to in plain text. */
+  /** Whether the connection goes on in plain text when the server has no TLS. */
   readonly allowsPlainText: boolean;
 }
 
@@ -28,9 +29,9 @@ type Mode = (typeof MODES)[number];
 const SYSTEM = "system";
 
 /**
- * TLS as libpq would have it. `allow` is treated like `prefer`: TLS first, and plain text only when the server
- * has no TLS; with a file named, never plain text.
- * @throws {TypeError} for what cannot be honoured: an unknown mode, a file that cannot be read or used
+ * Reads TLS parameters like libpq. `allow` counts as `prefer`: TLS first, and plain text only when the server has no
+ * TLS; never plain text when a file is named.
+ * @throws {TypeError} for parameters that cannot be honoured: an unknown mode, a file that cannot be read or used
  */
 export function readTls({ mode, rootCert, cert, key }: TlsParameters): Tls {
   const isSystem = rootCert.value === SYSTEM;
@@ -69,7 +70,7 @@ function readMode({ name, value }: Parameter): Mode | undefined {
   return mode;
 }
 
-/** As in libpq, a root certificate is used also by the modes that need none. */
+/** Like in libpq, the modes that need no root certificate use one that is there. */
 function verification(mode: Mode, hasRootCert: boolean): ConnectionOptions {
   if (mode === "verify-full") return {};
   return hasRootCert ? { checkServerIdentity: () => undefined } : { rejectUnauthorized: false };
@@ -78,14 +79,14 @@ function verification(mode: Mode, hasRootCert: boolean): ConnectionOptions {
 function readFile({ name, value }: Parameter): string | undefined {
   if (!value) return undefined;
   try {
-    // Not imported: what only some programs use would make the import of the library slower for all.
+    // Not imported: that would slow down the start of every program for the few that use it.
     return process.getBuiltinModule("node:fs").readFileSync(value, "utf8");
   } catch (error) {
     throw new TypeError(`${name} must name a file that can be read; ${messageOf(error)}`);
   }
 }
 
-/** libpq's own place for it. */
+/** The root certificate at libpq's default path. */
 function readDefaultRootCert(): string | undefined {
   const { homedir } = process.getBuiltinModule("node:os");
   const { APPDATA } = process.env;
@@ -101,7 +102,7 @@ function readDefaultRootCert(): string | undefined {
   }
 }
 
-/** A file that is no certificate or key would be noticed by the first connection only. */
+/** Rejects a malformed certificate or key here: otherwise only the first connection would fail. */
 function checkFiles(ssl: ConnectionOptions, files: readonly Parameter[]): void {
   const named = files.filter(({ value }) => value);
   if (named.length === 0) return;

@@ -1,20 +1,20 @@
 import { recordJson } from "./record.js";
 
 /**
- * Raise it with every change of the table, the functions or the triggers. Each function carries it, so that
- * functions of an older version are replaced and those of a newer one are left alone.
+ * Raise it with every change of the table, the functions or the triggers. Each function carries it: functions of an
+ * older version are replaced, and those of a newer one stay.
  */
 export const SCHEMA_VERSION = 2;
 
-/** In the source of each function, where {@link INSTALLED_VERSION} finds it. */
+/** A comment in each function's source, where {@link INSTALLED_VERSION} finds the version. */
 const MARK = "bulkman schema";
 
 /** SQL: the version of the function `p` in `pg_proc`. Functions from before 2 carry none. */
 export const INSTALLED_VERSION = `coalesce(substring(p.prosrc FROM '${MARK} ([0-9]+)')::int, 1)`;
 
 /**
- * Every version has its triggers under these names and may add others. A process of an older version
- * looks for the names that it knows, and would make them again when one is missing.
+ * Every version has its triggers under these names, and may add others. A process of an older version looks for the
+ * names that it knows, and would create all of them again if one were missing.
  */
 export const TRIGGERS: readonly string[] = [
   "rc_circuit_breakers_before_insert",
@@ -25,13 +25,13 @@ export const TRIGGERS: readonly string[] = [
 ];
 
 /**
- * Microseconds by the server's clock, so that a table that is made again has higher versions than it
- * had; they fit a JavaScript number until the year 2255.
+ * SQL: microseconds by the server's clock, so that a table that is created again has higher versions than before;
+ * they fit a JavaScript number until the year 2255.
  */
 export const versionAt = (time: string) => `(extract(epoch FROM ${time}) * 1000000)::bigint`;
 export const VERSION_NOW = versionAt("clock_timestamp()");
 
-const BEFORE_WRITE = `-- Keeps a row true to its state, raises its version when another program changes it, and guards isolations.
+const BEFORE_WRITE = `-- Keeps a row's columns consistent with its state, raises its version when another program changes it, and guards isolations.
 CREATE OR REPLACE FUNCTION rc_circuit_breakers_before_write() RETURNS trigger
 LANGUAGE plpgsql AS $$
 -- ${MARK} ${SCHEMA_VERSION}
@@ -39,28 +39,28 @@ DECLARE
   is_blind boolean := false;
   is_new boolean;
 BEGIN
-  -- Python writes its own view of the circuit by an upsert after each call, whatever others wrote meanwhile:
-  -- a blind write. An UPDATE is made by hand. So is an upsert under an advisory lock: that is
-  -- update_state() of resilient-circuit, which has read the row.
+  -- Python upserts its own view of the circuit after each call, whatever other processes wrote meanwhile: a blind
+  -- write. An UPDATE is a manual change. So is an upsert under an advisory lock: that is update_state() of
+  -- resilient-circuit, which has read the row.
   IF TG_OP = 'INSERT' OR (NEW.version = OLD.version AND NEW.updated_at IS DISTINCT FROM OLD.updated_at) THEN
     is_blind := current_query() ~* '\\mon\\s+conflict\\M' AND NOT EXISTS (
       SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid());
   END IF;
   IF TG_OP = 'UPDATE' AND is_blind THEN
-    -- A time that was written in the wrong zone is wrong by 15 minutes or more: what Python opened for so long
-    -- it may end as ever.
+    -- A time that was written in the wrong zone is wrong by 15 minutes or more: Python may end an isolation of that
+    -- length that it began, as before.
     IF OLD.state = 'OPEN' AND OLD.open_until > clock_timestamp()
       AND NOT (OLD.written_blind AND OLD.open_until > OLD.updated_at + interval '14 minutes')
     THEN
       RETURN NULL;
     END IF;
-    -- A Python process that probes has written HALF_OPEN before it writes CLOSED. This one only missed the opening.
+    -- A Python process that probes has written HALF_OPEN before CLOSED. This one only missed the opening.
     IF OLD.state = 'HALF_OPEN' AND OLD.probe_until > clock_timestamp()
       AND NOT OLD.written_blind AND upper(NEW.state) = 'CLOSED'
     THEN
       RETURN NULL;
     END IF;
-    -- The row's reason, if it has one, is that of another isolation.
+    -- The row's reason, if any, belongs to an earlier isolation.
     NEW.reason := NULL;
   END IF;
   NEW.state := upper(NEW.state);
@@ -72,8 +72,8 @@ BEGIN
     NEW.open_until := NULL;
     NEW.reason := NULL;
   ELSIF NEW.open_until IS NULL THEN
-    -- OPEN without a time means an isolation of the usual length. An insert that is to become an
-    -- update is left to that.
+    -- OPEN without a time means an isolation of the default length. An insert that will become an update is left to
+    -- the update.
     IF TG_OP = 'UPDATE' THEN
       is_new := coalesce(OLD.open_until <= clock_timestamp(), true);
       NEW.open_until := OLD.open_until;
@@ -97,7 +97,7 @@ BEGIN
   NEW.written_blind := CASE WHEN is_blind THEN NEW.state <> 'CLOSED'
     ELSE OLD.written_blind AND (NEW.state, NEW.open_until, NEW.reason) IS NOT DISTINCT FROM
       (OLD.state, OLD.open_until, OLD.reason) END;
-  -- Python's record of its latest calls belongs to the state that it was made in.
+  -- Python's log of its latest calls belongs to the state in which it was written.
   IF NEW.state <> 'OPEN' AND NEW.state <> OLD.state
     AND NEW.execution_log::text IS NOT DISTINCT FROM OLD.execution_log::text
   THEN
@@ -151,10 +151,10 @@ const IS_NOT_CLOSED =
   "NEW.state <> 'CLOSED' OR NEW.open_until IS NOT NULL OR NEW.probe_owner IS NOT NULL OR NEW.probe_until IS NOT NULL";
 
 /**
- * Python makes a new connection for each call, and each connection compiles a function before its first call, which takes
- * twice as long as the upsert itself. So the conditions keep the functions out of what leaves a closed circuit
- * closed. They name columns of the first version only: Postgres refuses to drop a column that a condition names,
- * or to change its type.
+ * Python opens a connection for each call, and each connection compiles a function before its first call, which takes
+ * twice as long as the upsert itself. So the conditions skip the functions for writes that leave a closed circuit
+ * closed. They name columns of the first version only: Postgres rejects dropping a column that a condition names, or
+ * changing its type.
  */
 const CREATE_TRIGGERS = `-- A write that leaves a closed circuit closed calls no function. Python makes one after each call.
 ${DROP_TRIGGERS}
@@ -179,7 +179,7 @@ CREATE TRIGGER rc_circuit_breakers_after_truncate
   AFTER TRUNCATE ON rc_circuit_breakers
   FOR EACH STATEMENT EXECUTE FUNCTION rc_circuit_breakers_after_write();`;
 
-/** Makes the functions and triggers anew, which notify `channel`. They belong in one transaction. */
+/** Creates or replaces the functions and triggers, which notify `channel`. They belong in one transaction. */
 export function triggerStatements(channel: string): readonly string[] {
   return [BEFORE_WRITE, afterWrite(channel), CREATE_TRIGGERS];
 }
