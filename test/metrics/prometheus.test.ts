@@ -23,7 +23,11 @@ const METRICS = {
   bulkman_bulkhead_queue_limit: ["gauge", "", ""],
   bulkman_bulkhead_state: ["gauge", "state", "healthy degraded isolated failed"],
   bulkman_bulkhead_circuit_state: ["gauge", "state", "closed open half_open"],
-  bulkman_bulkhead_execution_duration_seconds: ["histogram", "outcome", "success failure timeout aborted ignored"],
+  bulkman_bulkhead_execution_duration_seconds: [
+    "histogram",
+    "outcome",
+    "success failure timeout aborted ignored",
+  ],
   bulkman_bulkhead_wait_duration_seconds: ["histogram", "", ""],
 };
 
