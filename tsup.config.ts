@@ -63,7 +63,11 @@ const command: Options = {
   format: ["esm"],
   target: "node20",
   splitting: false,
-  esbuildOptions: shrink,
+  esbuildOptions(options) {
+    shrink(options);
+    // It prints its errors on one line, without a stack.
+    options.minifyIdentifiers = true;
+  },
 };
 
 /**

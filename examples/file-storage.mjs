@@ -14,6 +14,7 @@ const CLOSED = {
   probeOwner: null,
   probeUntil: null,
   probeSuccesses: 0,
+  openings: 0,
 };
 
 export class FileStorage {

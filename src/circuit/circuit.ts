@@ -51,6 +51,7 @@ interface HalfOpen {
 export interface CircuitSnapshot {
   readonly state: Readonly<State>;
   readonly generation: number;
+  readonly openings: number;
 }
 
 interface OpeningOptions {
@@ -139,6 +140,11 @@ export class Circuit {
     return this.#openedAt;
   }
 
+  /** How many times the circuit has opened since it was closed last; manual openings do not count. */
+  get openings(): number {
+    return this.#openings;
+  }
+
   /** The failure that opened the circuit in this process, if it is not closed and one did. */
   get cause(): unknown {
     return this.#cause;
@@ -206,13 +212,15 @@ export class Circuit {
   /**
    * The storage granted the requested lease; or it did not answer, and this process probes under
    * a lease of its own.
-   * @param successes of probes, as far as the storage knows of them
+   * @param successes of probes, as far as the storage knows
+   * @param openings since the circuit was closed last, as far as the storage knows
    */
-  leaseGranted(leaseMs: number, successes?: number): void {
+  leaseGranted(leaseMs: number, successes?: number, openings = this.#openings): void {
     const state = this.#state;
     if (state.status !== "HALF_OPEN" || state.prober !== "acquiring") return;
     state.prober = "ours";
     state.until = now() + leaseMs;
+    this.#openings = openings;
     if (successes === undefined) return;
     const known = this.#clampSuccesses(successes);
     state.probesLeft += state.successes - known;
@@ -230,7 +238,9 @@ export class Circuit {
     if (this.#state.status === "OPEN") this.#state.until = now() + isolationMs;
   }
 
-  applyRemoteOpen(isolationMs: number, reason: string): void {
+  /** @param openings of the circuit since it was closed last, as far as the storage knows */
+  applyRemoteOpen(isolationMs: number, reason: string, openings = this.#openings): void {
+    this.#openings = openings;
     this.#transitionTo({ status: "OPEN", until: now() + isolationMs }, reason, "storage");
   }
 
@@ -240,17 +250,24 @@ export class Circuit {
   }
 
   /** Another process holds the probe lease for `leaseMs` more, or no process does when it is 0. */
-  applyRemoteProbing(leaseMs: number, successes: number, reason: string): void {
+  applyRemoteProbing(
+    leaseMs: number,
+    successes: number,
+    reason: string,
+    openings = this.#openings,
+  ): void {
+    this.#openings = openings;
     this.#transitionTo(halfOpen("elsewhere", now() + leaseMs, 0, successes), reason, "storage");
   }
 
   // For the model of the fleet, which goes back to states that it has seen
 
   save(): CircuitSnapshot {
-    return { state: { ...this.#state }, generation: this.#generation };
+    return { state: { ...this.#state }, generation: this.#generation, openings: this.#openings };
   }
 
-  restore({ state, generation }: CircuitSnapshot): void {
+  restore({ state, generation, openings }: CircuitSnapshot): void {
+    this.#openings = openings;
     this.#state = { ...state };
     this.#generation = generation;
   }

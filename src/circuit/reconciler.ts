@@ -149,7 +149,7 @@ export class Reconciler {
     return !isClosing && (this.#circuit.isAcquiringLease || this.#state.needsRenewal);
   }
 
-  #change({ version }: CircuitRecord): CircuitChange | undefined {
+  #change({ version, openings = 0 }: CircuitRecord): CircuitChange | undefined {
     const { owner, pending } = this.#state;
     const common = { version, owner };
     if (pending === undefined) {
@@ -162,8 +162,16 @@ export class Reconciler {
     const byHand = origin === "manual";
     if (to === "HALF_OPEN") return { to, early: true, ...common };
     if (to === "CLOSED") return { to, byHand, ...common };
-    const openSeconds = this.#circuit.retryAfterSeconds;
-    return { to, byHand, openSeconds, failureCount: failures, opening: this.#tag, ...common };
+    return {
+      to,
+      byHand,
+      openSeconds: this.#circuit.retryAfterSeconds,
+      failureCount: failures,
+      opening: this.#tag,
+      // A manual opening leaves them. This process can have missed some while the storage was away.
+      ...(!byHand && { openings: Math.max(this.#circuit.openings, openings) }),
+      ...common,
+    };
   }
 
   /** Of the newest opening. */
@@ -247,7 +255,8 @@ export class Reconciler {
   #extendLease(record: CircuitRecord): void {
     if (record.probeOwner !== this.#state.owner) return;
     const leaseMs = leaseMsLeft(record);
-    if (this.#circuit.isAcquiringLease) this.#circuit.leaseGranted(leaseMs, record.probeSuccesses);
+    if (this.#circuit.isAcquiringLease)
+      this.#circuit.leaseGranted(leaseMs, record.probeSuccesses, record.openings);
     else this.#circuit.leaseRenewed(leaseMs);
   }
 
@@ -296,12 +305,12 @@ export class Reconciler {
     if (record.state === "CLOSED") {
       circuit.applyRemoteClose("closed by another process");
     } else if (record.state === "OPEN") {
-      circuit.applyRemoteOpen(isolationMsLeft(record), this.#whyOpen(record));
+      circuit.applyRemoteOpen(isolationMsLeft(record), this.#whyOpen(record), record.openings);
     } else {
       // A lease that this process holds without probing is free for its next call.
       const leaseMs = this.#ownsLease(record) ? 0 : leaseMsLeft(record);
       const why = leaseMs > 0 ? "another process probes" : "the probe lease is free";
-      circuit.applyRemoteProbing(leaseMs, record.probeSuccesses, why);
+      circuit.applyRemoteProbing(leaseMs, record.probeSuccesses, why, record.openings);
     }
   }
 

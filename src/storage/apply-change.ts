@@ -50,6 +50,7 @@ export function closedRecord(version: number, now: Date): CircuitRecord {
     probeOwner: null,
     probeUntil: null,
     probeSuccesses: 0,
+    openings: 0,
     version,
     updatedAt: now,
     readAt: now,
@@ -60,7 +61,7 @@ export function closedRecord(version: number, now: Date): CircuitRecord {
 const MAX_REASON = 255;
 
 function changed(
-  { version, openedBy, failureCount, probeSuccesses }: CircuitRecord,
+  { version, openedBy, failureCount, probeSuccesses, openings = 0 }: CircuitRecord,
   change: CircuitChange,
   now: Date,
   leaseSeconds: number,
@@ -75,6 +76,7 @@ function changed(
       failureCount,
       openUntil: later(now, change.openSeconds),
       openedBy: opening,
+      openings: change.openings ?? openings,
       reason: reason === undefined ? null : [...reason].slice(0, MAX_REASON).join(""),
     };
   }
@@ -82,7 +84,14 @@ function changed(
     ? {}
     : { probeOwner: change.owner, probeUntil: later(now, leaseSeconds) };
   const successes = change.successes ?? probeSuccesses;
-  return { ...closed, state: "HALF_OPEN", failureCount, probeSuccesses: successes, ...lease };
+  return {
+    ...closed,
+    state: "HALF_OPEN",
+    failureCount,
+    openings,
+    probeSuccesses: successes,
+    ...lease,
+  };
 }
 
 /** A Node timer can fire a millisecond early: a process that sleeps for the whole isolation finds it over. */

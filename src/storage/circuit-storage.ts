@@ -35,6 +35,11 @@ export interface CircuitRecord {
    */
   readonly probeSuccesses: number;
   /**
+   * How many times the circuit has opened since it was closed last, for an isolation that grows; manual openings do not
+   * count. 0 while it is closed. Absent in a storage that does not keep it: isolations then grow per process.
+   */
+  readonly openings?: number;
+  /**
    * Rises with every change of the circuit, also across a storage that was emptied: of two records the one with
    * the higher version is the newer.
    */
@@ -71,6 +76,11 @@ export type CircuitChange =
        * `openedBy`. Default: `owner`.
        */
       readonly opening?: string;
+      /**
+       * How many times the circuit has opened since it was closed last, this time included. Integer ≥ 0. Default: as
+       * many as before.
+       */
+      readonly openings?: number;
       /** A manual change: allowed at any time. Default: `false`. */
       readonly byHand?: boolean;
       /** Why it is isolated manually; the first 255 characters are kept. Default: none. */

@@ -12,6 +12,11 @@ const isTextOrNull = (value: unknown) => (value ?? null) === null || typeof valu
 const TEXT_OR_NULL = rule("a string, or null", isTextOrNull);
 const DATE_OR_NULL = rule("a valid Date, or null", (value) => value === null || isTime(value));
 
+const COUNT = rule(
+  "an integer of at least 0",
+  (value) => Number.isSafeInteger(value) && Number(value) >= 0,
+);
+
 /** The fields that decide. The others are for people. */
 const RULES = {
   state: rule('"CLOSED", "OPEN" or "HALF_OPEN"', isCircuitStatus),
@@ -21,9 +26,10 @@ const RULES = {
   openedBy: TEXT_OR_NULL,
   reason: TEXT_OR_NULL,
   probeUntil: DATE_OR_NULL,
-  probeSuccesses: rule(
-    "an integer of at least 0",
-    (value) => Number.isSafeInteger(value) && Number(value) >= 0,
+  probeSuccesses: COUNT,
+  openings: rule(
+    `${COUNT.description}, or undefined`,
+    (value) => value === undefined || COUNT.hasType(value),
   ),
 } as const satisfies { readonly [Field in keyof CircuitRecord]?: Rule };
 

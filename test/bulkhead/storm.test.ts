@@ -19,10 +19,27 @@ const config = fc.record({
   reclaimAfterSeconds: fc.constantFrom(null, 0, 2),
   failureThreshold: fc.integer({ min: 1, max: 3 }),
   successThreshold: fc.integer({ min: 1, max: 3 }),
-  isolationDuration: fc.constantFrom(0, 2),
+  failureWindowSeconds: fc.constantFrom(null, 1),
+  isolationDuration: fc.constantFrom<NonNullable<BulkheadConfig["isolationDuration"]>>(0, 2, {
+    min: 0.5,
+    max: 4,
+  }),
   circuitBreakerEnabled: fc.boolean(),
   failureRateThreshold: fc.constantFrom(null, 60),
   minimumCalls: fc.constant(3),
+  maxWaitSeconds: fc.constantFrom(null, 0.4),
+  queueTargetSeconds: fc.constantFrom(null, 0.2),
+  slowCallSeconds: fc.constantFrom(null, 0.7),
+  slowCallRateThreshold: fc.constantFrom(50, 100),
+  classify: fc.constantFrom<BulkheadConfig["classify"]>(
+    undefined,
+    () => "ignore",
+    ({ error }) => (error ? "success" : "failure"),
+    ({ error }) => (error ? { outcome: "failure", retryAfterSeconds: 1 } : undefined),
+    () => {
+      throw new Error("a fault in classify");
+    },
+  ),
 });
 
 const nth = fc.nat({ max: 30 });
@@ -74,12 +91,14 @@ class Storm {
   readonly calls: Observed[] = [];
   readonly startOrder: number[] = [];
   readonly #runningIds = new Set<string>();
+  readonly #outcomes = { failure: 0, timeout: 0, aborted: 0, ignored: 0 };
   mostRunning = 0;
 
   constructor(settings: Omit<BulkheadConfig, "name">, storage: InMemoryStorage | undefined) {
     this.bulkhead = new Bulkhead({ name: "storm", ...settings }, { circuitStorage: storage });
     this.bulkhead.on("reclaimed", ({ executionId }) => this.#runningIds.delete(executionId));
-    this.bulkhead.on("failure", () => {
+    this.bulkhead.on("failure", ({ outcome }) => {
+      this.#outcomes[outcome]++;
       throw new Error("a listener that throws");
     });
   }
@@ -151,6 +170,12 @@ class Storm {
       stats.successfulExecutions + stats.failedExecutions + stats.activeTasks,
     );
     expect(stats.rejectedExecutions).toBe(sum(stats.rejections));
+    expect(stats).toMatchObject({
+      failedExecutions: sum(this.#outcomes),
+      timedOutExecutions: this.#outcomes.timeout,
+      abortedExecutions: this.#outcomes.aborted,
+      ignoredExecutions: this.#outcomes.ignored,
+    });
     expect(stats.activeTasks + stats.abandonedTasks).toBeLessThanOrEqual(stats.maxConcurrentCalls);
     expect(stats.queuedTasks).toBeLessThanOrEqual(stats.maxQueueSize + stats.maxConcurrentCalls);
     expect(this.calls.length).toBe(
@@ -168,12 +193,21 @@ class Storm {
     await vi.advanceTimersByTimeAsync(10_000);
     this.check();
     const told = { success: 0, failure: 0, rejected: 0, cut: 0 };
+    const aborted = { waiting: 0, running: 0 };
+    const codes = { waiting: new Map<unknown, number>(), running: new Map<unknown, number>() };
     for (const { outcome, started, controller } of this.calls) {
       expect(outcome.kind).not.toBe("none");
       if (outcome.kind === "result") told[outcome.success ? "success" : "failure"]++;
       if (outcome.kind === "rejection") {
         told[started ? "cut" : "rejected"]++;
-        expect(outcome.error === "enough" || outcome.error instanceof BulkheadError).toBe(true);
+        const phase = started ? "running" : "waiting";
+        if (outcome.error === "enough") {
+          aborted[phase]++;
+        } else {
+          expect(outcome.error).toBeInstanceOf(BulkheadError);
+          const code: unknown = Reflect.get(Object(outcome.error), "code");
+          codes[phase].set(code, (codes[phase].get(code) ?? 0) + 1);
+        }
       }
       expect(getEventListeners(controller.signal, "abort")).toEqual([]);
     }
@@ -186,7 +220,18 @@ class Storm {
       queuedTasks: 0,
       abandonedTasks: 0,
       state: "failed",
+      abortedExecutions: aborted.running,
+      timedOutExecutions: codes.running.get("ERR_BULKHEAD_TIMEOUT") ?? 0,
+      rejections: {
+        full: codes.waiting.get("ERR_BULKHEAD_FULL") ?? 0,
+        circuitOpen: codes.waiting.get("ERR_BULKHEAD_CIRCUIT_OPEN") ?? 0,
+        timeout: codes.waiting.get("ERR_BULKHEAD_TIMEOUT") ?? 0,
+        aborted: aborted.waiting,
+        isolated: codes.waiting.get("ERR_BULKHEAD_ISOLATION") ?? 0,
+        shutdown: codes.waiting.get("ERR_BULKHEAD_SHUTDOWN") ?? 0,
+      },
     } satisfies Partial<BulkheadStats>);
+    expect(stats.ignoredExecutions).toBeLessThanOrEqual(told.failure);
   }
 }
 

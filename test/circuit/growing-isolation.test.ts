@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { Bulkhead, type BulkheadConfig } from "../../src/index.js";
+import { Bulkhead, type BulkheadConfig, InMemoryStorage } from "../../src/index.js";
 import { failCalls, passCalls } from "../helpers/failing.js";
 
 beforeEach(() => {
@@ -113,6 +113,70 @@ describe("an isolation of { min, max, factor }", () => {
     await vi.advanceTimersByTimeAsync(3000);
     expect(await secondsOpen(bulkhead)).toBe(2);
     healthy = true;
+    await bulkhead.shutdown();
+  });
+});
+
+describe("a growing isolation of a shared circuit", () => {
+  /** One of several processes on a storage. */
+  async function member(storage: InMemoryStorage) {
+    const config = { failureThreshold: 1, successThreshold: 1 };
+    const bulkhead = new Bulkhead(
+      { name: "api", isolationDuration: { min: 1, max: 100 }, ...config },
+      { circuitStorage: storage },
+    );
+    await bulkhead.ready();
+    return bulkhead;
+  }
+
+  it("grows by the failed probes of other processes, and begins anew when one closes it", async () => {
+    vi.spyOn(Math, "random").mockReturnValue(1);
+    const storage = new InMemoryStorage();
+    const [a, b] = [await member(storage), await member(storage)];
+    const lengths: number[] = [];
+    for (const prober of [a, b, a, b]) {
+      await failCalls(prober, 1);
+      await vi.advanceTimersByTimeAsync(0);
+      const length = Math.round(await secondsOpen(a));
+      lengths.push(length);
+      expect(Math.round(await secondsOpen(b))).toBe(length);
+      expect((await storage.getState("api"))?.openings).toBe(lengths.length);
+      await vi.advanceTimersByTimeAsync(length * 1000);
+    }
+    expect(lengths).toEqual([1, 2, 4, 8]);
+    await passCalls(b, 1);
+    await vi.advanceTimersByTimeAsync(0);
+    expect((await storage.getState("api"))?.openings).toBe(0);
+    await failCalls(a, 1);
+    expect(await secondsOpen(a)).toBe(1);
+    await Promise.all([a.shutdown(), b.shutdown()]);
+  });
+
+  it("goes on where it was after the prober has died between two rounds", async () => {
+    vi.spyOn(Math, "random").mockReturnValue(1);
+    const storage = new InMemoryStorage({ probeLeaseSeconds: 5 });
+    const dying = await member(storage);
+    await failCalls(dying, 1);
+    await vi.advanceTimersByTimeAsync(1000);
+    void dying.execute(() => new Promise(() => {})).catch(() => {});
+    await vi.advanceTimersByTimeAsync(5000);
+    // It holds the lease no longer, and a process that has seen none of it comes.
+    const next = await member(storage);
+    await failCalls(next, 1);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(await storage.getState("api")).toMatchObject({ state: "OPEN", openings: 2 });
+    expect(Math.round(await secondsOpen(next))).toBe(2);
+    await Promise.all([dying.shutdown(), next.shutdown()]);
+  });
+
+  it("is left as it is by a manual opening", async () => {
+    const storage = new InMemoryStorage();
+    const bulkhead = await member(storage);
+    await failCalls(bulkhead, 1);
+    await vi.advanceTimersByTimeAsync(1000);
+    bulkhead.breaker?.open();
+    await vi.advanceTimersByTimeAsync(0);
+    expect(await storage.getState("api")).toMatchObject({ state: "OPEN", openings: 1 });
     await bulkhead.shutdown();
   });
 });

@@ -224,7 +224,12 @@ export const CIRCUITS: Record<string, Row> = {
   },
 
   "Isolation can grow with each failed probe": {
-    bulkman: () => isolationGrows(touchy.bulkman()),
+    bulkman: () => {
+      const isolationDuration = { min: ISOLATION_MS / 1000, max: 60 };
+      return isolationGrows(
+        through({ failureThreshold: 1, successThreshold: 1, isolationDuration }),
+      );
+    },
     opossum: () => isolationGrows(touchy.opossum()),
     cockatiel: () => {
       const generator = noJitterGenerator;

@@ -385,7 +385,7 @@ const DIFFERENCES: Record<string, () => Promise<void>> = {
     expect(await afterTimeout(through({ maxConcurrentCalls: 1, timeoutSeconds: 1 }))).toBe(0);
   },
 
-  "The isolation does not grow.": async () => {
+  "A number of seconds does not grow.": async () => {
     const { ExponentialBackoff, noJitterGenerator: generator } = cockatiel;
     const growing = cockatiel.circuitBreaker(cockatiel.handleAll, {
       halfOpenAfter: new ExponentialBackoff({ initialDelay: 1000, generator }),

@@ -148,6 +148,11 @@ const RULES: Record<string, Limits> = {
   },
   "integer ≥ 0": { fits: [0, 1], outOfRange: [-1, 0.5, Number.NaN], wrongType: NO_NUMBERS },
   "> 0": { fits: [0.001], outOfRange: [0, -1, Number.POSITIVE_INFINITY], wrongType: NO_NUMBERS },
+  "≥ 0, or `{ min, max, factor }`": {
+    fits: [0, { min: 1, max: 2, factor: 3 }],
+    outOfRange: [-1, { min: 2, max: 1 }, { min: 0, max: 1 }, { min: 1, max: 2, factor: 0.5 }],
+    wrongType: [...NO_NUMBERS.slice(0, 2), { max: 1 }, []],
+  },
   "≥ 0": { fits: [0], outOfRange: [-1, Number.POSITIVE_INFINITY], wrongType: NO_NUMBERS },
   "> 0, or `null` for off": { fits: [0.001, null], outOfRange: [0, -1], wrongType: NO_NUMBERS },
   "> 0, or `null` for none": { fits: [0.001, null], outOfRange: [0, -1], wrongType: NO_NUMBERS },

@@ -27,6 +27,7 @@ const COLUMNS = [
   "probe_successes integer not null",
   "reason text",
   "written_blind boolean not null",
+  "openings integer not null",
 ];
 
 async function columns(): Promise<string[]> {
@@ -100,6 +101,17 @@ describe("the schema", () => {
     expect(await isInPlace()).toBe(true);
     expect(await columns()).toEqual(COLUMNS);
     expect(await open().getState("api")).toMatchObject({ state: "CLOSED" });
+  });
+
+  it("begins to count the openings anew when another program closes the circuit", async () => {
+    const storage = open();
+    const { version } = await storage.load("api");
+    const opening = { openSeconds: 60, failureCount: 1, owner: "a", openings: 3 };
+    await storage.change("api", { to: "OPEN", version, ...opening });
+    await database.query("UPDATE rc_circuit_breakers SET failure_count = 9");
+    expect(await storage.getState("api")).toMatchObject({ state: "OPEN", openings: 3 });
+    await database.query("UPDATE rc_circuit_breakers SET state = 'CLOSED'");
+    expect(await storage.getState("api")).toMatchObject({ state: "CLOSED", openings: 0 });
   });
 
   it("is left alone when it is in place", async () => {

@@ -26,6 +26,7 @@ const PUBLIC_NAMES = [
   "PostgresStorage",
   "applyChange",
   "createStorage",
+  "httpStatus",
   "withBulkhead",
 ];
 

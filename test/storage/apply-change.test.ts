@@ -33,6 +33,7 @@ const asked: fc.Arbitrary<Asked> = fc.oneof(
       fc.record(
         {
           opening: fc.constantFrom("first", "second"),
+          openings: fc.nat(9),
           byHand: fc.boolean(),
           reason: fc.constantFrom("migration", "'; -- \u{1f600}", "\u{1f600}".repeat(300), ""),
         },

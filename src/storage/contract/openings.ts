@@ -48,6 +48,28 @@ export const openingCases: Cases = {
     assert.equal((await storage.getState(name))?.openedBy, "a 2");
   },
 
+  "counts the openings until the circuit closes": async ({ storage, name }) => {
+    const { version, openings: atFirst } = await storage.load(name);
+    assert.equal(atFirst, 0);
+    const second = { ...opening(version, "a", 0), openings: 2 };
+    const { record } = await storage.change(name, second);
+    assert.equal(record.openings, 2);
+    const probing = { to: "HALF_OPEN", version: record.version, owner: "b" } as const;
+    const probed = await storage.change(name, probing);
+    assert.equal(probed.record.openings, 2);
+    // Without a count, as a manual change: as many as before.
+    const reopened = await storage.change(name, opening(probed.record.version, "b", 0));
+    assert.equal(reopened.record.openings, 2);
+    assertSame(await storage.getState(name), reopened.record);
+    const closing = {
+      to: "CLOSED",
+      version: reopened.record.version,
+      owner: "b",
+      byHand: true,
+    } as const;
+    assert.equal((await storage.change(name, closing)).record.openings, 0);
+  },
+
   "lets one of many simultaneous openings win, and returns its record to all": async (trial) => {
     const { storage, open, name } = trial;
     const { version } = await storage.load(name);

@@ -140,11 +140,12 @@ export class PostgresCircuits {
       change.to !== "HALF_OPEN" && change.byHand === true,
       change.to === "HALF_OPEN" && change.early === true,
       isOpening ? change.openSeconds : 0,
-      isOpening ? Math.min(change.failureCount, 2 ** 31 - 1) : 0,
+      isOpening ? Math.min(change.failureCount, MAX_INTEGER) : 0,
       this.#probeLeaseSeconds,
       (change.to === "HALF_OPEN" ? change.successes : undefined) ?? null,
       (isOpening ? change.reason : undefined) ?? null,
       (isOpening ? change.opening : undefined) ?? change.owner,
+      isOpening && change.openings !== undefined ? Math.min(change.openings, MAX_INTEGER) : null,
     ]);
     if (row === undefined) throw new Error("The circuit was deleted while it changed");
     const record = this.#subscriptions.see(name, toRecord(JSON.parse(row[1] ?? "")));
@@ -220,6 +221,9 @@ export class PostgresCircuits {
     this.#loader.forgetSchema();
   }
 }
+
+/** The largest value of a Postgres integer. */
+const MAX_INTEGER = 2 ** 31 - 1;
 
 const DAY_US = 86_400_000_000;
 

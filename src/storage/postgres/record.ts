@@ -15,7 +15,7 @@ export function recordJson(row: string, indent = 2): string {
     // A notice holds 8000 bytes, and every role that may write the table can store longer texts.
     `'openedBy', left(${row}.opened_by, 255), 'reason', left(${row}.reason, 255),`,
     `'probeOwner', left(${row}.probe_owner, 255), 'probeUntil', ${ms(`${row}.probe_until`)},`,
-    `'probeSuccesses', ${row}.probe_successes,`,
+    `'probeSuccesses', ${row}.probe_successes, 'openings', ${row}.openings,`,
     `'version', ${row}.version, 'updatedAt', ${ms(`${row}.updated_at`)},`,
     `'readAt', ${ms("clock_timestamp()")})`,
   ].join(`\n${" ".repeat(indent)}`);
@@ -42,6 +42,7 @@ export function toRecord(json: unknown): CircuitRecord {
     probeOwner: typeof probeOwner === "string" ? probeOwner : null,
     probeUntil: toDate(row["probeUntil"], Math.ceil),
     probeSuccesses: Number(row["probeSuccesses"]),
+    openings: Number(row["openings"] ?? 0),
     version: Number(version),
     updatedAt: toDate(row["updatedAt"], Math.floor) ?? readAt,
     readAt,

@@ -61,7 +61,8 @@ RETURNING ${recordJson("c")}`;
  *
  * $1 namespace, $2 name, $3 lock timeout, $4 version, $5 new state, $6 owner, $7 by hand, $8 early,
  * $9 seconds to stay open, $10 failures, $11 seconds of the lease, $12 successful probes or null,
- * $13 a person's reason or null, $14 which opening it is
+ * $13 a person's reason or null, $14 which opening it is,
+ * $15 consecutive openings or null
  */
 export const CHANGE = `WITH ${limits("$3::text")},
 locked AS MATERIALIZED (
@@ -97,6 +98,8 @@ changed AS (
     probe_until = CASE WHEN $5::text = 'HALF_OPEN' AND NOT $8::bool
       THEN guarded.bulkman_time + make_interval(secs => $11::float8) END,
     probe_successes = coalesce($12::int, guarded.probe_successes),
+    openings = CASE $5::text WHEN 'CLOSED' THEN 0 WHEN 'OPEN' THEN coalesce($15::int, guarded.openings)
+      ELSE guarded.openings END,
     version = greatest(guarded.version + 1, ${versionAt("guarded.bulkman_time")}),
     updated_at = guarded.bulkman_time
   FROM guarded

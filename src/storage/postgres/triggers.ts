@@ -85,6 +85,9 @@ BEGIN
       NEW.open_until := clock_timestamp() + interval '30 seconds';
     END IF;
   END IF;
+  IF NEW.state = 'CLOSED' THEN
+    NEW.openings := 0;
+  END IF;
   IF NEW.state <> 'HALF_OPEN' THEN
     NEW.probe_owner := NULL;
     NEW.probe_until := NULL;
