@@ -90,6 +90,26 @@ describe("waiting (rule 2)", () => {
     expect(late).not.toHaveBeenCalled();
   });
 
+  it("ends when the caller aborts, also when another call with the same signal has ended before", async () => {
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1 });
+    const controller = new AbortController();
+    const { signal } = controller;
+    const [first, second] = [gate(), gate()];
+    const running = bulkhead.run(() => first.promise, { signal });
+    const next = bulkhead.run(() => second.promise, { signal });
+    const queued = bulkhead.run(() => 1, { signal });
+    first.open();
+    await running;
+    const outcomes = Promise.allSettled([next, queued]);
+    controller.abort("gone");
+    expect(await outcomes).toEqual([
+      { status: "rejected", reason: "gone" },
+      { status: "rejected", reason: "gone" },
+    ]);
+    second.open();
+    await vi.advanceTimersByTimeAsync(0);
+  });
+
   it("ends for all queued calls when the circuit opens", async () => {
     const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1, failureThreshold: 1 });
     const busy = gate();

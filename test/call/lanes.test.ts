@@ -36,6 +36,27 @@ async function callsOver(slots: number) {
   return { bulkhead, running, finish, most: () => most };
 }
 
+describe("an idle bulkhead", () => {
+  it("has returned every slot to p-limit, also after calls one after another", async () => {
+    const actual = await vi.importActual<typeof import("p-limit")>("p-limit");
+    const limit = actual.default(2);
+    vi.doMock("p-limit", () => ({ default: () => limit }));
+    const { Bulkhead } = await import("../../src/index.js");
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 2 });
+    for (let round = 0; round < 2; round++) {
+      const work = gate();
+      const calls = [1, 2, 3].map(() => bulkhead.execute(() => work.promise));
+      await started();
+      expect(limit.activeCount).toBe(2);
+      work.open();
+      await Promise.all(calls);
+      for (let n = 0; n < 3; n++) await bulkhead.execute(() => n);
+      await started();
+      expect([limit.activeCount, limit.pendingCount]).toEqual([0, 0]);
+    }
+  });
+});
+
 describe("p-limit is the gate", () => {
   it.each([
     [1, 1],

@@ -1,0 +1,9 @@
+import { expect, it } from "vitest";
+import { newExecutionId } from "../../src/call/execution-id.js";
+
+it("gives each of 200,000 calls a UUID of its own", () => {
+  const ids = Array.from({ length: 200_000 }, newExecutionId);
+  expect(new Set(ids).size).toBe(ids.length);
+  const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+  expect(ids.filter((id) => !uuid.test(id))).toEqual([]);
+});
