@@ -2,58 +2,41 @@ import { LinkedList } from "../common/linked-list.js";
 import type { ResolvedBulkheadConfig } from "../config.js";
 import type { Call } from "./call.js";
 import { QueueTarget } from "./queue-target.js";
-import { TypicalRunTime } from "./typical-run-time.js";
+import type { TypicalRunTime } from "./typical-run-time.js";
 
 /**
  * The queued calls, first in, first out; p-limit's own queue can only be cleared whole. Decides whether a call is
  * worth starting when its turn comes.
  */
-export class CallQueue {
-  readonly #config: ResolvedBulkheadConfig;
-  readonly #calls = new LinkedList<Call>();
+export class CallQueue extends LinkedList<Call> {
+  readonly #permits: number;
   readonly #target: QueueTarget;
-  readonly #typicalRunTime = new TypicalRunTime();
+  readonly #typicalRunTime: TypicalRunTime;
 
-  constructor(config: ResolvedBulkheadConfig) {
-    this.#config = config;
+  constructor(config: ResolvedBulkheadConfig, typicalRunTime: TypicalRunTime) {
+    super();
+    this.#permits = config.maxConcurrentCalls;
     this.#target = new QueueTarget(config.queueTargetSeconds);
+    this.#typicalRunTime = typicalRunTime;
   }
 
-  get size(): number {
-    return this.#calls.size;
-  }
-
-  get first(): Call | undefined {
-    return this.#calls.first;
-  }
-
-  push(call: Call): void {
-    if (this.#calls.size === 0) this.#target.queueBegins(call.enteredAt);
-    this.#calls.push(call);
-  }
-
-  shift(): Call | undefined {
-    return this.#calls.shift();
+  override push(call: Call): void {
+    if (this.size === 0) this.#target.queueBegins(call.enteredAt);
+    super.push(call);
   }
 
   /** The calls that found no permit free, in their order. The others are about to start. */
   waiting(): Call[] {
     const waiting: Call[] = [];
-    for (let call = this.#calls.first; call !== undefined; call = call.next) {
+    for (let call = this.first; call !== undefined; call = call.next) {
       if (call.hasWaited) waiting.push(call);
     }
     return waiting;
   }
 
-  /** A function has succeeded after `runMs`. */
-  recordRunTime(runMs: number): void {
-    this.#typicalRunTime.record(runMs);
-  }
-
   /** Seconds until the calls that are queued now have probably started. */
   get drainSeconds(): number {
-    const waitMs = this.#calls.size * this.#typicalRunTime.meanMs;
-    return waitMs / this.#config.maxConcurrentCalls / 1000;
+    return (this.size * this.#typicalRunTime.meanMs) / this.#permits / 1000;
   }
 
   /**

@@ -13,6 +13,7 @@ import { CallQueue } from "./call-queue.js";
 import { Drains } from "./drains.js";
 import { isDeadline, isFairVerdict } from "./fair-verdict.js";
 import { type Lane, Lanes } from "./lanes.js";
+import { TypicalRunTime } from "./typical-run-time.js";
 
 /** Why a caller gets its answer before the function has settled. `deadline`: its own signal was a time limit. */
 type AbandonReason = "timeout" | "deadline" | "aborted" | "shutdown";
@@ -28,6 +29,7 @@ export class Executor {
   readonly #emitter: EventEmitter<BulkheadEvents>;
   readonly #lanes: Lanes<Call>;
   readonly #queue: CallQueue;
+  readonly #typicalRunTime = new TypicalRunTime();
   readonly #deadlines = new Deadlines<Call>((call) => this.#expire(call), { holdsProcess: true });
   readonly #reclaims = new Deadlines<Call>((call) => this.#reclaim(call), { holdsProcess: false });
   readonly #emit: Emit = (event, ...payload) => {
@@ -48,7 +50,7 @@ export class Executor {
   ) {
     this.#config = config;
     this.#emitter = emitter;
-    this.#queue = new CallQueue(config);
+    this.#queue = new CallQueue(config, this.#typicalRunTime);
     this.#lanes = new Lanes(config.maxConcurrentCalls, {
       onOpen: () => this.#startQueued(),
       onSettled: (call, succeeded, value) => this.#settle(call, succeeded, value),
@@ -79,7 +81,7 @@ export class Executor {
     const isolation = this.gate.isolationRejection();
     if (isolation !== undefined) return this.#reject("isolated", isolation);
     if (!this.gate.tryAcquire(call)) return this.#rejectByCircuit(call);
-    const { maxConcurrentCalls, maxQueueSize } = this.#config;
+    const { maxConcurrentCalls, maxQueueSize, maxWaitSeconds } = this.#config;
     const freePermits = maxConcurrentCalls - this.counters.active - this.counters.abandoned;
     // A call that waits for its lane, or for the storage, needs no place as long as a permit is free.
     if (this.#queue.size >= maxQueueSize + freePermits) return this.#rejectFull(call);
@@ -94,7 +96,7 @@ export class Executor {
     if (lane === undefined) this.#enqueue(call);
     else this.#start(call, lane, call.enteredAt);
     if (timeoutSeconds !== null) call.limitMs = timeoutSeconds * 1000;
-    if (call.phase === "waiting" || call.phase === "running") this.#setDeadline(call);
+    if (timeoutSeconds !== null || maxWaitSeconds !== null) this.#setDeadline(call);
     return outcome;
   }
 
@@ -169,6 +171,7 @@ export class Executor {
   /** Of the wait alone, while the call has to wait and `maxWaitSeconds` ends sooner; otherwise of the whole call. */
   #setDeadline(call: Call): void {
     const { limitMs, enteredAt } = call;
+    if (call.phase !== "waiting" && call.phase !== "running") return;
     const { maxWaitSeconds } = this.#config;
     let delayMs = limitMs;
     if (maxWaitSeconds !== null && call.phase === "waiting" && call.hasWaited) {
@@ -236,7 +239,7 @@ export class Executor {
   #succeed(call: Call, result: unknown, time: number): void {
     this.counters.active--;
     this.counters.successful++;
-    this.#queue.recordRunTime(time - call.startedAt);
+    this.#typicalRunTime.record(time - call.startedAt);
     if (this.#emitter.listenerCount("success") > 0) this.#emit("success", call.times(time));
     this.gate.recordResult(call, result, time);
     if (call.wantsValue) call.resolve(result);

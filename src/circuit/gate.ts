@@ -1,5 +1,6 @@
 import type CircuitBreaker from "opossum";
 import { outsideRequests } from "../common/async-context.js";
+import { now } from "../common/clock.js";
 import type { ResolvedBulkheadConfig } from "../config.js";
 import type { BulkheadError } from "../errors.js";
 import type { Emit } from "../events.js";
@@ -59,6 +60,7 @@ export class Gate<C extends GatedCall> {
   readonly #config: ResolvedBulkheadConfig;
   readonly #hooks: GateHooks<C>;
   readonly #circuit: Circuit | undefined;
+  readonly #slowCalls: SlowCalls | undefined = undefined;
   /** `undefined` when `circuitBreakerEnabled` is `false`. */
   readonly #monitored: MonitoredCircuit | undefined;
   /** What admits calls now: the bypass while the user has disabled opossum's breaker. */
@@ -82,9 +84,10 @@ export class Gate<C extends GatedCall> {
     if (config.circuitBreakerEnabled) {
       const window = new RollingWindow(config.windowSeconds * 1000);
       const { slowCallSeconds } = config;
-      const slowCalls =
-        slowCallSeconds === null ? undefined : new SlowCalls(window, config, slowCallSeconds);
-      this.#circuit = new Circuit(config, openingRules(config, window, slowCalls), {
+      if (slowCallSeconds !== null) {
+        this.#slowCalls = new SlowCalls(window, config, slowCallSeconds);
+      }
+      this.#circuit = new Circuit(config, openingRules(config, window, this.#slowCalls), {
         shared: storage !== undefined,
         onTransition: (transition) => this.#onTransition(transition),
         onLeaseNeeded: () => outsideRequests(() => this.#shared?.acquireLease()),
@@ -93,7 +96,7 @@ export class Gate<C extends GatedCall> {
       this.#monitored = new MonitoredCircuit(
         config,
         this.#circuit,
-        { window, slowCalls },
+        { window, slowCalls: this.#slowCalls },
         {
           onSwitched: (enabled) => this.#switch(enabled),
           onShutdown: hooks.onShutdown,
@@ -113,7 +116,7 @@ export class Gate<C extends GatedCall> {
   }
 
   get circuitStatus(): CircuitStatus | undefined {
-    this.#monitored?.refresh();
+    this.refresh();
     return this.#circuit?.status;
   }
 
@@ -139,7 +142,9 @@ export class Gate<C extends GatedCall> {
 
   /** Moves the circuit on when its time has come. A listener may then close the bulkhead. */
   refresh(): void {
-    this.#monitored?.refresh();
+    if (this.#circuit === undefined) return;
+    if (this.#slowCalls !== undefined) this.#slowCalls.detect(this.#circuit, now());
+    this.#circuit.refresh();
   }
 
   /** The error for callers while the bulkhead is isolated manually. */

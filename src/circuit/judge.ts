@@ -31,11 +31,6 @@ export class Judge {
     this.#config = config;
   }
 
-  /** Whether a value can be anything but a success. */
-  get judgesResults(): boolean {
-    return this.#config.classify !== undefined;
-  }
-
   judgeResult(result: unknown, args: readonly unknown[]): Verdict {
     return this.#classify({ result }, args) ?? SUCCESS;
   }

@@ -54,6 +54,8 @@ export class MonitoredCircuit implements CallCircuit {
   readonly bypass: CallCircuit = { ...NO_CIRCUIT, recordStart: (call) => this.recordStart(call) };
   readonly #config: ResolvedBulkheadConfig;
   readonly #judge: Judge;
+  /** Whether a value can be anything but a success. */
+  readonly #judgesResults: boolean;
   readonly #circuit: Circuit;
   readonly #window: RollingWindow;
   readonly #slowCalls: SlowCalls | undefined;
@@ -70,6 +72,7 @@ export class MonitoredCircuit implements CallCircuit {
     this.#slowCalls = slowCalls;
     this.#config = config;
     this.#judge = new Judge(config);
+    this.#judgesResults = config.classify !== undefined;
     this.#circuit = circuit;
     this.#window = window;
     this.#hooks = hooks;
@@ -87,12 +90,6 @@ export class MonitoredCircuit implements CallCircuit {
 
   tryAcquire(call: CircuitCall): boolean {
     return this.#circuit.tryAcquire(call);
-  }
-
-  /** Moves the circuit on: when its isolation is over, and when running calls have become slow. */
-  refresh(): void {
-    if (this.#slowCalls !== undefined) this.#slowCalls.detect(this.#circuit, now());
-    this.#circuit.refresh();
   }
 
   drop(call: CircuitCall): void {
@@ -120,7 +117,7 @@ export class MonitoredCircuit implements CallCircuit {
   }
 
   recordResult(call: CircuitCall, result: unknown, time: number): void {
-    if (this.#judge.judgesResults) {
+    if (this.#judgesResults) {
       const verdict = this.#judge.judgeResult(result, call.args);
       if (verdict.outcome === "failure") {
         this.recordError(call, verdict, resultError(this.#config.name, result), time);

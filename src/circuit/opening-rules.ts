@@ -36,7 +36,7 @@ export class ConsecutiveFailures implements OpeningRule {
   }
 
   recordSuccess(): undefined {
-    this.reset();
+    if (this.#count > 0) this.reset();
   }
 
   recordFailure(): string | undefined {
