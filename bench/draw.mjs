@@ -4,6 +4,7 @@ import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { pictureOfCalls } from "./picture-of-calls.mjs";
+import { pictureOfLoad } from "./picture-of-load.mjs";
 import { pictureOfMemory } from "./picture-of-memory.mjs";
 import { tables } from "./tables.mjs";
 
@@ -13,6 +14,7 @@ import { tables } from "./tables.mjs";
  */
 export function draw(results, { pictures, page }) {
   writeFileSync(join(pictures, "bench-calls.svg"), pictureOfCalls(results));
+  writeFileSync(join(pictures, "bench-load.svg"), pictureOfLoad(results));
   writeFileSync(join(pictures, "bench-memory.svg"), pictureOfMemory(results));
   if (page === undefined) return;
   const text = readFileSync(page, "utf8");

@@ -50,6 +50,16 @@ export function print(results) {
   console.log(`  ratio ${spread(postgres.ratio)}; queries: ${postgres.queriesToLoad} to load,`);
   console.log(`  ${postgres.queriesInCalls} in all the calls`);
 
+  for (const { name, calls, servable, subjects } of results.load.scenarios) {
+    console.log(`\nLoad, ${name}: ${calls} calls, of which ${servable} can be served`);
+    for (const { name, served, p50, p99, opened, inVain, mostAtOnce } of subjects) {
+      const share = `${Math.round((100 * served) / servable)} % served, p50 ${p50} ms, p99 ${p99} ms`;
+      console.log(
+        `  ${name.padEnd(36)} ${share}, opened ${opened}, in vain ${inVain}, most at once ${mostAtOnce}`,
+      );
+    }
+  }
+
   console.log("\nThe heap after a collection, MiB: a sixth of the time in, and at the end");
   for (const [name, { calls, mebibytes, secondsPerSample }] of Object.entries(memory)) {
     const early = mebibytes[Math.floor(mebibytes.length / 6)];

@@ -18,6 +18,8 @@ const STYLE = `
   .dot.own { fill: #0969da; }
   .spread { stroke: #818b98; stroke-width: 3; stroke-linecap: round; opacity: 0.45; }
   .spread.own { stroke: #0969da; }
+  .bar { fill: #818b98; }
+  .bar.own { fill: #0969da; }
   .curve { fill: none; stroke: #bc4c00; stroke-width: 2; }
   .curve.own { stroke: #0969da; stroke-width: 3; }
   text.other { font-weight: 600; fill: #bc4c00; }
@@ -33,6 +35,8 @@ const STYLE = `
     .dot.own { fill: #4493f8; }
     .spread { stroke: #9198a1; }
     .spread.own { stroke: #4493f8; }
+    .bar { fill: #9198a1; }
+    .bar.own { fill: #4493f8; }
     .curve { stroke: #f0883e; }
     .curve.own { stroke: #4493f8; }
     text.other { fill: #f0883e; }
@@ -62,6 +66,11 @@ export function line(x1, y1, x2, y2, classes) {
 
 export function dot(x, y, classes) {
   return `<circle cx="${round(x)}" cy="${round(y)}" r="5" class="${classes}"/>`;
+}
+
+export function bar(x, y, width, height, classes) {
+  const size = `width="${round(width)}" height="${round(height)}"`;
+  return `<rect x="${round(x)}" y="${round(y)}" ${size} class="bar ${classes}"/>`;
 }
 
 export function curve(points, classes) {

@@ -3,7 +3,11 @@
 const SHOWN = 2; // significant digits: more would not be the same tomorrow
 
 export function tables(results) {
-  return { calls: callsTable(results), targets: targetsTable(results) };
+  return {
+    calls: callsTable(results),
+    load: loadTable(results),
+    targets: targetsTable(results),
+  };
 }
 
 function callsTable({ calls, machine, node, versions, date }) {
@@ -24,6 +28,23 @@ function callsTable({ calls, machine, node, versions, date }) {
 
 function cell(nanoseconds, ratio) {
   return `${rounded(nanoseconds.median)} ns · ${rounded(ratio.median)}×`;
+}
+
+function loadTable({ load }) {
+  const head = ["", "served", "p50", "p99", "opened", "in vain", "most at once"];
+  const sections = load.scenarios.map(({ name, calls, servable, subjects }) => {
+    const rows = subjects.map(({ name, served, p50, p99, opened, inVain, mostAtOnce }) => [
+      name,
+      `${Math.round((100 * served) / servable)} %`,
+      `${p50} ms`,
+      `${p99} ms`,
+      opened,
+      inVain,
+      mostAtOnce,
+    ]);
+    return `**${name}**: ${calls} calls, of which ${servable} can be served\n\n${table(head, rows)}`;
+  });
+  return sections.join("\n\n");
 }
 
 function targetsTable({ targets }) {

@@ -1,7 +1,7 @@
 // What the library promises itself, and whether this run saw it: each target is an upper limit.
 import { BY_HAND, COCKATIEL, COCKATIEL_TIMEOUT } from "./subjects.mjs";
 
-export function judge({ calls, waiting, eventLoop, idle, postgres, memory }) {
+export function judge({ calls, waiting, eventLoop, idle, postgres, load, memory }) {
   const { oneAfterAnother, bursts, open, full } = calls;
   const to = (comparison, base) => comparison.bulkmanTo[base].median;
   const one = "one after another";
@@ -61,6 +61,18 @@ export function judge({ calls, waiting, eventLoop, idle, postgres, memory }) {
     target("an idle bulkhead", " KiB", idle.kibibytes, 10),
     target("an idle bulkhead's making", " µs", idle.microseconds.median, 30),
     target(`timers of ${idle.count} idle bulkheads`, "", idle.timers, 0),
+    target(
+      "openings of the circuit of a well dependency under overload",
+      "",
+      overload(load).reduce((sum, { opened }) => sum + opened, 0),
+      0,
+    ),
+    target(
+      "functions started in vain under overload, of those that were served",
+      "×",
+      Math.max(...overload(load).map(({ inVain, served }) => inVain / served)),
+      0.05,
+    ),
     target("heap at the end, of the beginning", "×", growth(memory.bulkman.mebibytes), 1.05),
     target("a call with its circuit in Postgres, of in memory", "×", postgres.ratio.median, 1.05),
     target(
@@ -70,6 +82,11 @@ export function judge({ calls, waiting, eventLoop, idle, postgres, memory }) {
       0,
     ),
   ];
+}
+
+/** What became of our calls where the dependency is well and the load is too much. */
+function overload({ scenarios }) {
+  return scenarios.slice(0, 3).map(({ subjects }) => subjects[0]);
 }
 
 function target(title, unit, seen, limit) {

@@ -5,19 +5,21 @@ import { Executor } from "./call/executor.js";
 import { callChannel, trace } from "./call/tracing.js";
 import type { AnyFunction, ArgsOf, ResultOf } from "./common/function-types.js";
 import { format } from "./common/validation.js";
-import {
-  type BulkheadConfig,
-  type BulkheadOptions,
-  type ResolvedBulkheadConfig,
-  readOptions,
-  readRunOptions,
-  readShutdownOptions,
-  resolveConfig,
-  type ShutdownOptions,
+import type {
+  BulkheadConfig,
+  BulkheadOptions,
+  ResolvedBulkheadConfig,
+  ShutdownOptions,
 } from "./config.js";
 import type { BulkheadError } from "./errors.js";
 import type { BulkheadEvents } from "./events.js";
 import { notAFunction } from "./rejections.js";
+import {
+  readOptions,
+  readRunOptions,
+  readShutdownOptions,
+  resolveConfig,
+} from "./resolve-config.js";
 import type { ExecutionContext, ExecutionResult, RunOptions } from "./result.js";
 import { BulkheadState } from "./state.js";
 import type { BulkheadStats } from "./stats.js";

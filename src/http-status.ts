@@ -1,5 +1,5 @@
+import type { Classification, Settlement } from "./classification.js";
 import { parseRetryAfter } from "./common/retry-after.js";
-import type { Classification, Settlement } from "./config.js";
 
 /**
  * A ready-made `classify` for HTTP clients: a status of 500 or more, or 429, is a failure; another one of 400 or more

@@ -1,16 +1,18 @@
 export { Bulkhead } from "./bulkhead.js";
 export type { CallTrace } from "./call/tracing.js";
 export type {
-  BulkheadConfig,
-  BulkheadOptions,
   Classification,
   ClassifiedFailure,
   ErrorSettlement,
+  ResultSettlement,
+  Settlement,
+} from "./classification.js";
+export type {
+  BulkheadConfig,
+  BulkheadOptions,
   GrowingIsolation,
   HealthCheckContext,
   ResolvedBulkheadConfig,
-  ResultSettlement,
-  Settlement,
   ShutdownOptions,
 } from "./config.js";
 export {

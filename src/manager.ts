@@ -1,16 +1,10 @@
 import { EventEmitter } from "node:events";
 import { Bulkhead } from "./bulkhead.js";
 import type { AnyFunction, ArgsOf, ResultOf } from "./common/function-types.js";
-import {
-  type BulkheadConfig,
-  type BulkheadOptions,
-  readOptions,
-  readShutdownOptions,
-  resolveConfig,
-  type ShutdownOptions,
-} from "./config.js";
+import type { BulkheadConfig, BulkheadOptions, ShutdownOptions } from "./config.js";
 import { BulkheadError, BulkheadShutdownError } from "./errors.js";
 import { safeEmit } from "./events.js";
+import { readOptions, readShutdownOptions, resolveConfig } from "./resolve-config.js";
 import type { ExecutionContext, ExecutionResult, RunOptions } from "./result.js";
 import type { BulkheadStats } from "./stats.js";
 

@@ -1,6 +1,5 @@
 import { inspect } from "node:util";
 import { describe, expect, it } from "vitest";
-import { resolveConfig } from "../src/config.js";
 import {
   Bulkhead,
   type BulkheadConfig,
@@ -10,6 +9,7 @@ import {
   type RunOptions,
   type ShutdownOptions,
 } from "../src/index.js";
+import { resolveConfig } from "../src/resolve-config.js";
 
 /** What JavaScript, or a configuration file, may pass instead of a typed object. */
 function untyped<T>(value: unknown): T {

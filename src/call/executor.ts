@@ -2,7 +2,6 @@ import type { EventEmitter } from "node:events";
 import { Gate } from "../circuit/gate.js";
 import { now } from "../common/clock.js";
 import { Deadlines } from "../common/deadlines.js";
-import { LinkedList } from "../common/linked-list.js";
 import type { ResolvedBulkheadConfig } from "../config.js";
 import { type BulkheadError, type BulkheadFullError, toBulkheadError } from "../errors.js";
 import { type BulkheadEvents, type Emit, failureEvent, safeEmit } from "../events.js";
@@ -10,11 +9,10 @@ import { abortReason, fullError, shutdownError, timeoutError } from "../rejectio
 import { Counters, type RejectionReason } from "../stats.js";
 import type { CircuitStorage } from "../storage/circuit-storage.js";
 import type { Call } from "./call.js";
+import { CallQueue } from "./call-queue.js";
 import { Drains } from "./drains.js";
 import { isDeadline, isFairVerdict } from "./fair-verdict.js";
 import { type Lane, Lanes } from "./lanes.js";
-import { QueueTarget } from "./queue-target.js";
-import { TypicalRunTime } from "./typical-run-time.js";
 
 /** Why a caller gets its answer before the function has settled. `deadline`: its own signal was a time limit. */
 type AbandonReason = "timeout" | "deadline" | "aborted" | "shutdown";
@@ -29,16 +27,13 @@ export class Executor {
   readonly #config: ResolvedBulkheadConfig;
   readonly #emitter: EventEmitter<BulkheadEvents>;
   readonly #lanes: Lanes<Call>;
-  /** First in, first out; p-limit's own queue can only be cleared whole. */
-  readonly #queue = new LinkedList<Call>();
+  readonly #queue: CallQueue;
   readonly #deadlines = new Deadlines<Call>((call) => this.#expire(call), { holdsProcess: true });
   readonly #reclaims = new Deadlines<Call>((call) => this.#reclaim(call), { holdsProcess: false });
   readonly #emit: Emit = (event, ...payload) => {
     safeEmit(this.#emitter, event, payload);
   };
   readonly #onAbort = (call: Call, reason: unknown) => this.#abort(call, "aborted", reason);
-  readonly #typicalRunTime = new TypicalRunTime();
-  readonly #queueTarget: QueueTarget;
   readonly #drains = new Drains();
   #isStarting = false;
   #isClosed = false;
@@ -53,7 +48,7 @@ export class Executor {
   ) {
     this.#config = config;
     this.#emitter = emitter;
-    this.#queueTarget = new QueueTarget(config.queueTargetSeconds);
+    this.#queue = new CallQueue(config);
     this.#lanes = new Lanes(config.maxConcurrentCalls, {
       onOpen: () => this.#startQueued(),
       onSettled: (call, succeeded, value) => this.#settle(call, succeeded, value),
@@ -115,15 +110,10 @@ export class Executor {
   }
 
   #rejectFull(call: Call): Promise<never> {
-    const error = this.#fullError();
+    const error = fullError(this.#config, this.#queue.drainSeconds);
     this.counters.recordRejection("full");
     this.gate.recordFull(call, error);
     return this.#notifyRejection("full", error);
-  }
-
-  #fullError(): BulkheadFullError {
-    const waitMs = this.#queue.size * this.#typicalRunTime.meanMs;
-    return fullError(this.#config, waitMs / this.#config.maxConcurrentCalls / 1000);
   }
 
   #notifyRejection(reason: RejectionReason, error: unknown): Promise<never> {
@@ -135,7 +125,6 @@ export class Executor {
     const isAwaitingStorage = this.gate.isAwaitingStorage;
     const free = this.#lanes.count - this.counters.active - this.counters.abandoned;
     call.hasWaited = isAwaitingStorage || this.#queue.size >= free;
-    if (this.#queue.size === 0) this.#queueTarget.queueBegins(call.enteredAt);
     this.#queue.push(call);
     // A queued call may depend on a permit that is to be reclaimed.
     this.#reclaims.holdProcess(true);
@@ -154,7 +143,7 @@ export class Executor {
     for (let call = this.#queue.first; call !== undefined; call = this.#queue.first) {
       if (this.gate.isAwaitingStorage) break;
       time ??= now();
-      if (call.hasWaited && this.#isHopeless(call, time)) {
+      if (call.hasWaited && this.#queue.isHopeless(call, time)) {
         this.#expire(call);
         continue;
       }
@@ -163,7 +152,7 @@ export class Executor {
         this.#lanes.request();
         break;
       }
-      if (call.hasWaited && this.#queueTarget.isExceeded(call.enteredAt, time)) {
+      if (call.hasWaited && this.#queue.isOverdue(call, time)) {
         this.#lanes.release(lane);
         this.#rejectOverdue(call);
         continue;
@@ -175,17 +164,6 @@ export class Executor {
     this.#isStarting = false;
     this.#lanes.closeIdleSoon();
     this.#checkIdle();
-  }
-
-  /**
-   * Whether too little of the call's time is left for its function: to start it would be in vain, and would take
-   * the permit from a call that has time. Also when its time is over, as a blocked event loop can free a
-   * permit before the timer has its turn.
-   */
-  #isHopeless({ deadline, enteredAt, limitMs }: Call, time: number): boolean {
-    if (deadline !== undefined && deadline.at <= time) return true;
-    if (limitMs === undefined) return false;
-    return enteredAt + limitMs - time < this.#typicalRunTime.neededMs(limitMs);
   }
 
   /** Of the wait alone, while the call has to wait and `maxWaitSeconds` ends sooner; otherwise of the whole call. */
@@ -258,7 +236,7 @@ export class Executor {
   #succeed(call: Call, result: unknown, time: number): void {
     this.counters.active--;
     this.counters.successful++;
-    this.#typicalRunTime.record(time - call.startedAt);
+    this.#queue.recordRunTime(time - call.startedAt);
     if (this.#emitter.listenerCount("success") > 0) this.#emit("success", call.times(time));
     this.gate.recordResult(call, result, time);
     if (call.wantsValue) call.resolve(result);
@@ -317,7 +295,7 @@ export class Executor {
 
   /** A queued call has waited longer than `queueTargetSeconds` allow. */
   #rejectOverdue(call: Call): void {
-    const error = this.#fullError();
+    const error = fullError(this.#config, this.#queue.drainSeconds);
     this.#detachCaller(call, "over");
     this.counters.recordRejection("full");
     call.inContext(this.#recordFull, this, call, error);
@@ -339,15 +317,9 @@ export class Executor {
    * on like running ones. {@link #notifyRejected} follows, when everything else has taken effect.
    */
   #rejectAllQueued(reason: RejectionReason): Call[] {
-    const rejected: Call[] = [];
-    let next: Call | undefined;
-    for (let call = this.#queue.first; call !== undefined; call = next) {
-      next = call.next;
-      if (!call.hasWaited) continue;
-      this.#dequeue(call, reason);
-      rejected.push(call);
-    }
-    return rejected;
+    const waiting = this.#queue.waiting();
+    for (const call of waiting) this.#dequeue(call, reason);
+    return waiting;
   }
 
   /** The calls waited for the storage's answer: in their order, each is admitted by it or rejected. */

@@ -8,7 +8,7 @@ import { BulkheadState } from "../state.js";
 import type { RejectionReason } from "../stats.js";
 import { CheckedStorage } from "../storage/checked-storage.js";
 import type { CircuitStatus, CircuitStorage } from "../storage/circuit-storage.js";
-import { Circuit, type CircuitTransition } from "./circuit.js";
+import { Circuit } from "./circuit.js";
 import { HealthCheck } from "./health-check.js";
 import { FAILURE, type Verdict } from "./judge.js";
 import {
@@ -21,6 +21,7 @@ import { FailureRate, type OpeningRule } from "./opening-rules.js";
 import { RollingWindow } from "./rolling-window.js";
 import { SharedCircuit } from "./shared-circuit.js";
 import { SlowCalls } from "./slow-calls.js";
+import type { CircuitTransition } from "./transition.js";
 
 /** A call on its way through the gate. */
 export interface GatedCall extends CircuitCall {

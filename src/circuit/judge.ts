@@ -1,4 +1,5 @@
-import type { ResolvedBulkheadConfig, Settlement } from "../config.js";
+import type { Settlement } from "../classification.js";
+import type { ResolvedBulkheadConfig } from "../config.js";
 import { isRejection } from "../errors.js";
 import { warnOnce } from "../events.js";
 

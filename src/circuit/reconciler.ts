@@ -4,8 +4,9 @@ import type {
   CircuitRecord,
 } from "../storage/circuit-storage.js";
 import { isolationMsLeft, leaseMsLeft } from "../storage/remaining.js";
-import type { Circuit, CircuitTransition } from "./circuit.js";
+import type { Circuit } from "./circuit.js";
 import { isFree, isSame } from "./circuit-record.js";
+import type { CircuitTransition } from "./transition.js";
 
 /** A change that this process made, and the storage has neither made nor rejected yet. */
 interface PendingChange {

@@ -1,6 +1,6 @@
 import { type CircuitSource, noAnswerError } from "../storage/checked-storage.js";
 import type { CircuitRecord } from "../storage/circuit-storage.js";
-import type { Circuit, CircuitTransition } from "./circuit.js";
+import type { Circuit } from "./circuit.js";
 import { Reconciler, type StorageRequest } from "./reconciler.js";
 import {
   DECIDING,
@@ -9,6 +9,7 @@ import {
   newSharedCircuitState,
   type SharedCircuitState,
 } from "./shared-circuit-state.js";
+import type { CircuitTransition } from "./transition.js";
 
 const LAST_RETRY_MS = 30_000;
 /**

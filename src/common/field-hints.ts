@@ -35,6 +35,20 @@ const FOREIGN_NAMES = new Map(
     samplingduration: "windowSeconds",
     sleepwindow: "isolationDuration",
     waitdurationinopenstate: "isolationDuration",
+
+    breakdurationgenerator: "isolationDuration",
+    handlewhenresult: "classify",
+    ignoreexceptions: "classify",
+    isexcluded: "classify",
+    issuccessful: "classify",
+    maxwait: "maxWaitSeconds",
+    maxwaitduration: "maxWaitSeconds",
+    recordexceptions: "classify",
+    recordresult: "classify",
+    recordresultpredicate: "classify",
+    shouldhandle: "classify",
+    slowcallduration: "slowCallSeconds",
+    slowcalldurationthreshold: "slowCallSeconds",
   }),
 );
 

@@ -1,7 +1,9 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
-import { Circuit, type CircuitTransition } from "../../src/circuit/circuit.js";
+import { Circuit } from "../../src/circuit/circuit.js";
 import type { OpeningRule } from "../../src/circuit/opening-rules.js";
-import { type BulkheadConfig, resolveConfig } from "../../src/config.js";
+import type { CircuitTransition } from "../../src/circuit/transition.js";
+import type { BulkheadConfig } from "../../src/config.js";
+import { resolveConfig } from "../../src/resolve-config.js";
 
 /** The monotonic clock, in milliseconds. */
 let time = 0;

@@ -1,4 +1,4 @@
-import type { CircuitTransition } from "../../src/circuit/circuit.js";
+import type { CircuitTransition } from "../../src/circuit/transition.js";
 import type { CircuitChange, CircuitRecord } from "../../src/storage/circuit-storage.js";
 import { Code, type Encoding, permutations } from "./checker.js";
 import { NOW_MS, type Outstanding } from "./circuit-process.js";

@@ -1,5 +1,5 @@
-import type { CircuitTransition } from "../../src/circuit/circuit.js";
 import type { SharedCircuitState } from "../../src/circuit/shared-circuit-state.js";
+import type { CircuitTransition } from "../../src/circuit/transition.js";
 import type { CircuitRecord } from "../../src/storage/circuit-storage.js";
 import type { Model, Move } from "./checker.js";
 import { WorldEncoding } from "./circuit-encoding.js";

@@ -1,10 +1,11 @@
-import type { Circuit, CircuitSnapshot, CircuitTransition } from "../../src/circuit/circuit.js";
+import type { Circuit } from "../../src/circuit/circuit.js";
 import type { SharedCircuit } from "../../src/circuit/shared-circuit.js";
 import type {
   newSharedCircuitState,
   SharedCircuitState,
 } from "../../src/circuit/shared-circuit-state.js";
-import type { resolveConfig } from "../../src/config.js";
+import type { CircuitSnapshot, CircuitTransition } from "../../src/circuit/transition.js";
+import type { resolveConfig } from "../../src/resolve-config.js";
 import type {
   CircuitChange,
   CircuitChangeResult,

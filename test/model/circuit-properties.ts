@@ -1,5 +1,5 @@
-import type { CircuitTransition } from "../../src/circuit/circuit.js";
 import type { SharedCircuitState } from "../../src/circuit/shared-circuit-state.js";
+import type { CircuitTransition } from "../../src/circuit/transition.js";
 import { NOW_MS } from "./circuit-process.js";
 import { isForged, type Member, timeLeft, type World } from "./circuit-world.js";
 

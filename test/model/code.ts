@@ -1,7 +1,7 @@
 import { Circuit } from "../../src/circuit/circuit.js";
 import { SharedCircuit } from "../../src/circuit/shared-circuit.js";
 import { newSharedCircuitState } from "../../src/circuit/shared-circuit-state.js";
-import { resolveConfig } from "../../src/config.js";
+import { resolveConfig } from "../../src/resolve-config.js";
 import type { CircuitCode } from "./circuit-process.js";
 
 /** The code as it is. */

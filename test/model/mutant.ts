@@ -39,7 +39,7 @@ export function mutantOf(mutation: Mutation): CircuitCode {
     "circuit/circuit",
     "circuit/shared-circuit",
     "circuit/shared-circuit-state",
-    "config",
+    "resolve-config",
   ];
   return Object.assign({}, ...files.map((file) => load(join(SOURCE, `${file}.ts`))));
 }

@@ -7,7 +7,10 @@ import { copyFolder, copyServer } from "./copied-folder.js";
 
 // As the demo, the benchmarks run where the tarball is installed.
 const project = inject("packedProject");
-const PEERS = ["async-sema", "cockatiel", "opossum", "opossum-10", "p-limit", "p-queue", "pg"];
+const PEERS = [
+  ...["@sinonjs/fake-timers", "async-sema", "cockatiel", "opossum", "opossum-10"],
+  ...["p-limit", "p-queue", "pg"],
+];
 
 /** The form of a value: its fields, and the kinds of what is in them. */
 function formOf(value: unknown): unknown {
@@ -31,6 +34,7 @@ describe("the benchmarks", () => {
 
     expect((await readdir(out)).sort()).toEqual([
       "bench-calls.svg",
+      "bench-load.svg",
       "bench-memory.svg",
       "results.json",
     ]);

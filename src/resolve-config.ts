@@ -1,0 +1,190 @@
+import {
+  BOOLEAN,
+  FUNCTION,
+  integerFrom,
+  NAME,
+  orNull,
+  PERCENTAGE,
+  POSITIVE_SECONDS,
+  type Rule,
+  readFields,
+  SECONDS,
+  validate,
+} from "./common/validation.js";
+import type {
+  BulkheadConfig,
+  BulkheadOptions,
+  GrowingIsolation,
+  ResolvedBulkheadConfig,
+  ShutdownOptions,
+} from "./config.js";
+import type { RunOptions } from "./result.js";
+import type { CircuitStorage } from "./storage/circuit-storage.js";
+
+const RULES: { readonly [Field in keyof BulkheadConfig]-?: Rule } = {
+  name: NAME,
+  maxConcurrentCalls: integerFrom(1),
+  maxQueueSize: integerFrom(0),
+  timeoutSeconds: orNull(POSITIVE_SECONDS),
+  maxWaitSeconds: orNull(POSITIVE_SECONDS),
+  queueTargetSeconds: orNull(POSITIVE_SECONDS),
+  failureThreshold: orNull(integerFrom(1)),
+  failureWindowSeconds: orNull(POSITIVE_SECONDS),
+  successThreshold: integerFrom(1),
+  isolationDuration: {
+    description: `${SECONDS.description}, or { min, max, factor }`,
+    hasType: (value) =>
+      SECONDS.hasType(value) ||
+      (typeof value === "object" && value !== null && !Array.isArray(value)),
+    inRange: (value) => typeof value === "object" || SECONDS.inRange(value),
+    unit: SECONDS.unit,
+  },
+  circuitBreakerEnabled: BOOLEAN,
+  reclaimAfterSeconds: orNull(SECONDS),
+  healthCheck: FUNCTION,
+  healthCheckInterval: POSITIVE_SECONDS,
+  errorFilter: FUNCTION,
+  classify: FUNCTION,
+  failureRateThreshold: orNull(PERCENTAGE),
+  slowCallSeconds: orNull(POSITIVE_SECONDS),
+  slowCallRateThreshold: PERCENTAGE,
+  minimumCalls: integerFrom(1),
+  windowSeconds: POSITIVE_SECONDS,
+};
+
+/**
+ * Checks a configuration and fills in the defaults.
+ * @throws {TypeError} for a wrong or missing type and for an unknown field
+ * @throws {RangeError} for a value out of range
+ */
+export function resolveConfig(given: BulkheadConfig): ResolvedBulkheadConfig {
+  const config = readFields("config", given, RULES);
+  validate("name", config.name, RULES.name);
+  const resolved = {
+    name: config.name,
+    maxConcurrentCalls: config.maxConcurrentCalls ?? 10,
+    maxQueueSize: config.maxQueueSize ?? 100,
+    timeoutSeconds: config.timeoutSeconds ?? null,
+    maxWaitSeconds: config.maxWaitSeconds ?? null,
+    queueTargetSeconds: config.queueTargetSeconds ?? null,
+    failureThreshold: config.failureThreshold === undefined ? 5 : config.failureThreshold,
+    failureWindowSeconds: config.failureWindowSeconds ?? null,
+    successThreshold: config.successThreshold ?? 3,
+    isolationDuration: resolveIsolation(config.isolationDuration ?? 30),
+    circuitBreakerEnabled: config.circuitBreakerEnabled ?? true,
+    reclaimAfterSeconds: config.reclaimAfterSeconds === undefined ? 30 : config.reclaimAfterSeconds,
+    healthCheck: config.healthCheck,
+    healthCheckInterval: config.healthCheckInterval ?? 5,
+    errorFilter: config.errorFilter,
+    classify: config.classify,
+    failureRateThreshold: config.failureRateThreshold ?? null,
+    slowCallSeconds: config.slowCallSeconds ?? null,
+    slowCallRateThreshold: config.slowCallRateThreshold ?? 100,
+    minimumCalls: config.minimumCalls ?? 10,
+    windowSeconds: config.windowSeconds ?? 10,
+  };
+  if (resolved.classify !== undefined && resolved.errorFilter !== undefined) {
+    throw new TypeError("classify and errorFilter exclude each other; got both");
+  }
+  if (resolved.circuitBreakerEnabled) checkThatCircuitCanOpen(resolved);
+  return Object.freeze(resolved);
+}
+
+const ISOLATION_RULES: { readonly [Field in keyof GrowingIsolation]-?: Rule } = {
+  min: POSITIVE_SECONDS,
+  max: POSITIVE_SECONDS,
+  factor: {
+    description: "a number of at least 1",
+    hasType: (value) => typeof value === "number",
+    inRange: (value) => Number.isFinite(value) && value >= 1,
+  },
+};
+
+function resolveIsolation(
+  given: number | GrowingIsolation,
+): ResolvedBulkheadConfig["isolationDuration"] {
+  if (typeof given === "number") return given;
+  const { min, max, factor = 2 } = readFields("isolationDuration", given, ISOLATION_RULES);
+  validate("isolationDuration.min", min, ISOLATION_RULES.min);
+  validate("isolationDuration.max", max, ISOLATION_RULES.max);
+  if (max < min) {
+    throw new RangeError(
+      `isolationDuration.max must be at least isolationDuration.min, which is ${min}; got ${max}`,
+    );
+  }
+  return Object.freeze({ min, max, factor });
+}
+
+function checkThatCircuitCanOpen(config: ResolvedBulkheadConfig): void {
+  const { failureThreshold, failureRateThreshold, slowCallSeconds, healthCheck, classify } = config;
+  const hasRule =
+    failureThreshold !== null || failureRateThreshold !== null || slowCallSeconds !== null;
+  if (hasRule || healthCheck !== undefined || classify !== undefined) return;
+  throw new RangeError(
+    "Nothing could open the circuit: failureThreshold, failureRateThreshold and slowCallSeconds are null and " +
+      "there is no healthCheck or classify; set one of them, or circuitBreakerEnabled: false",
+  );
+}
+
+const OPTIONS_RULES: { readonly [Field in keyof BulkheadOptions]-?: Rule } = {
+  circuitStorage: {
+    description: "a CircuitStorage, with the methods getState, load, change, subscribe and close",
+    hasType: isStorage,
+    inRange: () => true,
+  },
+};
+const RUN_RULES: { readonly [Field in keyof RunOptions]-?: Rule } = {
+  signal: {
+    description: "an AbortSignal",
+    hasType: isSignal,
+    inRange: () => true,
+  },
+  timeoutSeconds: RULES.timeoutSeconds,
+};
+const SHUTDOWN_RULES: { readonly [Field in keyof ShutdownOptions]-?: Rule } = {
+  drainSeconds: SECONDS,
+};
+
+/** @throws {TypeError | RangeError} for a wrong value or an unknown field */
+export function readOptions(options: BulkheadOptions): BulkheadOptions {
+  const read = readFields("options", options, OPTIONS_RULES);
+  for (const limit of ["queryTimeoutSeconds", "probeLeaseSeconds"] as const) {
+    const seconds: unknown = read.circuitStorage?.[limit];
+    if (seconds !== undefined) validate(`circuitStorage.${limit}`, seconds, POSITIVE_SECONDS);
+  }
+  return read;
+}
+
+/** @throws {TypeError | RangeError} for a wrong value or an unknown field */
+export function readRunOptions(options: RunOptions): RunOptions {
+  return readFields("options", options, RUN_RULES);
+}
+
+/** @throws {TypeError | RangeError} for a wrong value or an unknown field */
+export function readShutdownOptions(options: ShutdownOptions): ShutdownOptions {
+  return readFields("options", options, SHUTDOWN_RULES);
+}
+
+/** By its shape: test environments and polyfills have classes of their own. */
+function isSignal(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  const { aborted, addEventListener, removeEventListener } = value as Partial<AbortSignal>;
+  return (
+    typeof aborted === "boolean" &&
+    typeof addEventListener === "function" &&
+    typeof removeEventListener === "function"
+  );
+}
+
+function isStorage(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  return STORAGE_METHODS.every((method) => typeof Reflect.get(value, method) === "function");
+}
+
+const STORAGE_METHODS: ReadonlyArray<keyof CircuitStorage> = [
+  "getState",
+  "load",
+  "change",
+  "subscribe",
+  "close",
+];
