@@ -139,6 +139,37 @@ describe("a permit is held until the function settles (rule 3)", () => {
     expect(bulkhead.getStats().abandonedTasks).toBe(0);
   });
 
+  it("is taken while an abandoned function holds it: the next call waits, or is rejected when the queue is full", async () => {
+    const bulkhead = new Bulkhead({
+      name: "api",
+      maxConcurrentCalls: 2,
+      maxQueueSize: 1,
+      reclaimAfterSeconds: null,
+    });
+    const [abandoned, running] = [gate(), gate()];
+    const options = { timeoutSeconds: 1 };
+    const first = bulkhead.run(() => abandoned.promise, options).catch((error: unknown) => error);
+    const second = bulkhead.execute(() => running.promise);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(await first).toBeInstanceOf(BulkheadTimeoutError);
+    const third = bulkhead.run(() => 3, options).catch((error: unknown) => error);
+    await expect(bulkhead.execute(() => 4)).rejects.toMatchObject({ code: "ERR_BULKHEAD_FULL" });
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(await third).toMatchObject({ code: "ERR_BULKHEAD_TIMEOUT", phase: "waiting" });
+    abandoned.open();
+    running.open();
+    await second;
+  });
+
+  it("is back with the answer: a call right after it starts at once, and has its time limit", async () => {
+    const bulkhead = new Bulkhead({ name: "api", timeoutSeconds: 1, reclaimAfterSeconds: 0 });
+    await bulkhead.execute(async () => 1);
+    const call = bulkhead.execute(() => new Promise(() => {})).catch((error: unknown) => error);
+    expect(bulkhead.getStats().activeTasks).toBe(1);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(await call).toMatchObject({ code: "ERR_BULKHEAD_TIMEOUT", phase: "running" });
+  });
+
   it("never lets more than maxConcurrentCalls functions run, also when listeners of success make calls", async () => {
     const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 2, maxQueueSize: 100 });
     let running = 0;

@@ -125,6 +125,18 @@ describe("queueTargetSeconds", () => {
     });
   });
 
+  it("rejects them also while more calls keep coming", async () => {
+    const bulkhead = small({ queueTargetSeconds: 0.25 });
+    const calls: Promise<string>[] = [];
+    for (let n = 0; n < 14; n++) {
+      calls.push(code(bulkhead.execute(sleep, 100)));
+      await pass(50);
+    }
+    expect(bulkhead.getStats().rejections.full).toBeGreaterThan(0);
+    await pass(2000);
+    await Promise.all(calls);
+  });
+
   it("serves a burst that is over before that", async () => {
     const bulkhead = small({ queueTargetSeconds: 0.5 });
     expect(await burst(bulkhead)).toEqual(Array(10).fill("served"));
