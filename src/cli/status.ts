@@ -44,10 +44,10 @@ ${CIRCUITS_HELP}`,
 /** The JSON for programs: fields are added, and never removed. */
 function circuitJson(name: string, record: CircuitRecord) {
   const { state, updatedAt, openUntil, failureCount, openedBy, reason } = record;
-  const { probeOwner, probeUntil, probeSuccesses, version } = record;
+  const { probeOwner, probeUntil, probeSuccesses, openings, version } = record;
   return {
     ...{ name, state, since: updatedAt, openUntil, failureCount, openedBy, reason },
-    ...{ probeOwner, probeUntil, probeSuccesses, version },
+    ...{ probeOwner, probeUntil, probeSuccesses, openings, version },
   };
 }
 

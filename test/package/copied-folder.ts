@@ -1,5 +1,5 @@
 import { cp, mkdir, rm, symlink } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 const repository = join(import.meta.dirname, "../..");
 
@@ -22,9 +22,9 @@ export async function copyServer(project: string): Promise<void> {
 
 /** What `npm install` puts beside the package; Node finds what these need beside the links' targets. */
 async function linkPackages(folder: string, names: readonly string[]): Promise<void> {
-  await mkdir(join(folder, "node_modules"), { recursive: true });
   for (const name of names) {
     const link = join(folder, "node_modules", name);
+    await mkdir(dirname(link), { recursive: true });
     await rm(link, { force: true });
     await symlink(join(repository, "node_modules", name), link, "junction");
   }
