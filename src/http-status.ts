@@ -38,12 +38,17 @@ function answerOf(settled: Settlement): unknown {
   return statusOf(response) === undefined ? settled.error : response;
 }
 
+/** `undefined` also when the headers cannot be read: the status is a verdict without them. */
 function headerOf(answer: unknown, name: string): unknown {
   const headers = read(answer, "headers");
   const get = read(headers, "get");
-  if (typeof get === "function") return Reflect.apply(get, headers, [name]);
-  const key = Object.keys(Object(headers)).find((key) => key.toLowerCase() === name);
-  return key === undefined ? undefined : read(headers, key);
+  try {
+    if (typeof get === "function") return Reflect.apply(get, headers, [name]);
+    const key = Object.keys(Object(headers)).find((key) => key.toLowerCase() === name);
+    return key === undefined ? undefined : read(headers, key);
+  } catch {
+    return undefined;
+  }
 }
 
 /** A field of any value. Never throws: a getter or a Proxy of the user's can. */

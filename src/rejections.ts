@@ -28,6 +28,17 @@ export function fullError(
   return withoutFrames(() => new BulkheadFullError(message, { bulkheadName, retryAfterSeconds }));
 }
 
+/** A call whose turn came has waited longer than `queueTargetSeconds` allow. */
+export function overdueError(
+  { name: bulkheadName, queueTargetSeconds }: ResolvedBulkheadConfig,
+  retryAfterSeconds: number,
+): BulkheadFullError {
+  const message =
+    `Bulkhead "${oneLine(bulkheadName)}" is full: the call waited longer than ${queueTargetSeconds} s ` +
+    "(queueTargetSeconds) in a queue that does not get empty";
+  return withoutFrames(() => new BulkheadFullError(message, { bulkheadName, retryAfterSeconds }));
+}
+
 export function circuitOpenError(
   bulkheadName: string,
   status: CircuitStatus | undefined,

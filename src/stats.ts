@@ -61,7 +61,7 @@ export interface BulkheadStats {
   abortedExecutions: number;
   /**
    * Started calls whose error says nothing against the dependency: excused by `classify` or `errorFilter`, or the
-   * rejection of another bulkhead; they are among the `failedExecutions`.
+   * rejection of another bulkhead; they are among the `failedExecutions`. 0 while the circuit is switched off.
    */
   ignoredExecutions: number;
 }

@@ -64,6 +64,13 @@ describe("httpStatus", () => {
     expect(classify({ result: { status: 404, headers } })).toBe("success");
   });
 
+  it("keeps its verdict when the headers cannot be read", () => {
+    const get = () => expect.fail("the headers");
+    expect(classify({ result: { status: 503, headers: { get } } })).toBe("failure");
+    const headers = new Proxy({}, { ownKeys: get });
+    expect(classify({ result: { status: 429, headers } })).toBe("failure");
+  });
+
   it("opens the circuit of a real fetch for as long as the server says", async () => {
     const server = createServer((_, response) => {
       response.writeHead(503, { "retry-after": "90" }).end("busy");

@@ -21,15 +21,27 @@ export class CallQueue extends LinkedList<Call> {
   }
 
   override push(call: Call): void {
-    if (this.size === 0) this.#target.queueBegins(call.enteredAt);
+    if (this.size === 0) this.#target.queueBegins(call.waitsSince);
     super.push(call);
   }
 
-  /** The calls that found no permit free, in their order. The others are about to start. */
+  /** The storage has answered at `time`: from now on the calls wait for a permit, as far as none is free. */
+  endHold(freePermits: number, time: number): void {
+    let place = 0;
+    for (let call = this.first; call !== undefined; call = call.next, place++) {
+      if (!call.isHeld) continue;
+      call.isHeld = false;
+      call.waitsSince = time;
+      call.hasWaited = place >= freePermits;
+    }
+    this.#target.queueBegins(time);
+  }
+
+  /** The calls that wait for a permit or for the storage, in their order. The others are about to start. */
   waiting(): Call[] {
     const waiting: Call[] = [];
     for (let call = this.first; call !== undefined; call = call.next) {
-      if (call.hasWaited) waiting.push(call);
+      if (call.hasWaited || call.isHeld) waiting.push(call);
     }
     return waiting;
   }
@@ -52,6 +64,6 @@ export class CallQueue extends LinkedList<Call> {
 
   /** Whether a call whose turn it is has waited longer than `queueTargetSeconds` allow. */
   isOverdue(call: Call, time: number): boolean {
-    return this.#target.isExceeded(call.enteredAt, time);
+    return this.#target.isExceeded(call.waitsSince, time);
   }
 }

@@ -39,8 +39,12 @@ export class Call extends ListNode<Call> implements GatedCall {
   }
 
   phase: Phase = "waiting";
-  /** No permit was free when it came. */
+  /** No permit was free when it came, or when the storage answered. */
   hasWaited = false;
+  /** It waits for an answer of the circuit's storage, whether or not a permit is free. */
+  isHeld = false;
+  /** Since when it waits for a permit. */
+  waitsSince = 0;
   /** Its time was over before its lane was open. */
   isOverdue = false;
   circuit: CallCircuit = NO_CIRCUIT;
@@ -93,6 +97,7 @@ export class Call extends ListNode<Call> implements GatedCall {
   /** The call is admitted at `time`, in its caller's `AsyncLocalStorage` context. */
   enter(time: number): void {
     this.enteredAt = time;
+    this.waitsSince = time;
     this.#context = new AsyncResource("BulkheadCall", NO_DESTROY);
   }
 
@@ -120,9 +125,14 @@ export class Call extends ListNode<Call> implements GatedCall {
     return (time - this.startedAt) / 1000;
   }
 
-  /** Seconds that the call waited for a permit; 0 when one was free. */
+  /** Whether it waited before it started: for a permit, or for the storage. */
+  get spentTimeBefore(): boolean {
+    return this.hasWaited || this.waitsSince > this.enteredAt;
+  }
+
+  /** Seconds that the call waited for a permit, or for the storage; 0 when one was free. */
   get queuedTime(): number {
-    return this.hasWaited ? (this.startedAt - this.enteredAt) / 1000 : 0;
+    return this.spentTimeBefore ? (this.startedAt - this.enteredAt) / 1000 : 0;
   }
 
   /** The fields of events for a call that ends at `time`. */

@@ -5,7 +5,13 @@ import { Deadlines } from "../common/deadlines.js";
 import type { ResolvedBulkheadConfig } from "../config.js";
 import { type BulkheadError, type BulkheadFullError, toBulkheadError } from "../errors.js";
 import { type BulkheadEvents, type Emit, failureEvent, safeEmit } from "../events.js";
-import { abortReason, fullError, shutdownError, timeoutError } from "../rejections.js";
+import {
+  abortReason,
+  fullError,
+  overdueError,
+  shutdownError,
+  timeoutError,
+} from "../rejections.js";
 import { Counters, type RejectionReason } from "../stats.js";
 import type { CircuitStorage } from "../storage/circuit-storage.js";
 import type { Call } from "./call.js";
@@ -124,13 +130,16 @@ export class Executor {
   }
 
   #enqueue(call: Call): void {
-    const isAwaitingStorage = this.gate.isAwaitingStorage;
-    const free = this.#lanes.count - this.counters.active - this.counters.abandoned;
-    call.hasWaited = isAwaitingStorage || this.#queue.size >= free;
+    call.isHeld = this.gate.isAwaitingStorage;
+    call.hasWaited = !call.isHeld && this.#queue.size >= this.#freePermits;
     this.#queue.push(call);
     // A queued call may depend on a permit that is to be reclaimed.
     this.#reclaims.holdProcess(true);
-    if (!isAwaitingStorage) this.#lanes.request();
+    if (!call.isHeld) this.#lanes.request();
+  }
+
+  get #freePermits(): number {
+    return this.#lanes.count - this.counters.active - this.counters.abandoned;
   }
 
   /**
@@ -145,6 +154,7 @@ export class Executor {
     for (let call = this.#queue.first; call !== undefined; call = this.#queue.first) {
       if (this.gate.isAwaitingStorage) break;
       time ??= now();
+      if (call.isHeld) this.#endHold(time);
       if (call.hasWaited && this.#queue.isHopeless(call, time)) {
         this.#expire(call);
         continue;
@@ -168,16 +178,30 @@ export class Executor {
     this.#checkIdle();
   }
 
+  /** The storage has answered. What still has to wait, waits for a permit from now on. */
+  #endHold(time: number): void {
+    this.#queue.endHold(this.#freePermits, time);
+    if (this.#config.maxWaitSeconds === null) return;
+    for (const call of this.#queue.waiting()) {
+      if (call.deadline !== undefined) this.#deadlines.clear(call.deadline);
+      call.deadline = undefined;
+      this.#setDeadline(call);
+    }
+  }
+
   /** Of the wait alone, while the call has to wait and `maxWaitSeconds` ends sooner; otherwise of the whole call. */
   #setDeadline(call: Call): void {
-    const { limitMs, enteredAt } = call;
+    const { limitMs, enteredAt, waitsSince } = call;
     if (call.phase !== "waiting" && call.phase !== "running") return;
     const { maxWaitSeconds } = this.#config;
-    let delayMs = limitMs;
     if (maxWaitSeconds !== null && call.phase === "waiting" && call.hasWaited) {
-      delayMs = Math.min(limitMs ?? Number.POSITIVE_INFINITY, maxWaitSeconds * 1000);
+      const waitMs = maxWaitSeconds * 1000;
+      if (limitMs === undefined || waitsSince + waitMs < enteredAt + limitMs) {
+        call.deadline = this.#deadlines.set(call, waitsSince, waitMs);
+        return;
+      }
     }
-    if (delayMs !== undefined) call.deadline = this.#deadlines.set(call, enteredAt, delayMs);
+    if (limitMs !== undefined) call.deadline = this.#deadlines.set(call, enteredAt, limitMs);
   }
 
   /** The wait is over: from now on the deadline is the one of the whole call. */
@@ -276,7 +300,7 @@ export class Executor {
   // When a call ends before its function has settled
 
   #expire(call: Call): void {
-    if (call.phase === "waiting" && !call.hasWaited) {
+    if (call.phase === "waiting" && !call.hasWaited && !call.isHeld) {
       // A faked clock goes on before p-limit has opened the lane. A call that found a permit free starts.
       call.isOverdue = true;
     } else if (call.phase === "waiting") {
@@ -298,8 +322,8 @@ export class Executor {
 
   /** A queued call has waited longer than `queueTargetSeconds` allow. */
   #rejectOverdue(call: Call): void {
-    const error = fullError(this.#config, this.#queue.drainSeconds);
     this.#detachCaller(call, "over");
+    const error = overdueError(this.#config, this.#queue.drainSeconds);
     this.counters.recordRejection("full");
     call.inContext(this.#recordFull, this, call, error);
     this.#notifyRejected(call, "full", error);
@@ -371,7 +395,7 @@ export class Executor {
    */
   #abandon(call: Call, error: unknown, why: AbandonReason): void {
     const time = now();
-    const isVerdict = (why === "timeout" || why === "deadline") && isFairVerdict(call, time);
+    const isVerdict = (why === "timeout" || why === "deadline") && isFairVerdict(call, time, why);
     const outcome = why === "timeout" || why === "aborted" ? why : "failure";
     const { reclaimAfterSeconds } = this.#config;
     this.#detachCaller(call, "abandoned");

@@ -5,13 +5,14 @@ import type { Call } from "./call.js";
  * the time. The rest was spent in the bulkhead's own queue, which says nothing.
  */
 export function isFairVerdict(
-  { hasWaited, enteredAt, startedAt, deadline }: Call,
+  { spentTimeBefore, enteredAt, startedAt, limitMs }: Call,
   time: number,
+  why: "timeout" | "deadline",
 ): boolean {
-  if (!hasWaited) return true;
+  if (!spentTimeBefore) return true;
   // A limit that came as a signal is not known: what has passed of it is.
-  const limitMs = deadline?.delayMs ?? time - enteredAt;
-  return time - startedAt >= limitMs / 2;
+  const wholeMs = why === "timeout" && limitMs !== undefined ? limitMs : time - enteredAt;
+  return time - startedAt >= wholeMs / 2;
 }
 
 /** Whether a caller aborted by a time limit, as `AbortSignal.timeout()` does, and not because it left. */

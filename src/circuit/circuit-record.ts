@@ -17,6 +17,7 @@ export function isSame(one: CircuitRecord, other: CircuitRecord): boolean {
     one.reason === other.reason &&
     one.probeOwner === other.probeOwner &&
     one.probeUntil?.getTime() === other.probeUntil?.getTime() &&
-    one.probeSuccesses === other.probeSuccesses
+    one.probeSuccesses === other.probeSuccesses &&
+    (one.openings ?? 0) === (other.openings ?? 0)
   );
 }

@@ -12,13 +12,6 @@ import type {
   TransitionOrigin,
 } from "./transition.js";
 
-/**
- * The lease of the probes of a private circuit: after it the next calls probe as well, otherwise probes
- * that never settle would keep the circuit half-open for good. Also what is assumed of a lease while the
- * storage has not answered.
- */
-const LEASE_MS = 30_000;
-
 interface OpeningOptions {
   /** The failure that led to it. */
   readonly cause?: unknown;
@@ -122,7 +115,7 @@ export class Circuit {
     const state = this.#state;
     if (state.status === "CLOSED") return 0;
     if (state.status === "HALF_OPEN" && state.probesLeft > 0) return 0;
-    const left = Number.isFinite(state.until) ? state.until - now() : LEASE_MS;
+    const left = Number.isFinite(state.until) ? state.until - now() : this.#hooks.leaseMs;
     return Math.max(0, left) / 1000;
   }
 
@@ -130,10 +123,11 @@ export class Circuit {
   open(reason: string, origin: TransitionOrigin, { cause, durationMs }: OpeningOptions = {}): void {
     if (this.#current().status === "OPEN") return;
     // A manual opening, and one of a length of its own, says nothing of how the last isolation served.
-    if (origin !== "manual" && durationMs === undefined) this.#openings++;
+    const counts = origin !== "manual" && durationMs === undefined;
+    if (counts) this.#openings++;
     const { isolationDuration } = this.#config;
     const until =
-      now() + (durationMs ?? isolationMs(isolationDuration, Math.max(1, this.#openings)));
+      now() + (durationMs ?? isolationMs(isolationDuration, counts ? this.#openings : 1));
     this.#transitionTo({ status: "OPEN", until }, reason, origin, cause);
   }
 
@@ -167,7 +161,8 @@ export class Circuit {
     if (state.status !== "HALF_OPEN" || state.prober !== "acquiring") return;
     state.prober = "ours";
     state.until = now() + leaseMs;
-    this.#openings = openings;
+    // This process may have opened it more often while the storage was away.
+    this.#openings = Math.max(this.#openings, openings);
     if (successes === undefined) return;
     const known = this.#clampSuccesses(successes);
     state.probesLeft += state.successes - known;
@@ -263,7 +258,7 @@ export class Circuit {
     }
     if (state.probesLeft <= 0) return false;
     state.probesLeft--;
-    if (state.until === Number.POSITIVE_INFINITY) state.until = time + LEASE_MS;
+    if (state.until === Number.POSITIVE_INFINITY) state.until = time + this.#hooks.leaseMs;
     return true;
   }
 
@@ -298,7 +293,7 @@ export class Circuit {
         const reason = `${successThreshold} of ${successThreshold} probes succeeded`;
         this.#transitionTo({ status: "CLOSED" }, reason, "verdict");
       } else {
-        if (!this.#hooks.shared) state.until = now() + LEASE_MS;
+        if (!this.#hooks.shared) state.until = now() + this.#hooks.leaseMs;
         this.#hooks.onProbeSuccess();
       }
     }

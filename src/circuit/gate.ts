@@ -89,6 +89,7 @@ export class Gate<C extends GatedCall> {
       }
       this.#circuit = new Circuit(config, openingRules(config, window, this.#slowCalls), {
         shared: storage !== undefined,
+        leaseMs: (storage?.probeLeaseSeconds ?? 30) * 1000,
         onTransition: (transition) => this.#onTransition(transition),
         onLeaseNeeded: () => outsideRequests(() => this.#shared?.acquireLease()),
         onProbeSuccess: () => outsideRequests(() => this.#shared?.renewLease()),
@@ -143,7 +144,9 @@ export class Gate<C extends GatedCall> {
   /** Moves the circuit on when its time has come. A listener may then close the bulkhead. */
   refresh(): void {
     if (this.#circuit === undefined) return;
-    if (this.#slowCalls !== undefined) this.#slowCalls.detect(this.#circuit, now());
+    if (this.#slowCalls !== undefined && this.#inUse === this.#monitored) {
+      this.#slowCalls.detect(this.#circuit, now());
+    }
     this.#circuit.refresh();
   }
 
@@ -236,6 +239,7 @@ export class Gate<C extends GatedCall> {
   #switch(enabled: boolean): void {
     if (this.#monitored === undefined) return;
     this.#inUse = enabled ? this.#monitored : this.#monitored.bypass;
+    if (!enabled) this.#slowCalls?.reset();
   }
 
   /** Everything takes effect first, also of a change that this one leads to; events follow. */

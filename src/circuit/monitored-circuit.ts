@@ -51,7 +51,7 @@ interface CallObservers {
 /** Reports each call to the circuit and to opossum. */
 export class MonitoredCircuit implements CallCircuit {
   /** In use while the user has disabled opossum's breaker. As with opossum, a call is only fired. */
-  readonly bypass: CallCircuit = { ...NO_CIRCUIT, recordStart: (call) => this.recordStart(call) };
+  readonly bypass: CallCircuit = { ...NO_CIRCUIT, recordStart: (call) => this.#countStart(call) };
   readonly #config: ResolvedBulkheadConfig;
   readonly #judge: Judge;
   /** Whether a value can be anything but a success. */
@@ -103,13 +103,17 @@ export class MonitoredCircuit implements CallCircuit {
   }
 
   recordStart(call: CircuitCall): void {
+    this.#countStart(call);
+    if (this.#slowCalls !== undefined && this.#circuit.isCurrent(call.generation, call.startedAt)) {
+      call.running = this.#slowCalls.start(call.startedAt, call.generation);
+    }
+  }
+
+  #countStart(call: CircuitCall): void {
     const window = this.#window;
     if (call.startedAt >= window.dueAt) window.advance(call.startedAt);
     window.newest.fires++;
     if (this.#breaker !== undefined) this.#emit("fire", call.args);
-    if (this.#slowCalls !== undefined && this.#circuit.isCurrent(call.generation, call.startedAt)) {
-      call.running = this.#slowCalls.start(call.startedAt, call.generation);
-    }
   }
 
   judge(call: CircuitCall, error: unknown): Verdict {
@@ -141,16 +145,20 @@ export class MonitoredCircuit implements CallCircuit {
     const isExcused = verdict.outcome === "success";
     if (isExcused) this.#feedSuccess(call, error, time);
     else this.#feedFailure(call, error, time);
+    // First the failure: it can say for how long to open.
+    if (this.#circuit.isCurrent(call.generation, time)) {
+      if (isExcused) this.#circuit.recordSuccess();
+      else this.#circuit.recordFailure(error, verdict.retryAfterSeconds);
+    }
     if (call.running !== undefined) this.#endRunning(call, call.running, time, true);
-    if (!this.#circuit.isCurrent(call.generation, time)) return;
-    if (isExcused) this.#circuit.recordSuccess();
-    else this.#circuit.recordFailure(error, verdict.retryAfterSeconds);
   }
 
   recordTimeout(call: CircuitCall, error: unknown, time: number): void {
     this.#window.advance(time);
     this.#window.newest.timeouts++;
     if (this.#breaker !== undefined) this.#emit("timeout", error, time - call.startedAt, call.args);
+    // It runs on: whether it would have been slow is not known.
+    if (call.running !== undefined) this.#endRunning(call, call.running, time, false);
     this.recordError(call, this.judge(call, error), error, time);
   }
 

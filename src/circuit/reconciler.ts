@@ -15,6 +15,8 @@ interface PendingChange {
   readonly isLate: boolean;
   /** The circuit is closed, but the record waits for a prober: the lease has to be asked for first. */
   readonly needsLease: boolean;
+  /** The circuit was closed here before it was opened again, and the storage does not know. */
+  readonly beginsAnew?: boolean;
 }
 
 /** How this process opened its closed circuit, as long as the circuit is open because of it. */
@@ -95,7 +97,9 @@ export class Reconciler {
     if (from === "CLOSED" && to === "OPEN") {
       state.opening = { transition, tag: this.#tag, isSent: false };
     }
-    state.pending = { transition, isLate: false, needsLease: false };
+    const closes = state.pending?.transition.to === "CLOSED" || state.pending?.beginsAnew === true;
+    const beginsAnew = to === "OPEN" && closes;
+    state.pending = { transition, isLate: false, needsLease: false, beginsAnew };
   }
 
   renewLease(): void {
@@ -169,10 +173,16 @@ export class Reconciler {
       openSeconds: this.#circuit.retryAfterSeconds,
       failureCount: failures,
       opening: this.#tag,
-      // A manual opening leaves them. This process can have missed some while the storage was away.
-      ...(!byHand && { openings: Math.max(this.#circuit.openings, openings) }),
+      ...this.#openingsToSend(pending, openings),
       ...common,
     };
+  }
+
+  /** A manual opening leaves them. This process can have missed some while the storage was away. */
+  #openingsToSend({ transition, beginsAnew }: PendingChange, known: number): { openings?: number } {
+    const { openings } = this.#circuit;
+    if (beginsAnew) return { openings };
+    return transition.origin === "manual" ? {} : { openings: Math.max(openings, known) };
   }
 
   /** Of the newest opening. */

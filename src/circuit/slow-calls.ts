@@ -83,7 +83,9 @@ export class SlowCalls implements OpeningRule {
   }
 
   #count(circuit: SlowCallsCircuit, call: RunningCall, isSlow: boolean, time: number): void {
-    if (!circuit.isCurrent(call.generation, time)) return;
+    // When it became slow, its probe's lease was perhaps not over yet.
+    const judgedAt = isSlow ? Math.min(time, call.startedAt + this.#slowMs) : time;
+    if (!circuit.isCurrent(call.generation, judgedAt)) return;
     if (circuit.status === "HALF_OPEN") {
       if (isSlow) circuit.open("a probe was slow", "verdict");
       return;

@@ -56,6 +56,11 @@ export interface CircuitSnapshot {
 export interface CircuitHooks {
   /** Whether other processes share the circuit: then a probe needs the storage's lease. */
   readonly shared: boolean;
+  /**
+   * Milliseconds of the lease of probes. After it the next calls of a private circuit probe as well, otherwise probes
+   * that never settle would keep it half-open for good.
+   */
+  readonly leaseMs: number;
   /** Called with each change, after it is made. */
   readonly onTransition: (transition: CircuitTransition) => void;
   /** Acquires the lease from the storage; `leaseGranted()` or an `apply…()` follows. */

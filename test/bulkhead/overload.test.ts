@@ -189,6 +189,21 @@ describe("a fair verdict (rule 5a)", () => {
   });
 });
 
+describe("a deadline that comes as a signal", () => {
+  it("is judged by itself, whatever timeoutSeconds is", async () => {
+    const bulkhead = small({ timeoutSeconds: 30 });
+    const running = bulkhead.execute(sleep, 20);
+    await started();
+    const controller = new AbortController();
+    const call = bulkhead.run(hang, { signal: controller.signal }).catch(() => {});
+    await pass(300);
+    await running;
+    controller.abort(new DOMException("too late", "TimeoutError"));
+    await call;
+    expect(bulkhead.getStats().circuitStatus).toBe("OPEN");
+  });
+});
+
 describe("under twice the load that it lets through", () => {
   /** Four calls every 10 ms, for two seconds, over 10 permits: each takes `ms`. */
   async function overload(ms: number) {

@@ -137,6 +137,19 @@ describe("queueTargetSeconds", () => {
     await Promise.all(calls);
   });
 
+  it("says in the error that the call waited too long", async () => {
+    const bulkhead = small({ queueTargetSeconds: 0.05 });
+    const calls = [1, 2, 3].map(() =>
+      bulkhead.execute(sleep, 100).catch((error: unknown) => error),
+    );
+    await pass(1000);
+    expect((await Promise.all(calls))[2]).toMatchObject({
+      code: "ERR_BULKHEAD_FULL",
+      message:
+        'Bulkhead "api" is full: the call waited longer than 0.05 s (queueTargetSeconds) in a queue that does not get empty',
+    });
+  });
+
   it("serves a burst that is over before that", async () => {
     const bulkhead = small({ queueTargetSeconds: 0.5 });
     expect(await burst(bulkhead)).toEqual(Array(10).fill("served"));

@@ -169,6 +169,74 @@ describe("a growing isolation of a shared circuit", () => {
     await Promise.all([dying.shutdown(), next.shutdown()]);
   });
 
+  it("begins anew with an opening right after the closing, whatever is under way", async () => {
+    vi.spyOn(Math, "random").mockReturnValue(1);
+    let delayMs = 0;
+    class Slow extends InMemoryStorage {
+      override async change(...args: Parameters<InMemoryStorage["change"]>) {
+        if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs));
+        return super.change(...args);
+      }
+    }
+    const storage = new Slow();
+    const bulkhead = new Bulkhead(
+      {
+        name: "api",
+        failureThreshold: 1,
+        successThreshold: 2,
+        isolationDuration: { min: 1, max: 100 },
+      },
+      { circuitStorage: storage },
+    );
+    await bulkhead.ready();
+    for (const seconds of [1, 2, 4]) {
+      await failCalls(bulkhead, 1);
+      await vi.advanceTimersByTimeAsync(seconds * 1000);
+    }
+    await passCalls(bulkhead, 1);
+    delayMs = 50;
+    await vi.advanceTimersByTimeAsync(10); // the lease is being renewed
+    await passCalls(bulkhead, 1);
+    await failCalls(bulkhead, 1);
+    await vi.advanceTimersByTimeAsync(200);
+    expect(await storage.getState("api")).toMatchObject({ state: "OPEN", openings: 1 });
+    delayMs = 0;
+    await vi.advanceTimersByTimeAsync(1000);
+    await failCalls(bulkhead, 1);
+    expect(await secondsOpen(bulkhead)).toBe(2);
+    await bulkhead.shutdown();
+  });
+
+  it("keeps what grew while the storage was away", async () => {
+    vi.spyOn(Math, "random").mockReturnValue(1);
+    let isDown = false;
+    class Away extends InMemoryStorage {
+      override async load(name: string) {
+        if (isDown) throw new Error("away");
+        return super.load(name);
+      }
+      override async change(...args: Parameters<InMemoryStorage["change"]>) {
+        if (isDown) throw new Error("away");
+        return super.change(...args);
+      }
+    }
+    const storage = new Away();
+    const bulkhead = await member(storage);
+    const round = async () => {
+      await failCalls(bulkhead, 1);
+      const seconds = Math.round(await secondsOpen(bulkhead));
+      await vi.advanceTimersByTimeAsync(seconds * 1000 + 10);
+      return seconds;
+    };
+    expect(await round()).toBe(1);
+    isDown = true;
+    expect([await round(), await round(), await round()]).toEqual([2, 4, 8]);
+    isDown = false;
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(await round()).toBe(16);
+    await bulkhead.shutdown();
+  });
+
   it("is left as it is by a manual opening", async () => {
     const storage = new InMemoryStorage();
     const bulkhead = await member(storage);

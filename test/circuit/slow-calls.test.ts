@@ -158,6 +158,49 @@ describe("slow calls", () => {
     expect(statusOf(bulkhead)).toBe("CLOSED");
   });
 
+  it("are not looked for while opossum's breaker is disabled", async () => {
+    const { bulkhead } = watchful();
+    const work = gate();
+    const before = [1, 2, 3, 4].map(() => bulkhead.execute(() => work.promise));
+    await started();
+    bulkhead.breaker?.disable();
+    for (let n = 0; n < 10; n++) await bulkhead.execute(() => "fast");
+    await pass(5000);
+    expect(statusOf(bulkhead)).toBe("CLOSED");
+    bulkhead.breaker?.enable();
+    expect(statusOf(bulkhead)).toBe("CLOSED");
+    work.open();
+    await Promise.all(before);
+  });
+
+  it("leave it to their error for how long the circuit opens", async () => {
+    const { bulkhead } = watchful({
+      minimumCalls: 1,
+      classify: ({ error }) => (error ? { outcome: "failure", retryAfterSeconds: 60 } : undefined),
+    });
+    const call = bulkhead.execute(() => sleep(1500).then(() => Promise.reject(new Error("429"))));
+    await started();
+    await pass(1500);
+    await call;
+    await expect(bulkhead.call(() => 1)).rejects.toMatchObject({
+      retryAfterSeconds: 60,
+      cause: new Error("429"),
+    });
+  });
+
+  it("do not count as fast when their callers time out before they are slow", async () => {
+    const { bulkhead } = watchful({ timeoutSeconds: 0.5, reclaimAfterSeconds: 0 });
+    const calls = [1, 2, 3].map(() => bulkhead.execute(sleep, 5000).catch(() => {}));
+    await started();
+    await pass(500);
+    await Promise.all(calls);
+    const slow = [1, 2, 3, 4].map(() => bulkhead.run(() => sleep(1000), { timeoutSeconds: null }));
+    await started();
+    await pass(1000);
+    await Promise.all(slow);
+    expect(statusOf(bulkhead)).toBe("OPEN"); // 4 of 4, not 4 of 7
+  });
+
   it("can be all that opens a circuit", () => {
     expect(watchful().bulkhead.config.failureThreshold).toBeNull();
   });

@@ -108,6 +108,7 @@ export class CircuitProcess {
     });
     this.circuit = new code.Circuit(config, [], {
       shared: true,
+      leaseMs: 30_000,
       onTransition: (transition) => {
         this.#probes = 0;
         this.#hanging = 0;

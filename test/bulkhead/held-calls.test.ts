@@ -1,0 +1,74 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { Bulkhead, type BulkheadConfig, InMemoryStorage } from "../../src/index.js";
+
+// What waits for the storage's answer does not wait for a permit.
+
+beforeEach(() => {
+  vi.useFakeTimers();
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms);
+
+class SlowStorage extends InMemoryStorage {
+  override async load(name: string) {
+    await sleep(30);
+    return super.load(name);
+  }
+  override async change(...args: Parameters<InMemoryStorage["change"]>) {
+    await sleep(30);
+    return super.change(...args);
+  }
+}
+
+function slow(config: Partial<BulkheadConfig>) {
+  const circuit = { failureThreshold: 1, successThreshold: 1, isolationDuration: 1 };
+  return new Bulkhead(
+    { name: "api", ...circuit, ...config },
+    { circuitStorage: new SlowStorage() },
+  );
+}
+
+describe.each<[string, Partial<BulkheadConfig>]>([
+  ["queueTargetSeconds", { queueTargetSeconds: 0.005 }],
+  ["maxWaitSeconds", { maxWaitSeconds: 0.005 }],
+])("%s", (_, config) => {
+  it("does not reject a call that waits for the circuit to be loaded while a permit is free", async () => {
+    const bulkhead = slow(config);
+    const call = bulkhead.execute(() => "served");
+    await pass(30);
+    expect(await call).toMatchObject({ result: "served", queuedTime: 0.03 });
+    await bulkhead.shutdown();
+  });
+
+  it("does not reject a probe that waits for the lease", async () => {
+    const bulkhead = slow(config);
+    await pass(30);
+    await bulkhead.execute(() => Promise.reject(new Error("down")));
+    await pass(1100);
+    const probe = bulkhead.execute(() => "served");
+    await pass(60);
+    expect(await probe).toMatchObject({ result: "served" });
+    expect(bulkhead.getStats().circuitStatus).toBe("CLOSED");
+    const left = bulkhead.shutdown();
+    await pass(100);
+    await left;
+  });
+
+  it("counts from the storage's answer for a call that then finds no permit free", async () => {
+    const bulkhead = slow({ ...config, maxConcurrentCalls: 1 });
+    const first = bulkhead.execute(sleep, 100);
+    const others = [1, 2].map(() => bulkhead.execute(sleep, 1).catch((error: unknown) => error));
+    await pass(34);
+    expect(bulkhead.getStats()).toMatchObject({ activeTasks: 1, queuedTasks: 2 });
+    await pass(200);
+    await first;
+    const codes = (await Promise.all(others)).map((error) => Reflect.get(Object(error), "code"));
+    const code = config.maxWaitSeconds ? "ERR_BULKHEAD_TIMEOUT" : "ERR_BULKHEAD_FULL";
+    expect(codes).toEqual([code, code]);
+    await bulkhead.shutdown();
+  });
+});
