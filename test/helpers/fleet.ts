@@ -228,5 +228,7 @@ export class Fleet {
     await vi.advanceTimersByTimeAsync(60_000);
     await this.settle();
     await Promise.all(downs);
+    // Those of crashed processes: otherwise they would run on in all fleets after this one.
+    vi.clearAllTimers();
   }
 }
