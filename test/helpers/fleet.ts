@@ -80,7 +80,11 @@ class Wire implements CircuitStorage {
     this.losesAnswers = 0;
     if (!this.isDisconnected) return;
     this.isDisconnected = false;
-    void this.load("api").then((record) => this.#subscriber?.onRecord(record));
+    // A fault that comes after this one can lose that, too.
+    this.load("api").then(
+      (record) => this.#subscriber?.onRecord(record),
+      () => {},
+    );
   }
 
   async close(): Promise<void> {}
