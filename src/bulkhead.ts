@@ -1,6 +1,6 @@
 import { EventEmitter } from "node:events";
 import type CircuitBreaker from "opossum";
-import { Call, TaskCall, VALUE } from "./call/call.js";
+import { Call, TaskCall } from "./call/call.js";
 import { Executor } from "./call/executor.js";
 import { callChannel, trace } from "./call/tracing.js";
 import type { AnyFunction, ArgsOf, ResultOf } from "./common/function-types.js";
@@ -83,7 +83,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   call<F extends AnyFunction>(fn: F, ...args: ArgsOf<F>): Promise<ResultOf<F>>;
   call(fn: AnyFunction, ...args: unknown[]): Promise<unknown> {
     if (typeof fn !== "function") return Promise.reject(notAFunction("fn", fn));
-    const call = new Call(fn, args, VALUE);
+    const call = new Call(fn, args, "call");
     if (callChannel.hasSubscribers) return this.#admitTraced(call, this.config.timeoutSeconds);
     return this.#executor.admit(call, this.config.timeoutSeconds);
   }
@@ -108,7 +108,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   execute<F extends AnyFunction>(fn: F, ...args: ArgsOf<F>): Promise<ExecutionResult<ResultOf<F>>>;
   execute(fn: AnyFunction, ...args: unknown[]): Promise<ExecutionResult<unknown>> {
     if (typeof fn !== "function") return Promise.reject(notAFunction("fn", fn));
-    const call = new Call(fn, args);
+    const call = new Call(fn, args, "execute");
     if (callChannel.hasSubscribers) return this.#admitTraced(call, this.config.timeoutSeconds);
     return this.#executor.admit(call, this.config.timeoutSeconds);
   }

@@ -19,15 +19,9 @@ import type { Lane } from "./lanes.js";
  */
 type Phase = "waiting" | "running" | "abandoned" | "over";
 
-interface CallOptions {
-  readonly signal?: AbortSignal | undefined;
-  readonly isTask?: boolean;
-  readonly wantsValue?: boolean;
-}
+/** By which method of the bulkhead it came. */
+type CallKind = "call" | "execute" | "run";
 
-const NO_OPTIONS: CallOptions = {};
-/** For {@link Call}: its caller gets the value, or the very error. */
-export const VALUE: CallOptions = { wantsValue: true };
 const NO_ARGS: readonly unknown[] = [];
 const NO_DESTROY = { requireManualDestroy: true };
 
@@ -35,7 +29,7 @@ const NO_DESTROY = { requireManualDestroy: true };
 export class Call extends ListNode<Call> implements GatedCall {
   static {
     const times = { enteredAt: 0.5, startedAt: 0.5, endedAt: 0.5 };
-    keepShapeAlive(Object.assign(new Call(ignore, NO_ARGS), times));
+    keepShapeAlive(Object.assign(new Call(ignore, NO_ARGS, "execute"), times));
   }
 
   phase: Phase = "waiting";
@@ -79,14 +73,15 @@ export class Call extends ListNode<Call> implements GatedCall {
   constructor(
     fn: AnyFunction,
     args: readonly unknown[],
-    { signal, isTask = false, wantsValue = false }: CallOptions = NO_OPTIONS,
+    kind: CallKind,
+    signal: AbortSignal | undefined = undefined,
   ) {
     super();
     this.#fn = fn;
     this.args = args;
     this.signal = signal;
-    this.isTask = isTask;
-    this.wantsValue = wantsValue;
+    this.isTask = kind === "run";
+    this.wantsValue = kind === "call";
   }
 
   get id(): string {
@@ -168,7 +163,7 @@ export class TaskCall extends Call {
   #controller: AbortController | undefined = undefined;
 
   constructor(task: AnyFunction, signal: AbortSignal | undefined, bulkheadName: string) {
-    super(task, NO_ARGS, { signal, isTask: true });
+    super(task, NO_ARGS, "run", signal);
     this.#bulkheadName = bulkheadName;
   }
 
