@@ -168,14 +168,19 @@ describe("queueTargetSeconds", () => {
     const bulkhead = small({ queueTargetSeconds: 0.05 });
     const order: number[] = [];
     const calls: Promise<unknown>[] = [];
+    const waitsOfRejected: number[] = [];
+    const waitsOfServed: number[] = [];
     for (let n = 0; n < 40; n++) {
+      const cameAt = Date.now();
+      const task = () => {
+        order.push(n);
+        waitsOfServed.push(Date.now() - cameAt);
+        return sleep(100);
+      };
       calls.push(
-        bulkhead
-          .execute(() => {
-            order.push(n);
-            return sleep(100);
-          })
-          .catch(() => {}),
+        bulkhead.execute(task).catch(() => {
+          waitsOfRejected.push(Date.now() - cameAt);
+        }),
       );
       await pass(20);
     }
@@ -185,6 +190,9 @@ describe("queueTargetSeconds", () => {
     const { rejections, totalExecutions } = bulkhead.getStats();
     expect(rejections.full + totalExecutions).toBe(40);
     expect(rejections.full).toBeGreaterThan(0);
+    // The target is 50 ms; at first a burst is let through.
+    expect(waitsOfRejected.every((ms) => ms > 50)).toBe(true);
+    expect(waitsOfServed.slice(3).every((ms) => ms <= 50)).toBe(true);
   });
 
   it("is to opossum's listeners a locked semaphore, in the context of the rejected call", async () => {

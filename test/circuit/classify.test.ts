@@ -198,6 +198,7 @@ describe("classify", () => {
     });
 
     it("is a failure like any other when it is 0 or missing", async () => {
+      const warn = vi.spyOn(process, "emitWarning").mockImplementation(() => {});
       const bulkhead = of({
         classify: ({ error }) =>
           error === "zero" ? { outcome: "failure", retryAfterSeconds: 0 } : { outcome: "failure" },
@@ -207,6 +208,8 @@ describe("classify", () => {
       expect(statusOf(bulkhead)).toBe("CLOSED");
       await bulkhead.execute(fail("missing"));
       expect(statusOf(bulkhead)).toBe("OPEN");
+      expect(warn).not.toHaveBeenCalled();
+      warn.mockRestore();
     });
 
     it("of a call that came before the circuit's last change moves nothing", async () => {
@@ -246,6 +249,27 @@ describe("classify", () => {
     expect(statusOf(bulkhead)).toBe("OPEN");
     expect(warn).toHaveBeenCalledTimes(1);
     expect(warn.mock.calls[0]?.[0]).toMatch(/^The classify of bulkhead "api" threw: /);
+    warn.mockRestore();
+  });
+
+  it.each<[string, () => unknown, string]>([
+    [
+      "a promise",
+      async () => "ignore",
+      "it returned a promise, and a call cannot wait to be judged",
+    ],
+    [
+      "anything else",
+      () => "fail",
+      'it returned neither "success", "failure", "ignore", undefined nor { outcome: "failure", retryAfterSeconds } with a number of seconds of at least 0',
+    ],
+  ])("says in the warning what it may return when it returns %s", async (_, faulty, message) => {
+    const warn = vi.spyOn(process, "emitWarning").mockImplementation(() => {});
+    await of({ classify: () => faulty() as Classification }).call(() => 7);
+    expect(warn).toHaveBeenCalledWith(
+      `The classify of bulkhead "api" threw: ${message}`,
+      "BulkheadWarning",
+    );
     warn.mockRestore();
   });
 
