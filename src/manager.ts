@@ -53,8 +53,8 @@ export class BulkheadManager
   }
 
   /**
-   * The bulkhead of that name; created when there is none. The configuration of an existing one
-   * already stays as it is, also when it was shut down: `removeBulkhead` makes room for another.
+   * The bulkhead of that name; created when it is missing. An existing one keeps its
+   * configuration, also when it was shut down: `removeBulkhead` makes room for another.
    * @throws {BulkheadShutdownError} there is none, and the manager was shut down
    * @throws {TypeError | RangeError} for a wrong configuration
    */

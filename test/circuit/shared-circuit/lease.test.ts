@@ -58,6 +58,25 @@ describe("a call that claims the lease", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
+  it("lets those that are rejected beside it retry after the storage's lease", async () => {
+    const storage = new InMemoryStorage({ probeLeaseSeconds: 120 });
+    const bulkhead = new Bulkhead({ ...config, successThreshold: 1 }, { circuitStorage: storage });
+    await bulkhead.ready();
+    await failCalls(bulkhead, 1);
+    await vi.advanceTimersByTimeAsync(10_000);
+    storage.change = () => new Promise(() => {});
+    const probe = bulkhead.execute(() => "up");
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject({
+      ...CIRCUIT_OPEN,
+      retryAfterSeconds: 120,
+    });
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(await probe).toMatchObject({ result: "up" });
+    const left = bulkhead.shutdown();
+    await vi.advanceTimersByTimeAsync(1000);
+    await left;
+  });
+
   it("starts at once when the circuit is closed manually while the storage does not answer", async () => {
     const storage = new UnreliableStorage();
     const bulkhead = await loaded(storage);
