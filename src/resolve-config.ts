@@ -52,6 +52,7 @@ const RULES: { readonly [Field in keyof BulkheadConfig]-?: Rule } = {
   slowCallRateThreshold: PERCENTAGE,
   minimumCalls: integerFrom(1),
   windowSeconds: POSITIVE_SECONDS,
+  enforce: BOOLEAN,
 };
 
 /**
@@ -84,6 +85,7 @@ export function resolveConfig(given: BulkheadConfig): ResolvedBulkheadConfig {
     slowCallRateThreshold: config.slowCallRateThreshold ?? 100,
     minimumCalls: config.minimumCalls ?? 10,
     windowSeconds: config.windowSeconds ?? 10,
+    enforce: config.enforce ?? true,
   };
   if (resolved.classify !== undefined && resolved.errorFilter !== undefined) {
     throw new TypeError("classify and errorFilter exclude each other; got both");
