@@ -58,6 +58,8 @@ export type {
   CircuitChange,
   CircuitChangeResult,
   CircuitRecord,
+  CircuitSettings,
+  CircuitSettingsChange,
   CircuitStatus,
   CircuitStorage,
   CircuitSubscriber,
