@@ -60,6 +60,8 @@ export type {
   CircuitChange,
   CircuitChangeResult,
   CircuitRecord,
+  CircuitSettings,
+  CircuitSettingsChange,
   CircuitStatus,
   CircuitStorage,
   CircuitSubscriber,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { isFree, isSame } from "../../src/circuit/circuit-record.js";
+import { differsInSettings, isFree, isSame } from "../../src/circuit/circuit-record.js";
 import type { CircuitRecord } from "../../src/index.js";
 
 const at = (seconds: number) => new Date(1_000_000_000_000 + seconds * 1000);
@@ -18,6 +18,8 @@ const CLOSED: CircuitRecord = {
   readAt: at(10),
 };
 
+const SETTINGS = { values: { maxQueueSize: 1 }, until: at(60), reason: null, by: "me@host" };
+
 describe("isFree", () => {
   it("is false for a closed circuit", () => {
     expect(isFree(CLOSED)).toBe(false);
@@ -34,6 +36,24 @@ describe("isFree", () => {
     expect(isFree({ ...probed, probeUntil: at(10.001) })).toBe(false);
     expect(isFree({ ...probed, probeUntil: at(10) })).toBe(true);
     expect(isFree({ ...probed, probeUntil: null })).toBe(true);
+  });
+});
+
+describe("differsInSettings", () => {
+  it("is true for the next version with other settings, or without the settings", () => {
+    const configured = { ...CLOSED, version: 8, settings: SETTINGS };
+    expect(differsInSettings(CLOSED, configured)).toBe(true);
+    expect(differsInSettings(configured, { ...CLOSED, version: 9, settings: null })).toBe(true);
+    const longer = { ...SETTINGS, until: at(61) };
+    expect(differsInSettings(configured, { ...configured, settings: longer })).toBe(true);
+  });
+
+  it("is false when something else changed, or nothing", () => {
+    const configured = { ...CLOSED, version: 8, settings: SETTINGS };
+    expect(differsInSettings(CLOSED, { ...CLOSED, version: 8 })).toBe(false);
+    expect(differsInSettings(CLOSED, { ...CLOSED, version: 8, settings: null })).toBe(false);
+    expect(differsInSettings(configured, { ...configured, settings: { ...SETTINGS } })).toBe(false);
+    expect(differsInSettings(CLOSED, { ...configured, state: "OPEN" })).toBe(false);
   });
 });
 
@@ -55,6 +75,7 @@ describe("isSame", () => {
       { probeOwner: "another" },
       { probeUntil: at(30) },
       { probeSuccesses: 1 },
+      { settings: SETTINGS },
     ];
     for (const change of changes) {
       const other = { ...CLOSED, ...change };
