@@ -2,7 +2,8 @@ import { EventEmitter } from "node:events";
 import type CircuitBreaker from "opossum";
 import { Call, TaskCall } from "./call/call.js";
 import { Executor } from "./call/executor.js";
-import { callChannel, trace } from "./call/tracing.js";
+import { PermitCall } from "./call/permit-call.js";
+import { callChannel, trace, traceHold } from "./call/tracing.js";
 import type { AnyFunction, ArgsOf, ResultOf } from "./common/function-types.js";
 import { format } from "./common/validation.js";
 import type {
@@ -13,6 +14,7 @@ import type {
 } from "./config.js";
 import type { BulkheadError } from "./errors.js";
 import type { BulkheadEvents } from "./events.js";
+import type { Permit } from "./permit.js";
 import { notAFunction } from "./rejections.js";
 import {
   readOptions,
@@ -148,8 +150,40 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     return this.#executor.admit(call, timeoutSeconds);
   }
 
+  /**
+   * Takes a permit for work that is no single function, such as a stream, a message of a queue or a client of a pool:
+   * the same admission and queue as {@link run}. The permit is held until it is settled, and the time limit covers
+   * waiting and holding.
+   * @throws the errors of {@link execute}, and the reason of `options.signal` when the caller aborts while it waits
+   * @throws {TypeError | RangeError} for wrong options
+   * @example
+   * using permit = await bulkhead.acquire();
+   * for await (const row of query(permit.signal)) send(row);
+   * permit.succeed();
+   */
+  acquire(options: RunOptions = {}): Promise<Permit> {
+    let read: RunOptions;
+    try {
+      read = readRunOptions(options);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    const { signal, timeoutSeconds = this.config.timeoutSeconds } = read;
+    const call = new PermitCall(signal, this.name, this.#executor);
+    if (!callChannel.hasSubscribers) return this.#executor.admit(call, timeoutSeconds);
+    return traceHold(call, this.name, () => this.#executor.admit<Permit>(call, timeoutSeconds));
+  }
+
   #admitTraced<T>(call: Call, timeoutSeconds: number | null): Promise<T> {
     return trace<T>(call, this.name, () => this.#executor.admit(call, timeoutSeconds));
+  }
+
+  /**
+   * Resolves when no function runs and no call waits; at once when that is so now. Rejects no call and shuts nothing
+   * down. Functions that were abandoned count until they settle, or their permits are reclaimed. Never rejects.
+   */
+  async idle(): Promise<void> {
+    await this.#executor.idle();
   }
 
   // What users read and control

@@ -42,6 +42,7 @@ export type {
 } from "./events.js";
 export { httpStatus } from "./http-status.js";
 export { BulkheadManager, type BulkheadManagerEvents } from "./manager.js";
+export type { Permit } from "./permit.js";
 export type {
   ExecutionContext,
   ExecutionFailure,

@@ -41,13 +41,17 @@ export class BulkheadManager
   }
 
   /**
-   * Makes a bulkhead, and resolves with it when its circuit is loaded.
+   * Makes a bulkhead at once, and resolves with it when its circuit is loaded.
+   * @param options instead of the manager's, for this bulkhead: `{}` for one without storage
    * @throws {BulkheadError} with `code` `ERR_BULKHEAD_EXISTS`: there is one of that name
    * @throws {BulkheadShutdownError} the manager was shut down
    * @throws {TypeError | RangeError} for a wrong configuration
    */
-  async createBulkhead(config: BulkheadConfig): Promise<Bulkhead> {
-    const bulkhead = this.#create(config);
+  async createBulkhead(
+    config: BulkheadConfig,
+    options: BulkheadOptions = this.#options,
+  ): Promise<Bulkhead> {
+    const bulkhead = this.#create(config, options);
     await bulkhead.ready();
     return bulkhead;
   }
@@ -60,7 +64,7 @@ export class BulkheadManager
    */
   async getOrCreateBulkhead(config: BulkheadConfig): Promise<Bulkhead> {
     const { name } = resolveConfig(config);
-    const bulkhead = this.#bulkheads.get(name) ?? this.#create(config);
+    const bulkhead = this.#bulkheads.get(name) ?? this.#create(config, this.#options);
     await bulkhead.ready();
     return bulkhead;
   }
@@ -174,7 +178,7 @@ export class BulkheadManager
     return this.#bulkheads.size;
   }
 
-  #create(config: BulkheadConfig): Bulkhead {
+  #create(config: BulkheadConfig, options: BulkheadOptions): Bulkhead {
     const { name } = resolveConfig(config);
     if (this.#bulkheads.has(name)) {
       throw new BulkheadError(`Bulkhead "${name}" already exists`, {
@@ -185,7 +189,7 @@ export class BulkheadManager
     if (this.#isClosed) {
       throw new BulkheadShutdownError("The manager is shut down", { bulkheadName: name });
     }
-    const bulkhead = new Bulkhead(config, this.#options);
+    const bulkhead = new Bulkhead(config, options);
     this.#bulkheads.set(bulkhead.name, bulkhead);
     safeEmit(this, "created", [bulkhead]);
     return bulkhead;

@@ -100,6 +100,18 @@ export function resultError(bulkheadName: string, result: unknown): BulkheadErro
   return withoutFrames(() => new BulkheadError(message, { bulkheadName }));
 }
 
+/** Instead of an error, for a permit that was judged a failure without one. */
+export function judgedError(bulkheadName: string): BulkheadError {
+  const message = "Execution failed: the permit was judged a failure";
+  return withoutFrames(() => new BulkheadError(message, { bulkheadName }));
+}
+
+/** Instead of an error, for a permit that was dropped. */
+export function droppedError(bulkheadName: string): BulkheadError {
+  const message = `A permit of bulkhead "${oneLine(bulkheadName)}" was dropped without a verdict`;
+  return withoutFrames(() => new BulkheadError(message, { bulkheadName }));
+}
+
 /** Why the signal was aborted: an `AbortError` when it is of a polyfill without reasons. */
 export function abortReason({ reason }: AbortSignal): unknown {
   if (reason !== undefined) return reason;

@@ -16,7 +16,7 @@ export type RejectionReason =
  * - `timeout`: its `timeoutSeconds` passed
  * - `aborted`: its caller aborted it
  * - `ignored`: its function failed, and `classify` or `errorFilter` excused the error, or it was the rejection of
- *   another bulkhead
+ *   another bulkhead; or its permit was dropped
  */
 export type FailureOutcome = "failure" | "timeout" | "aborted" | "ignored";
 
@@ -61,7 +61,8 @@ export interface BulkheadStats {
   abortedExecutions: number;
   /**
    * Started calls whose error says nothing against the dependency: excused by `classify` or `errorFilter`, or the
-   * rejection of another bulkhead; they are among the `failedExecutions`. 0 while the circuit is switched off.
+   * rejection of another bulkhead; and permits that were dropped. They are among the `failedExecutions`. While the circuit
+   * is switched off, only dropped permits count.
    */
   ignoredExecutions: number;
 }

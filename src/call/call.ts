@@ -1,5 +1,6 @@
 import { AsyncResource } from "node:async_hooks";
 import type { GatedCall } from "../circuit/gate.js";
+import type { Verdict } from "../circuit/judge.js";
 import { type CallCircuit, NO_CIRCUIT } from "../circuit/monitored-circuit.js";
 import type { RunningCall } from "../circuit/slow-calls.js";
 import type { Deadline } from "../common/deadline.js";
@@ -20,7 +21,7 @@ import type { Lane } from "./lanes.js";
 type Phase = "waiting" | "running" | "abandoned" | "over";
 
 /** By which method of the bulkhead it came. */
-type CallKind = "call" | "execute" | "run";
+type CallKind = "call" | "execute" | "run" | "acquire";
 
 const NO_ARGS: readonly unknown[] = [];
 const NO_DESTROY = { requireManualDestroy: true };
@@ -52,6 +53,8 @@ export class Call extends ListNode<Call> implements GatedCall {
   limitMs: number | undefined = undefined;
   /** The end of the call's time, or of its wait, and then of its function's right to the permit. */
   deadline: Deadline<Call> | undefined = undefined;
+  /** What the holder of its permit has judged, instead of `classify` or `errorFilter`. */
+  verdict: Verdict | undefined = undefined;
   /** Set by the circuit while it looks for slow calls. */
   running: RunningCall | undefined = undefined;
   /** The permit, from the start on. */
@@ -80,8 +83,8 @@ export class Call extends ListNode<Call> implements GatedCall {
     this.#fn = fn;
     this.args = args;
     this.signal = signal;
-    this.isTask = kind === "run";
-    this.wantsValue = kind === "call";
+    this.isTask = kind === "run" || kind === "acquire";
+    this.wantsValue = kind === "call" || kind === "acquire";
   }
 
   get id(): string {
@@ -158,13 +161,18 @@ const callsOf = new WeakMap<AbortSignal, SignalCalls>();
 
 /** A call that was started with `run`: its function is given a signal, its caller may have one too. */
 export class TaskCall extends Call {
-  readonly #bulkheadName: string;
+  readonly bulkheadName: string;
   #onAbort: (() => void) | undefined = undefined;
   #controller: AbortController | undefined = undefined;
 
-  constructor(task: AnyFunction, signal: AbortSignal | undefined, bulkheadName: string) {
-    super(task, NO_ARGS, "run", signal);
-    this.#bulkheadName = bulkheadName;
+  constructor(
+    task: AnyFunction,
+    signal: AbortSignal | undefined,
+    bulkheadName: string,
+    kind: "run" | "acquire" = "run",
+  ) {
+    super(task, NO_ARGS, kind, signal);
+    this.bulkheadName = bulkheadName;
   }
 
   override prepare(): void {
@@ -173,7 +181,7 @@ export class TaskCall extends Call {
     const context: ExecutionContext = {
       signal,
       executionId: this.id,
-      bulkheadName: this.#bulkheadName,
+      bulkheadName: this.bulkheadName,
     };
     this.args = [context];
   }

@@ -1,46 +1,36 @@
 import type { EventEmitter } from "node:events";
 import { Gate } from "../circuit/gate.js";
+import type { Verdict } from "../circuit/judge.js";
 import { now } from "../common/clock.js";
 import { Deadlines } from "../common/deadlines.js";
 import type { ResolvedBulkheadConfig } from "../config.js";
-import { type BulkheadError, type BulkheadFullError, toBulkheadError } from "../errors.js";
-import { type BulkheadEvents, type Emit, failureEvent, safeEmit } from "../events.js";
-import {
-  abortReason,
-  fullError,
-  overdueError,
-  shutdownError,
-  timeoutError,
-} from "../rejections.js";
+import { type BulkheadEvents, type Emit, safeEmit } from "../events.js";
+import { abortReason, overdueError, shutdownError, timeoutError } from "../rejections.js";
 import { Counters, type RejectionReason } from "../stats.js";
 import type { CircuitStorage } from "../storage/circuit-storage.js";
 import type { Call } from "./call.js";
 import { CallQueue } from "./call-queue.js";
 import { Drains } from "./drains.js";
-import { isDeadline, isFairVerdict } from "./fair-verdict.js";
+import { isDeadline } from "./fair-verdict.js";
 import { type Lane, Lanes } from "./lanes.js";
+import { type AbandonReason, Outcomes } from "./outcomes.js";
 import { TypicalRunTime } from "./typical-run-time.js";
-
-/** Why a caller gets its answer before the function has settled. `deadline`: its own signal was a time limit. */
-type AbandonReason = "timeout" | "deadline" | "aborted" | "shutdown";
 
 /**
  * Takes each call from its admission to its end: it is admitted, waits in the queue, runs in a lane, and is settled.
  * Its caller gets an answer once, and its permit comes back when its function has really settled.
  */
 export class Executor {
-  readonly counters = new Counters();
   readonly gate: Gate<Call>;
+  readonly counters = new Counters();
+  readonly #outcomes: Outcomes;
   readonly #config: ResolvedBulkheadConfig;
-  readonly #emitter: EventEmitter<BulkheadEvents>;
   readonly #lanes: Lanes<Call>;
   readonly #queue: CallQueue;
   readonly #typicalRunTime = new TypicalRunTime();
   readonly #deadlines = new Deadlines<Call>((call) => this.#expire(call), { holdsProcess: true });
   readonly #reclaims = new Deadlines<Call>((call) => this.#reclaim(call), { holdsProcess: false });
-  readonly #emit: Emit = (event, ...payload) => {
-    safeEmit(this.#emitter, event, payload);
-  };
+  readonly #emit: Emit;
   readonly #onAbort = (call: Call, reason: unknown) => this.#abort(call, "aborted", reason);
   readonly #drains = new Drains();
   #isStarting = false;
@@ -55,7 +45,7 @@ export class Executor {
     emitter: EventEmitter<BulkheadEvents>,
   ) {
     this.#config = config;
-    this.#emitter = emitter;
+    this.#emit = (event, ...payload) => void safeEmit(emitter, event, payload);
     this.#queue = new CallQueue(config, this.#typicalRunTime);
     this.#lanes = new Lanes(config.maxConcurrentCalls, {
       onOpen: () => this.#startQueued(),
@@ -69,6 +59,15 @@ export class Executor {
       onAdmitting: () => this.#startQueued(),
       onShutdown: () => void this.shutdown(undefined),
     });
+    const { counters, gate } = this;
+    const typicalRunTime = this.#typicalRunTime;
+    this.#outcomes = new Outcomes(config, {
+      counters,
+      typicalRunTime,
+      gate,
+      emitter,
+      emit: this.#emit,
+    });
   }
 
   /** No call is admitted any more. */
@@ -81,16 +80,17 @@ export class Executor {
   }
 
   admit<T>(call: Call, timeoutSeconds: number | null): Promise<T> {
-    if (call.signal?.aborted) return this.#reject("aborted", abortReason(call.signal));
+    if (call.signal?.aborted) return this.#outcomes.reject("aborted", abortReason(call.signal));
     this.gate.refresh();
-    if (this.#isClosed) return this.#reject("shutdown", shutdownError(this.#config.name));
+    if (this.#isClosed) return this.#outcomes.reject("shutdown", shutdownError(this.#config.name));
     const isolation = this.gate.isolationRejection();
-    if (isolation !== undefined) return this.#reject("isolated", isolation);
-    if (!this.gate.tryAcquire(call)) return this.#rejectByCircuit(call);
+    if (isolation !== undefined) return this.#outcomes.reject("isolated", isolation);
+    if (!this.gate.tryAcquire(call)) return this.#outcomes.rejectByCircuit(call);
     const { maxConcurrentCalls, maxQueueSize, maxWaitSeconds } = this.#config;
     const freePermits = maxConcurrentCalls - this.counters.active - this.counters.abandoned;
     // A call that waits for its lane, or for the storage, needs no place as long as a permit is free.
-    if (this.#queue.size >= maxQueueSize + freePermits) return this.#rejectFull(call);
+    if (this.#queue.size >= maxQueueSize + freePermits)
+      return this.#outcomes.rejectFull(call, this.#queue.drainSeconds);
     const outcome = new Promise<T>((resolve, reject) => {
       call.resolve = resolve as Call["resolve"];
       call.reject = reject;
@@ -104,29 +104,6 @@ export class Executor {
     if (timeoutSeconds !== null) call.limitMs = timeoutSeconds * 1000;
     if (timeoutSeconds !== null || maxWaitSeconds !== null) this.#setDeadline(call);
     return outcome;
-  }
-
-  #reject(reason: RejectionReason, error: unknown): Promise<never> {
-    this.counters.recordRejection(reason);
-    return this.#notifyRejection(reason, error);
-  }
-
-  /** Counted first: the breaker's listeners find it in the statistics. */
-  #rejectByCircuit(call: Call): Promise<never> {
-    this.counters.recordRejection("circuitOpen");
-    return this.#notifyRejection("circuitOpen", this.gate.circuitRejection(call));
-  }
-
-  #rejectFull(call: Call): Promise<never> {
-    const error = fullError(this.#config, this.#queue.drainSeconds);
-    this.counters.recordRejection("full");
-    this.gate.recordFull(call, error);
-    return this.#notifyRejection("full", error);
-  }
-
-  #notifyRejection(reason: RejectionReason, error: unknown): Promise<never> {
-    if (this.#emitter.listenerCount("rejected") > 0) this.#emit("rejected", { reason, error });
-    return Promise.reject(error);
   }
 
   #enqueue(call: Call): void {
@@ -247,8 +224,8 @@ export class Executor {
     const time = now();
     call.endedAt = time;
     this.#detachCaller(call, "over");
-    if (succeeded) this.#succeed(call, value, time);
-    else this.#fail(call, value, time);
+    if (succeeded) this.#outcomes.succeed(call, value, time);
+    else this.#outcomes.fail(call, value, time);
     if (call.lane !== undefined) this.#lanes.release(call.lane);
     if (this.#queue.size > 0) this.#startQueued(time);
     else this.#onQueueEmpty();
@@ -257,44 +234,26 @@ export class Executor {
   /** There is nothing to start. */
   #onQueueEmpty(): void {
     this.#lanes.closeIdleSoon();
-    if (this.#isClosed) this.#checkIdle();
+    if (this.#isClosed || this.#drains.isIdleAwaited) this.#checkIdle();
   }
 
-  #succeed(call: Call, result: unknown, time: number): void {
-    this.counters.active--;
-    this.counters.successful++;
-    this.#typicalRunTime.record(time - call.startedAt);
-    if (this.#emitter.listenerCount("success") > 0) this.#emit("success", call.times(time));
-    this.gate.recordResult(call, result, time);
-    if (call.wantsValue) call.resolve(result);
-    else this.#answer(call, true, result, null);
+  // What a permit that its holder got by `acquire` asks for
+
+  settlePermit(call: Call, succeeded: boolean, value: unknown): void {
+    call.inContext(this.#settle, this, call, succeeded, value);
   }
 
-  #fail(call: Call, thrown: unknown, time: number): void {
-    const verdict = this.gate.judge(call, thrown);
-    const outcome = verdict.outcome === "failure" ? "failure" : "ignored";
-    this.counters.recordFailure(outcome);
-    const isObserved = this.#emitter.listenerCount("failure") > 0;
-    const error =
-      isObserved || !call.wantsValue ? toBulkheadError(thrown, this.#config.name) : null;
-    if (isObserved && error !== null) {
-      this.#emit("failure", failureEvent(call.times(time), error, outcome));
-    }
-    this.gate.recordError(call, verdict, thrown, time);
-    if (call.wantsValue) call.reject(thrown);
-    else this.#answer(call, false, null, error);
+  /** The circuit gets its verdict; the permit is still held. */
+  judgePermit(call: Call, verdict: Verdict, error: unknown): void {
+    if (call.phase !== "running") return;
+    call.verdict = verdict;
+    call.inContext(this.gate.recordVerdict, this.gate, call, verdict, error, now());
   }
 
-  #answer(call: Call, success: boolean, result: unknown, error: BulkheadError | null): void {
-    call.resolve({
-      success,
-      result,
-      error,
-      executionTime: call.executionTime(),
-      queuedTime: call.queuedTime,
-      bulkheadName: this.#config.name,
-      executionId: call.id,
-    });
+  endTimeLimit(call: Call): void {
+    if (call.phase !== "running" || call.deadline === undefined) return;
+    this.#deadlines.clear(call.deadline);
+    call.deadline = undefined;
   }
 
   // When a call ends before its function has settled
@@ -324,13 +283,8 @@ export class Executor {
   #rejectOverdue(call: Call): void {
     this.#detachCaller(call, "over");
     const error = overdueError(this.#config, this.#queue.drainSeconds);
-    this.counters.recordRejection("full");
-    call.inContext(this.#recordFull, this, call, error);
+    call.inContext(this.#outcomes.recordFull, this.#outcomes, call, error);
     this.#notifyRejected(call, "full", error);
-  }
-
-  #recordFull(call: Call, error: BulkheadFullError): void {
-    this.gate.recordFull(call, error);
   }
 
   /** A queued call leaves the queue without having started. */
@@ -380,14 +334,9 @@ export class Executor {
   }
 
   #notifyRejected(call: Call, reason: RejectionReason, error: unknown): void {
-    call.inContext(this.#emitRejected, this, call, reason, error);
+    call.inContext(this.#outcomes.emitRejected, this.#outcomes, call, reason, error);
     call.reject(error);
     this.#checkIdle();
-  }
-
-  #emitRejected(call: Call, reason: RejectionReason, error: unknown): void {
-    if (reason === "timeout") this.#emit("timeout", { executionId: call.id, phase: "waiting" });
-    if (this.#emitter.listenerCount("rejected") > 0) this.#emit("rejected", { reason, error });
   }
 
   /**
@@ -395,21 +344,12 @@ export class Executor {
    */
   #abandon(call: Call, error: unknown, why: AbandonReason): void {
     const time = now();
-    const isVerdict = (why === "timeout" || why === "deadline") && isFairVerdict(call, time, why);
-    const outcome = why === "timeout" || why === "aborted" ? why : "failure";
     const { reclaimAfterSeconds } = this.#config;
     this.#detachCaller(call, "abandoned");
-    this.counters.recordAbandoned(outcome);
     if (reclaimAfterSeconds) {
       call.deadline = this.#reclaims.set(call, time, reclaimAfterSeconds * 1000);
     }
-    if (why === "timeout") this.#emit("timeout", { executionId: call.id, phase: "running" });
-    if (this.#emitter.listenerCount("failure") > 0) {
-      this.#emit("failure", failureEvent(call.times(time), error, outcome));
-    }
-    this.#emit("abandoned", { executionId: call.id });
-    if (isVerdict) this.gate.recordTimeout(call, error, time);
-    else call.circuit.drop(call);
+    this.#outcomes.abandon(call, error, why, time);
     call.reject(error);
     call.abort(error);
     if (reclaimAfterSeconds === 0) this.#reclaim(call);
@@ -444,9 +384,14 @@ export class Executor {
 
   #checkIdle(): void {
     if (this.#queue.size === 0) this.#reclaims.holdProcess(false);
-    if (!this.#isClosed || !this.#isIdle) return;
-    this.#drains.end();
+    if (!this.#isIdle) return;
+    this.#drains.becameIdle();
     if (this.#isShutDown) this.gate.end();
+  }
+
+  /** Settles when no call runs or waits. */
+  async idle(): Promise<void> {
+    if (!this.#isIdle) await this.#drains.untilIdle();
   }
 
   // Shutdown

@@ -2,6 +2,7 @@ import { tracingChannel } from "node:diagnostics_channel";
 import type { BulkheadError } from "../errors.js";
 import type { ExecutionResult } from "../result.js";
 import type { Call } from "./call.js";
+import type { PermitCall } from "./permit-call.js";
 
 /**
  * What subscribers of the tracing channel `bulkman:call` of `node:diagnostics_channel` are given: one
@@ -47,14 +48,31 @@ function createChannel() {
  * context of the call's function.
  */
 export function trace<T>(call: Call, bulkheadName: string, begin: () => Promise<T>): Promise<T> {
-  const report: CallTrace = { bulkheadName, executionId: call.id };
-  const outcome = callChannel.start.runStores(report, () => {
+  const report = { bulkheadName, executionId: call.id };
+  return publishEnd(report, call, publishStart(report, begin));
+}
+
+/** Publishes a call whose permit is held: it ends when the permit is settled, or its time is over. */
+export function traceHold<T>(call: PermitCall, bulkheadName: string, begin: () => Promise<T>) {
+  const report = { bulkheadName, executionId: call.id };
+  const end = call.untilEnd();
+  const granted = publishStart(report, begin);
+  const hold = granted.then(() => end);
+  publishEnd(report, call, hold).catch(() => {});
+  return granted;
+}
+
+function publishStart<T>(report: CallTrace, begin: () => Promise<T>): Promise<T> {
+  return callChannel.start.runStores(report, () => {
     try {
       return begin();
     } finally {
       callChannel.end.publish(report);
     }
   });
+}
+
+function publishEnd<T>(report: CallTrace, call: Call, outcome: Promise<T>): Promise<T> {
   return outcome.then(
     (answer) => {
       recordTimes(report, call);

@@ -195,6 +195,12 @@ export class Gate<C extends GatedCall> {
     else circuit.drop(call);
   }
 
+  /** A verdict before the call has settled; nothing that the call does from now on is one. */
+  recordVerdict(call: GatedCall, verdict: Verdict, error: unknown, time: number): void {
+    this.recordError(call, verdict, error, time);
+    call.circuit = NO_CIRCUIT;
+  }
+
   recordTimeout(call: GatedCall, error: unknown, time: number): void {
     const { circuit } = call;
     if (circuit === this.#inUse) circuit.recordTimeout(call, error, time);

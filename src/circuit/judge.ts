@@ -13,12 +13,17 @@ export interface Verdict {
 
 const SUCCESS: Verdict = { outcome: "success" };
 export const FAILURE: Verdict = { outcome: "failure" };
-const IGNORE: Verdict = { outcome: "ignore" };
+export const IGNORE: Verdict = { outcome: "ignore" };
 const VERDICTS = new Map<unknown, Verdict>([
   ["success", SUCCESS],
   ["failure", FAILURE],
   ["ignore", IGNORE],
 ]);
+
+const NAMES = '"success", "failure", "ignore"';
+const DETAILED = '{ outcome: "failure", retryAfterSeconds } with a number of seconds of at least 0';
+/** What a verdict can be made of, for messages. */
+export const CLASSIFICATIONS = `${NAMES} or ${DETAILED}`;
 
 /** The longest pause that a dependency can ask for. */
 const MAX_RETRY_AFTER_SECONDS = 3600;
@@ -55,7 +60,11 @@ export class Judge {
       const returned: unknown = classify(settled, ...args);
       if (returned === undefined) return undefined;
       rejectPromise(returned);
-      return VERDICTS.get(returned) ?? readFailure(returned);
+      const verdict = toVerdict(returned);
+      if (verdict === undefined) {
+        throw new TypeError(`it returned neither ${NAMES}, undefined nor ${DETAILED}`);
+      }
+      return verdict;
     });
   }
 
@@ -76,18 +85,14 @@ function rejectPromise(returned: unknown): void {
   throw new TypeError("it returned a promise, and a call cannot wait to be judged");
 }
 
-/** @throws {TypeError} for anything but `{ outcome: "failure", retryAfterSeconds? }` */
-function readFailure(returned: unknown): Verdict {
-  const { outcome, retryAfterSeconds } = Object(returned) as Record<string, unknown>;
-  const isValid =
-    retryAfterSeconds === undefined ||
-    (typeof retryAfterSeconds === "number" && retryAfterSeconds >= 0);
-  if (outcome !== "failure" || !isValid) {
-    throw new TypeError(
-      'it returned neither "success", "failure", "ignore", undefined nor ' +
-        '{ outcome: "failure", retryAfterSeconds } with a number of seconds of at least 0',
-    );
-  }
-  if (!retryAfterSeconds) return FAILURE;
+/** The verdict of a classification; `undefined` when it is invalid. */
+export function toVerdict(classification: unknown): Verdict | undefined {
+  const verdict = VERDICTS.get(classification);
+  if (verdict !== undefined) return verdict;
+  const { outcome, retryAfterSeconds } = Object(classification) as Record<string, unknown>;
+  if (outcome !== "failure") return undefined;
+  if (retryAfterSeconds === undefined) return FAILURE;
+  if (typeof retryAfterSeconds !== "number" || !(retryAfterSeconds >= 0)) return undefined;
+  if (retryAfterSeconds === 0) return FAILURE;
   return { outcome, retryAfterSeconds: Math.min(retryAfterSeconds, MAX_RETRY_AFTER_SECONDS) };
 }

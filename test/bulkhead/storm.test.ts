@@ -7,6 +7,7 @@ import {
   BulkheadError,
   type BulkheadStats,
   InMemoryStorage,
+  type Permit,
 } from "../../src/index.js";
 import { type Gate, gate } from "../helpers/gate.js";
 
@@ -44,7 +45,7 @@ const config = fc.record({
 
 const nth = fc.nat({ max: 30 });
 const step = fc.oneof(
-  { weight: 6, arbitrary: fc.record({ do: fc.constant("call" as const), as: fc.nat({ max: 5 }) }) },
+  { weight: 6, arbitrary: fc.record({ do: fc.constant("call" as const), as: fc.nat({ max: 7 }) }) },
   {
     weight: 5,
     arbitrary: fc.record({ do: fc.constantFrom("succeed" as const, "fail" as const), nth }),
@@ -90,13 +91,19 @@ class Storm {
   readonly bulkhead: Bulkhead;
   readonly calls: Observed[] = [];
   readonly startOrder: number[] = [];
+  /** Apart from it: a holder has its permit a microtask after the grant. */
+  readonly grantOrder: number[] = [];
   readonly #runningIds = new Set<string>();
+  readonly #reclaimedIds = new Set<string>();
   readonly #outcomes = { failure: 0, timeout: 0, aborted: 0, ignored: 0 };
   mostRunning = 0;
 
   constructor(settings: Omit<BulkheadConfig, "name">, storage: InMemoryStorage | undefined) {
     this.bulkhead = new Bulkhead({ name: "storm", ...settings }, { circuitStorage: storage });
-    this.bulkhead.on("reclaimed", ({ executionId }) => this.#runningIds.delete(executionId));
+    this.bulkhead.on("reclaimed", ({ executionId }) => {
+      this.#runningIds.delete(executionId);
+      this.#reclaimedIds.add(executionId);
+    });
     this.bulkhead.on("failure", ({ outcome }) => {
       this.#outcomes[outcome]++;
       throw new Error("a listener that throws");
@@ -128,6 +135,11 @@ class Storm {
       outcome: { kind: "none" },
     };
     const index = this.calls.push(call) - 1;
+    call.work.promise.catch(() => {});
+    if (as > 5) {
+      void this.#hold(call, index, as === 7);
+      return;
+    }
     const synchronous = as === 0;
     const task = ({ executionId }: { executionId: string }): unknown => {
       call.started = true;
@@ -153,7 +165,37 @@ class Storm {
         call.outcome = { kind: "rejection", error };
       },
     );
-    call.work.promise.catch(() => {});
+  }
+
+  /** A call that holds a permit, and has the circuit's verdict judged in between or not. */
+  async #hold(call: Observed, index: number, isJudged: boolean): Promise<void> {
+    let permit: Permit;
+    try {
+      permit = await this.bulkhead.acquire({ signal: call.controller.signal });
+    } catch (error) {
+      call.outcome = { kind: "rejection", error };
+      return;
+    }
+    const { executionId } = permit;
+    call.started = true;
+    this.grantOrder.push(index);
+    if (!this.#reclaimedIds.has(executionId)) this.#runningIds.add(executionId);
+    this.mostRunning = Math.max(this.mostRunning, this.#runningIds.size);
+    const succeeded = await call.work.promise.then(
+      () => true,
+      () => false,
+    );
+    call.settled = true;
+    this.#runningIds.delete(executionId);
+    const { signal } = permit;
+    call.outcome = signal.aborted
+      ? { kind: "rejection", error: signal.reason }
+      : { kind: "result", success: succeeded };
+    if (isJudged) permit.judge(succeeded ? "success" : "failure");
+    // After an own verdict, how it is settled says nothing.
+    if (succeeded !== isJudged) permit.succeed();
+    else permit.fail(new Error("held"));
+    permit.drop();
   }
 
   #settle(nth: number, how: "succeed" | "fail"): void {
@@ -182,7 +224,9 @@ class Storm {
       stats.totalExecutions + stats.rejectedExecutions + stats.queuedTasks,
     );
     expect(this.mostRunning).toBeLessThanOrEqual(stats.maxConcurrentCalls);
-    expect(this.startOrder).toEqual(this.startOrder.toSorted((a, b) => a - b));
+    for (const order of [this.startOrder, this.grantOrder]) {
+      expect(order).toEqual(order.toSorted((a, b) => a - b));
+    }
   }
 
   /** Settles all work, shuts down, and compares the counters with the answers that callers got. */

@@ -2,7 +2,7 @@ import { AsyncLocalStorage, createHook } from "node:async_hooks";
 import { tracingChannel } from "node:diagnostics_channel";
 import { afterEach, describe, expect, it } from "vitest";
 import { Bulkhead, type CallTrace } from "../../src/index.js";
-import { gate } from "../helpers/gate.js";
+import { gate, started } from "../helpers/gate.js";
 
 const channel = tracingChannel<unknown, CallTrace>("bulkman:call");
 let told: Array<[string, CallTrace]> = [];
@@ -37,6 +37,36 @@ describe("the tracing channel bulkman:call", () => {
     expect(told.at(-1)).toEqual(["asyncEnd", expect.objectContaining({ error, ...times })]);
     await expect(bulkhead.call(() => 1)).rejects.toThrow("open");
     expect(Object.keys(told.at(-1)?.[1] ?? {})).toEqual(["bulkheadName", "executionId", "error"]);
+  });
+
+  it("follows a permit from its admission until it is settled, and one that is cut until then", async () => {
+    const bulkhead = subscribed();
+    const permit = await bulkhead.acquire();
+    const { executionId } = permit;
+    await started();
+    expect(events()).toEqual(["start", "end"]);
+    permit.succeed(7);
+    await started();
+    expect(events()).toEqual(["start", "end", "asyncStart", "asyncEnd"]);
+    expect(told[3]?.[1]).toMatchObject({ executionId, result: 7, queuedTime: 0 });
+    const caller = new AbortController();
+    const cut = await bulkhead.acquire({ signal: caller.signal });
+    caller.abort("left");
+    await started();
+    expect(told.at(-1)).toEqual(["asyncEnd", expect.objectContaining({ error: "left" })]);
+    const published = told.length;
+    cut.succeed();
+    await started();
+    expect(told).toHaveLength(published);
+    bulkhead.isolate();
+    await expect(bulkhead.acquire()).rejects.toThrow("isolated");
+    await started();
+    expect(told.at(-1)).toEqual([
+      "asyncEnd",
+      expect.objectContaining({
+        error: expect.objectContaining({ code: "ERR_BULKHEAD_ISOLATION" }),
+      }),
+    ]);
   });
 
   it("follows a call from its admission to the answer of its caller", async () => {
