@@ -138,6 +138,9 @@ export type ResolvedBulkheadConfig = {
       : Exclude<BulkheadConfig[Field], undefined>;
 };
 
+/** What `configure` can change: every field but those that make the bulkhead what it is. */
+export type BulkheadConfigChanges = Omit<BulkheadConfig, "name" | "circuitBreakerEnabled">;
+
 /** What a bulkhead can be given besides its configuration. */
 export interface BulkheadOptions {
   /**

@@ -9,6 +9,7 @@ export type {
 } from "./classification.js";
 export type {
   BulkheadConfig,
+  BulkheadConfigChanges,
   BulkheadOptions,
   GrowingIsolation,
   HealthCheckContext,
@@ -30,6 +31,7 @@ export {
 export type {
   AbandonedEvent,
   BulkheadEvents,
+  ConfiguredEvent,
   FailureEvent,
   HealthCheckEvent,
   IsolatedEvent,

@@ -1,6 +1,7 @@
 import {
   BOOLEAN,
   FUNCTION,
+  format,
   integerFrom,
   NAME,
   orNull,
@@ -13,6 +14,7 @@ import {
 } from "./common/validation.js";
 import type {
   BulkheadConfig,
+  BulkheadConfigChanges,
   BulkheadOptions,
   GrowingIsolation,
   ResolvedBulkheadConfig,
@@ -88,6 +90,25 @@ export function resolveConfig(given: BulkheadConfig): ResolvedBulkheadConfig {
   }
   if (resolved.circuitBreakerEnabled) checkThatCircuitCanOpen(resolved);
   return Object.freeze(resolved);
+}
+
+const FIXED_FIELDS = ["name", "circuitBreakerEnabled"];
+
+/**
+ * The configuration after changes, checked as a whole.
+ * @throws {TypeError} for a wrong type, an unknown field, and one that cannot be changed
+ * @throws {RangeError} for a value out of range
+ */
+export function changeConfig(
+  config: ResolvedBulkheadConfig,
+  changes: BulkheadConfigChanges,
+): ResolvedBulkheadConfig {
+  const fixed = FIXED_FIELDS.find((field) => Object.hasOwn(Object(changes), field));
+  if (fixed !== undefined) {
+    throw new TypeError(`${fixed} cannot be changed; got ${format(Reflect.get(changes, fixed))}`);
+  }
+  readFields("changes", changes, RULES);
+  return resolveConfig({ ...config, ...changes });
 }
 
 const ISOLATION_RULES: { readonly [Field in keyof GrowingIsolation]-?: Rule } = {

@@ -516,6 +516,7 @@ describe("events", () => {
       | "healthCheck"
       | "isolated"
       | "released"
+      | "configured"
       | "storageError"
       | "shutdown"
     >();

@@ -1,10 +1,12 @@
 import type { EventEmitter } from "node:events";
 import { Gate } from "../circuit/gate.js";
 import type { Verdict } from "../circuit/judge.js";
+import { outsideRequests } from "../common/async-context.js";
 import { now } from "../common/clock.js";
 import { Deadlines } from "../common/deadlines.js";
-import type { ResolvedBulkheadConfig } from "../config.js";
-import { type BulkheadEvents, type Emit, safeEmit } from "../events.js";
+import type { BulkheadConfigChanges, ResolvedBulkheadConfig } from "../config.js";
+import { Configuration } from "../configuration.js";
+import { type BulkheadEvents, type ConfiguredEvent, type Emit, safeEmit } from "../events.js";
 import { abortReason, overdueError, shutdownError, timeoutError } from "../rejections.js";
 import { Counters, type RejectionReason } from "../stats.js";
 import type { CircuitStorage } from "../storage/circuit-storage.js";
@@ -24,6 +26,7 @@ export class Executor {
   readonly gate: Gate<Call>;
   readonly counters = new Counters();
   readonly #outcomes: Outcomes;
+  readonly #configuration: Configuration;
   readonly #config: ResolvedBulkheadConfig;
   readonly #lanes: Lanes<Call>;
   readonly #queue: CallQueue;
@@ -40,10 +43,12 @@ export class Executor {
 
   /** @param emitter the bulkhead, whose listeners get the events */
   constructor(
-    config: ResolvedBulkheadConfig,
+    given: ResolvedBulkheadConfig,
     circuitStorage: CircuitStorage | undefined,
     emitter: EventEmitter<BulkheadEvents>,
   ) {
+    this.#configuration = new Configuration(given);
+    const config = this.#configuration.live;
     this.#config = config;
     this.#emit = (event, ...payload) => void safeEmit(emitter, event, payload);
     this.#queue = new CallQueue(config, this.#typicalRunTime);
@@ -75,6 +80,11 @@ export class Executor {
     return this.#isClosed;
   }
 
+  /** The configuration that holds now, frozen. */
+  get config(): ResolvedBulkheadConfig {
+    return this.#configuration.current;
+  }
+
   get queueSize(): number {
     return this.#queue.size;
   }
@@ -86,10 +96,10 @@ export class Executor {
     const isolation = this.gate.isolationRejection();
     if (isolation !== undefined) return this.#outcomes.reject("isolated", isolation);
     if (!this.gate.tryAcquire(call)) return this.#outcomes.rejectByCircuit(call);
-    const { maxConcurrentCalls, maxQueueSize, maxWaitSeconds } = this.#config;
-    const freePermits = maxConcurrentCalls - this.counters.active - this.counters.abandoned;
+    const { maxQueueSize, maxWaitSeconds } = this.#config;
     // A call that waits for its lane, or for the storage, needs no place as long as a permit is free.
-    if (this.#queue.size >= maxQueueSize + freePermits)
+    const { size } = this.#queue;
+    if (size >= maxQueueSize && size >= maxQueueSize + this.#freePermits)
       return this.#outcomes.rejectFull(call, this.#queue.drainSeconds);
     const outcome = new Promise<T>((resolve, reject) => {
       call.resolve = resolve as Call["resolve"];
@@ -115,8 +125,9 @@ export class Executor {
     if (!call.isHeld) this.#lanes.request();
   }
 
+  /** None when the limit was lowered and more functions still run. */
   get #freePermits(): number {
-    return this.#lanes.count - this.counters.active - this.counters.abandoned;
+    return Math.max(0, this.#lanes.count - this.counters.active - this.counters.abandoned);
   }
 
   /**
@@ -392,6 +403,24 @@ export class Executor {
   /** Settles when no call runs or waits. */
   async idle(): Promise<void> {
     if (!this.#isIdle) await this.#drains.untilIdle();
+  }
+
+  // Configuration
+
+  /** @throws {TypeError | RangeError} for a wrong change; then nothing has changed */
+  configure(changes: BulkheadConfigChanges): void {
+    this.#reconfigure("program", () => this.#configuration.change(changes));
+  }
+
+  /** Everything takes effect first; the event follows. */
+  #reconfigure(by: "program" | "operator", change: () => ConfiguredEvent["changed"]): void {
+    const before = this.#configuration.current;
+    const changed = change();
+    if (changed.length === 0) return;
+    this.#lanes.resize(this.#config.maxConcurrentCalls);
+    this.gate.reconfigure(before, this.#isClosed);
+    outsideRequests(() => this.#emit("configured", { config: this.config, changed, by }));
+    this.#startQueued();
   }
 
   // Shutdown

@@ -38,7 +38,7 @@ const SOON = Promise.resolve();
  * stays open for one microtask, so that calls one after another pay for p-limit once.
  */
 export class Lanes<T> {
-  readonly #count: number;
+  #count: number;
   readonly #hooks: LanesHooks<T>;
   /** Created for the first call: an idle bulkhead stays small. */
   #limit: LimitFunction | undefined = undefined;
@@ -46,6 +46,8 @@ export class Lanes<T> {
   readonly #idle: Lane<T>[] = [];
   #isRequested = false;
   #isClosing = false;
+  /** More lanes are open than p-limit may open by now. */
+  #hasSurplus = false;
   readonly #requestLane = () => {
     this.#limit ??= pLimit(this.#count);
     void this.#limit(this.#openLane);
@@ -67,6 +69,23 @@ export class Lanes<T> {
   /** How many lanes p-limit opens at most. */
   get count(): number {
     return this.#limit?.concurrency ?? this.#count;
+  }
+
+  /** Opens at most `count` lanes from now on. A lane that is taken closes when its function has settled. */
+  resize(count: number): void {
+    if (count === this.#count) return;
+    this.#count = count;
+    if (this.#limit !== undefined) this.#limit.concurrency = count;
+    this.#hasSurplus = this.#open.size > count;
+    this.#closeSurplus();
+  }
+
+  #closeSurplus(): void {
+    while (this.#hasSurplus) {
+      const lane = this.#idle.pop();
+      if (lane === undefined) return;
+      this.#close(lane);
+    }
   }
 
   /** Who has a lane now. */
@@ -92,7 +111,14 @@ export class Lanes<T> {
   /** The function in the lane has settled. */
   release(lane: Lane<T>): void {
     lane.holder = undefined;
-    this.#idle.push(lane);
+    if (this.#hasSurplus) this.#close(lane);
+    else this.#idle.push(lane);
+  }
+
+  #close(lane: Lane<T>): void {
+    this.#open.delete(lane);
+    lane.close();
+    this.#hasSurplus = this.#open.size > this.count;
   }
 
   /**
@@ -100,6 +126,10 @@ export class Lanes<T> {
    * the function may settle later, and must not settle the call that has the slot by then.
    */
   reclaim(lane: Lane<T>): void {
+    if (this.#hasSurplus) {
+      this.#close(lane);
+      return;
+    }
     this.#open.delete(lane);
     this.#add(lane.close);
   }
@@ -114,6 +144,9 @@ export class Lanes<T> {
   #opened(close: () => void): void {
     this.#isRequested = false;
     this.#add(close);
+    // p-limit was about to open it when the count was lowered.
+    this.#hasSurplus = this.#open.size > this.count;
+    this.#closeSurplus();
     this.#hooks.onOpen();
   }
 

@@ -46,7 +46,7 @@ interface OpeningOptions {
 export class Circuit {
   readonly #config: ResolvedBulkheadConfig;
   readonly #consecutiveFailures: ConsecutiveFailures;
-  readonly #openingRules: readonly OpeningRule[];
+  #openingRules: readonly OpeningRule[];
   readonly #hooks: CircuitHooks;
   #state: State = { status: "CLOSED" };
   /** Goes up with each change of the circuit: an older call's verdict moves nothing. */
@@ -69,6 +69,11 @@ export class Circuit {
     this.#consecutiveFailures = new ConsecutiveFailures(config);
     this.#openingRules = [this.#consecutiveFailures, ...openingRules];
     this.#hooks = hooks;
+  }
+
+  /** @param openingRules beside the one that counts consecutive failures */
+  set openingRules(openingRules: readonly OpeningRule[]) {
+    this.#openingRules = [this.#consecutiveFailures, ...openingRules];
   }
 
   get status(): CircuitStatus {
@@ -202,6 +207,13 @@ export class Circuit {
     this.#transitionTo(halfOpen("elsewhere", now() + leaseMs, 0, successes), reason, "storage");
   }
 
+  /** `successThreshold` has changed by `difference`: so many more probes are admitted, or fewer. */
+  changeProbes(difference: number): void {
+    const state = this.#state;
+    if (state.status !== "HALF_OPEN" || state.prober === "elsewhere") return;
+    state.probesLeft = Math.max(0, state.probesLeft + difference);
+  }
+
   // For the model of the fleet, which goes back to states that it has seen
 
   save(): CircuitSnapshot {
@@ -253,7 +265,7 @@ export class Circuit {
   #tryAcquirePrivateProbe(state: HalfOpen): boolean {
     const time = now();
     if (time >= state.until) {
-      state.probesLeft = this.#config.successThreshold - state.successes;
+      state.probesLeft = Math.max(1, this.#config.successThreshold - state.successes);
       state.until = Number.POSITIVE_INFINITY;
     }
     if (state.probesLeft <= 0) return false;
@@ -266,10 +278,8 @@ export class Circuit {
   drop(generation: number): void {
     const state = this.#state;
     if (state.status !== "HALF_OPEN" || generation !== this.#generation) return;
-    state.probesLeft = Math.min(
-      state.probesLeft + 1,
-      this.#config.successThreshold - state.successes,
-    );
+    const needed = this.#config.successThreshold - state.successes;
+    state.probesLeft = Math.min(state.probesLeft + 1, Math.max(needed, 1));
   }
 
   /** Whether a verdict at `time` on a call of that generation moves the circuit. */
@@ -289,7 +299,7 @@ export class Circuit {
     } else if (state.status === "HALF_OPEN") {
       state.successes++;
       const { successThreshold } = this.#config;
-      if (state.successes === successThreshold) {
+      if (state.successes >= successThreshold) {
         const reason = `${successThreshold} of ${successThreshold} probes succeeded`;
         this.#transitionTo({ status: "CLOSED" }, reason, "verdict");
       } else {

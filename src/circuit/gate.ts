@@ -60,13 +60,16 @@ export class Gate<C extends GatedCall> {
   readonly #config: ResolvedBulkheadConfig;
   readonly #hooks: GateHooks<C>;
   readonly #circuit: Circuit | undefined;
-  readonly #slowCalls: SlowCalls | undefined = undefined;
+  readonly #window: RollingWindow;
+  // Created when they are switched on first: most bulkheads need neither.
+  #slowCalls: SlowCalls | undefined = undefined;
+  #failureRate: FailureRate | undefined = undefined;
   /** `undefined` when `circuitBreakerEnabled` is `false`. */
   readonly #monitored: MonitoredCircuit | undefined;
   /** What admits calls now: the bypass while the user has disabled opossum's breaker. */
   #inUse: CallCircuit = NO_CIRCUIT;
   readonly #shared: SharedCircuit | undefined;
-  readonly #healthCheck: HealthCheck | undefined;
+  #healthCheck: HealthCheck | undefined;
   /** Changes of the circuit that have taken effect, and are not emitted yet. */
   readonly #pending: PendingChange<C>[] = [];
   #isNotifying = false;
@@ -81,13 +84,9 @@ export class Gate<C extends GatedCall> {
   ) {
     this.#config = config;
     this.#hooks = hooks;
+    this.#window = new RollingWindow(config);
     if (config.circuitBreakerEnabled) {
-      const window = new RollingWindow(config.windowSeconds * 1000);
-      const { slowCallSeconds } = config;
-      if (slowCallSeconds !== null) {
-        this.#slowCalls = new SlowCalls(window, config, slowCallSeconds);
-      }
-      this.#circuit = new Circuit(config, openingRules(config, window, this.#slowCalls), {
+      this.#circuit = new Circuit(config, this.#openingRules, {
         shared: storage !== undefined,
         leaseMs: (storage?.probeLeaseSeconds ?? 30) * 1000,
         onTransition: (transition) => this.#onTransition(transition),
@@ -97,7 +96,7 @@ export class Gate<C extends GatedCall> {
       this.#monitored = new MonitoredCircuit(
         config,
         this.#circuit,
-        { window, slowCalls: this.#slowCalls },
+        { window: this.#window, slowCalls: this.#slowCallsInUse },
         {
           onSwitched: (enabled) => this.#switch(enabled),
           onShutdown: hooks.onShutdown,
@@ -228,6 +227,41 @@ export class Gate<C extends GatedCall> {
     this.#healthCheck?.stop();
   }
 
+  /** The configuration has changed; most of it is read where it is used. */
+  reconfigure(before: ResolvedBulkheadConfig, isClosed: boolean): void {
+    const config = this.#config;
+    if (config.windowSeconds !== before.windowSeconds) this.#window.reschedule(now());
+    if (this.#circuit !== undefined && this.#monitored !== undefined) {
+      if (config.slowCallSeconds === null) this.#slowCalls?.reset();
+      this.#monitored.slowCalls = this.#slowCallsInUse;
+      this.#circuit.openingRules = this.#openingRules;
+      this.#circuit.changeProbes(config.successThreshold - before.successThreshold);
+      this.#monitored.createdBreaker?.reconfigure(config);
+    }
+    const isSameCheck = HEALTH_CHECK_FIELDS.every((field) => config[field] === before[field]);
+    if (isSameCheck || isClosed) return;
+    this.#healthCheck?.stop();
+    this.#healthCheck = outsideRequests(() => this.#startHealthCheck());
+  }
+
+  get #slowCallsInUse(): SlowCalls | undefined {
+    if (this.#config.slowCallSeconds === null) return undefined;
+    this.#slowCalls ??= new SlowCalls(this.#window, this.#config);
+    return this.#slowCalls;
+  }
+
+  /** The rules besides the one of consecutive failures. */
+  get #openingRules(): OpeningRule[] {
+    const rules: OpeningRule[] = [];
+    if (this.#config.failureRateThreshold !== null) {
+      this.#failureRate ??= new FailureRate(this.#window, this.#config);
+      rules.push(this.#failureRate);
+    }
+    const slowCalls = this.#slowCallsInUse;
+    if (slowCalls !== undefined) rules.push(slowCalls);
+    return rules;
+  }
+
   /** Disconnects from the storage. */
   async disconnect(): Promise<void> {
     await this.#shared?.disconnect();
@@ -320,17 +354,4 @@ export class Gate<C extends GatedCall> {
   }
 }
 
-/** The rules besides the one of consecutive failures. */
-function openingRules(
-  config: ResolvedBulkheadConfig,
-  window: RollingWindow,
-  slowCalls: SlowCalls | undefined,
-): OpeningRule[] {
-  const rules: OpeningRule[] = [];
-  const { failureRateThreshold } = config;
-  if (failureRateThreshold !== null) {
-    rules.push(new FailureRate(window, config, failureRateThreshold));
-  }
-  if (slowCalls !== undefined) rules.push(slowCalls);
-  return rules;
-}
+const HEALTH_CHECK_FIELDS = ["healthCheck", "healthCheckInterval", "timeoutSeconds"] as const;

@@ -54,11 +54,10 @@ export class MonitoredCircuit implements CallCircuit {
   readonly bypass: CallCircuit = { ...NO_CIRCUIT, recordStart: (call) => this.#countStart(call) };
   readonly #config: ResolvedBulkheadConfig;
   readonly #judge: Judge;
-  /** Whether a value can be anything but a success. */
-  readonly #judgesResults: boolean;
   readonly #circuit: Circuit;
   readonly #window: RollingWindow;
-  readonly #slowCalls: SlowCalls | undefined;
+  /** Set while slow calls are looked for. */
+  slowCalls: SlowCalls | undefined;
   readonly #hooks: OpossumBreakerHooks;
   /** Created when the user first asks for it: before that it can have no listeners. */
   #breaker: OpossumBreaker | undefined = undefined;
@@ -69,10 +68,9 @@ export class MonitoredCircuit implements CallCircuit {
     { window, slowCalls }: CallObservers,
     hooks: OpossumBreakerHooks,
   ) {
-    this.#slowCalls = slowCalls;
+    this.slowCalls = slowCalls;
     this.#config = config;
     this.#judge = new Judge(config);
-    this.#judgesResults = config.classify !== undefined;
     this.#circuit = circuit;
     this.#window = window;
     this.#hooks = hooks;
@@ -99,13 +97,13 @@ export class MonitoredCircuit implements CallCircuit {
 
   #endRunning(call: CircuitCall, running: RunningCall, time: number, hasVerdict: boolean): void {
     call.running = undefined;
-    this.#slowCalls?.end(this.#circuit, running, { time, hasVerdict });
+    this.slowCalls?.end(this.#circuit, running, { time, hasVerdict });
   }
 
   recordStart(call: CircuitCall): void {
     this.#countStart(call);
-    if (this.#slowCalls !== undefined && this.#circuit.isCurrent(call.generation, call.startedAt)) {
-      call.running = this.#slowCalls.start(call.startedAt, call.generation);
+    if (this.slowCalls !== undefined && this.#circuit.isCurrent(call.generation, call.startedAt)) {
+      call.running = this.slowCalls.start(call.startedAt, call.generation);
     }
   }
 
@@ -121,7 +119,7 @@ export class MonitoredCircuit implements CallCircuit {
   }
 
   recordResult(call: CircuitCall, result: unknown, time: number): void {
-    if (this.#judgesResults) {
+    if (this.#config.classify !== undefined) {
       const verdict = this.#judge.judgeResult(result, call.args);
       if (verdict.outcome === "failure") {
         this.recordError(call, verdict, resultError(this.#config.name, result), time);
