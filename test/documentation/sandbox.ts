@@ -67,8 +67,6 @@ export class Sandbox {
       "@sinonjs/fake-timers",
       "axios",
       "cockatiel",
-      "express",
-      "fastify",
       "opossum-prometheus",
     ];
     for (const name of [...dependencies, ...used]) {
