@@ -34,8 +34,10 @@ const KNOWN_WARNING = "--disable-warning=DEP0152";
 const PRELOAD = `
 import { format } from "node:util";
 const { fetch } = globalThis;
-globalThis.fetch = (url, options) =>
-  fetch(String(url).replace("https://api.example.com", process.env.API), options);
+globalThis.fetch = (input, options) => {
+  const url = String(input.url ?? input).replace("https://api.example.com", process.env.API);
+  return fetch(input instanceof Request ? new Request(url, input) : url, options);
+};
 globalThis.keep = (line) => (...values) =>
   console.log(JSON.stringify({ line, text: format(...values) }));
 `;
@@ -63,6 +65,7 @@ export class Sandbox {
     const used = [
       "@opentelemetry/sdk-metrics",
       "@sinonjs/fake-timers",
+      "axios",
       "cockatiel",
       "opossum-prometheus",
     ];
