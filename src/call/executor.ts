@@ -12,8 +12,10 @@ import type { Call } from "./call.js";
 import { CallQueue } from "./call-queue.js";
 import { Drains } from "./drains.js";
 import { isDeadline } from "./fair-verdict.js";
+import type { HolderCall } from "./holder-call.js";
 import { type Lane, Lanes } from "./lanes.js";
 import { type AbandonReason, Outcomes } from "./outcomes.js";
+import { HELD } from "./permit-call.js";
 import { TypicalRunTime } from "./typical-run-time.js";
 
 /**
@@ -80,21 +82,41 @@ export class Executor {
   }
 
   admit<T>(call: Call, timeoutSeconds: number | null): Promise<T> {
+    const rejected = this.#check(call);
+    if (rejected !== undefined) return rejected;
+    const outcome = new Promise<T>((resolve, reject) => {
+      call.resolve = resolve as Call["resolve"];
+      call.reject = reject;
+    });
+    this.#enter(call, timeoutSeconds);
+    return outcome;
+  }
+
+  /** {@link admit} for a call that knows whom to tell. */
+  admitHeld(call: HolderCall, timeoutSeconds: number | null): void {
+    const rejected = this.#check(call);
+    if (rejected === undefined) this.#enter(call, timeoutSeconds);
+    else rejected.catch(call.reject);
+  }
+
+  /** @returns the rejection of a call that is not admitted */
+  #check(call: Call): Promise<never> | undefined {
     if (call.signal?.aborted) return this.#outcomes.reject("aborted", abortReason(call.signal));
     this.gate.refresh();
     if (this.#isClosed) return this.#outcomes.reject("shutdown", shutdownError(this.#config.name));
     const isolation = this.gate.isolationRejection();
     if (isolation !== undefined) return this.#outcomes.reject("isolated", isolation);
     if (!this.gate.tryAcquire(call)) return this.#outcomes.rejectByCircuit(call);
-    const { maxConcurrentCalls, maxQueueSize, maxWaitSeconds } = this.#config;
+    const { maxConcurrentCalls, maxQueueSize } = this.#config;
     const freePermits = maxConcurrentCalls - this.counters.active - this.counters.abandoned;
     // A call that waits for its lane, or for the storage, needs no place as long as a permit is free.
     if (this.#queue.size >= maxQueueSize + freePermits)
       return this.#outcomes.rejectFull(call, this.#queue.drainSeconds);
-    const outcome = new Promise<T>((resolve, reject) => {
-      call.resolve = resolve as Call["resolve"];
-      call.reject = reject;
-    });
+    return undefined;
+  }
+
+  #enter(call: Call, timeoutSeconds: number | null): void {
+    const { maxWaitSeconds } = this.#config;
     call.enter(now());
     if (call.signal !== undefined) call.watch(this.#onAbort);
     const mustWait = this.#queue.size > 0 || this.gate.isAwaitingStorage;
@@ -103,7 +125,6 @@ export class Executor {
     else this.#start(call, lane, call.enteredAt);
     if (timeoutSeconds !== null) call.limitMs = timeoutSeconds * 1000;
     if (timeoutSeconds !== null || maxWaitSeconds !== null) this.#setDeadline(call);
-    return outcome;
   }
 
   #enqueue(call: Call): void {
@@ -204,6 +225,10 @@ export class Executor {
       this.#settle(call, false, error);
       return;
     }
+    if (returned === HELD) {
+      if (call.isOverdue) this.#expire(call);
+      return;
+    }
     if (!isObject(returned)) {
       this.#settle(call, true, returned);
       return;
@@ -241,6 +266,10 @@ export class Executor {
 
   settlePermit(call: Call, succeeded: boolean, value: unknown): void {
     call.inContext(this.#settle, this, call, succeeded, value);
+  }
+
+  abortPermit(call: HolderCall, reason: unknown): void {
+    this.#abort(call, "aborted", reason);
   }
 
   /** The circuit gets its verdict; the permit is still held. */
