@@ -11,6 +11,7 @@ const publicEntries = {
   opentelemetry: "src/metrics/opentelemetry.ts",
   prometheus: "src/metrics/prometheus.ts",
   "storage-contract": "src/storage/contract.ts",
+  undici: "src/undici/index.ts",
 };
 
 /**
@@ -27,12 +28,26 @@ const postgresOnDemand: EsbuildPlugin = {
   },
 };
 
+/** `bulkman/undici` imports the bulkheads from the library itself: with a copy of its own it would be twice as large. */
+const guardOverLibrary: EsbuildPlugin = {
+  name: "guard-over-library",
+  setup(build) {
+    const extension = build.initialOptions.format === "cjs" ? "cjs" : "js";
+    build.onResolve({ filter: /^\.\.\/[^/]+\.js$/ }, ({ importer }) =>
+      /[\\/]undici[\\/][^\\/]+$/.test(importer)
+        ? { path: `./index.${extension}`, external: true }
+        : undefined,
+    );
+  },
+};
+
 const library: Options = {
   entry: {
     index: "src/index.ts",
     opentelemetry: "src/metrics/opentelemetry.ts",
     prometheus: "src/metrics/prometheus.ts",
     "storage-contract": "src/storage/contract.ts",
+    undici: "src/undici/index.ts",
     postgres: "src/storage/postgres/circuits.ts",
   },
   format: ["esm", "cjs"],
@@ -45,7 +60,7 @@ const library: Options = {
   // dependency), because Jest and other CommonJS loaders cannot require() an ES module; the ESM
   // build imports the installed package.
   noExternal: ["p-limit"],
-  esbuildPlugins: [postgresOnDemand],
+  esbuildPlugins: [postgresOnDemand, guardOverLibrary],
   esbuildOptions(options, { format }) {
     shrink(options);
     if (format === "esm") options.external = [...(options.external ?? []), "p-limit"];

@@ -2,9 +2,11 @@ import { EventEmitter } from "node:events";
 import type CircuitBreaker from "opossum";
 import { Call, TaskCall } from "./call/call.js";
 import { Executor } from "./call/executor.js";
+import { HolderCall } from "./call/holder-call.js";
 import { PermitCall } from "./call/permit-call.js";
 import { callChannel, trace, traceHold } from "./call/tracing.js";
 import type { AnyFunction, ArgsOf, ResultOf } from "./common/function-types.js";
+import { HOLD } from "./common/hold-key.js";
 import { format } from "./common/validation.js";
 import type {
   BulkheadConfig,
@@ -15,6 +17,7 @@ import type {
 } from "./config.js";
 import type { BulkheadError } from "./errors.js";
 import type { BulkheadEvents } from "./events.js";
+import type { Hold, PermitHolder } from "./hold.js";
 import type { Permit } from "./permit.js";
 import { notAFunction } from "./rejections.js";
 import {
@@ -176,6 +179,25 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     const call = new PermitCall(signal, this.name, this.#executor);
     if (!callChannel.hasSubscribers) return this.#executor.admit(call, timeoutSeconds);
     return traceHold(call, this.name, () => this.#executor.admit<Permit>(call, timeoutSeconds));
+  }
+
+  /**
+   * {@link acquire} without a promise and a signal for each permit, for the guard of `bulkman/undici`.
+   * @internal
+   */
+  [HOLD](holder: PermitHolder): Hold {
+    const { timeoutSeconds } = this.config;
+    const call = new HolderCall(holder, this.name, this.#executor);
+    if (!callChannel.hasSubscribers) this.#executor.admitHeld(call, timeoutSeconds);
+    else {
+      const granted = call.untilGranted();
+      const begin = () => {
+        this.#executor.admitHeld(call, timeoutSeconds);
+        return granted;
+      };
+      traceHold(call, this.name, begin).catch(() => {});
+    }
+    return call;
   }
 
   #admitTraced<T>(call: Call, timeoutSeconds: number | null): Promise<T> {

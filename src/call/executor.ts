@@ -14,8 +14,10 @@ import type { Call } from "./call.js";
 import { CallQueue } from "./call-queue.js";
 import { Drains } from "./drains.js";
 import { isDeadline } from "./fair-verdict.js";
+import type { HolderCall } from "./holder-call.js";
 import { type Lane, Lanes } from "./lanes.js";
 import { type AbandonReason, Outcomes } from "./outcomes.js";
+import { HELD } from "./permit-call.js";
 import { TypicalRunTime } from "./typical-run-time.js";
 
 /**
@@ -90,49 +92,57 @@ export class Executor {
   }
 
   admit<T>(call: Call, timeoutSeconds: number | null): Promise<T> {
-    if (call.signal?.aborted) return this.#outcomes.reject("aborted", abortReason(call.signal));
-    this.gate.refresh();
-    if (this.#isClosed) return this.#outcomes.reject("shutdown", shutdownError(this.#config.name));
-    if (!this.#config.enforce) return this.#watch(call, timeoutSeconds);
-    const isolation = this.gate.isolationRejection();
-    if (isolation !== undefined) return this.#outcomes.reject("isolated", isolation);
-    if (!this.gate.tryAcquire(call)) return this.#outcomes.rejectByCircuit(call);
-    const { maxQueueSize, maxWaitSeconds } = this.#config;
-    // A call that waits for its lane, or for the storage, needs no place as long as a permit is free.
-    const { size } = this.#queue;
-    if (size >= maxQueueSize && size >= maxQueueSize + this.#freePermits)
-      return this.#outcomes.rejectFull(call, this.#queue.drainSeconds);
-    const outcome = this.#enter<T>(call);
-    const mustWait = this.#queue.size > 0 || this.gate.isAwaitingStorage;
-    const lane = mustWait ? undefined : this.#lanes.take(call);
-    if (lane === undefined) this.#enqueue(call);
-    else this.#start(call, lane, call.enteredAt);
-    if (timeoutSeconds !== null) call.limitMs = timeoutSeconds * 1000;
-    if (timeoutSeconds !== null || maxWaitSeconds !== null) this.#setDeadline(call);
-    return outcome;
-  }
-
-  #enter<T>(call: Call): Promise<T> {
+    const rejected = this.#check(call);
+    if (rejected !== undefined) return rejected;
     const outcome = new Promise<T>((resolve, reject) => {
       call.resolve = resolve as Call["resolve"];
       call.reject = reject;
     });
-    call.enter(now());
-    if (call.signal !== undefined) call.watch(this.#onAbort);
+    this.#enter(call, timeoutSeconds);
     return outcome;
   }
 
-  /** `enforce` is `false`: it is decided whether the call would be rejected, and the call runs at once. */
-  #watch<T>(call: Call, timeoutSeconds: number | null): Promise<T> {
-    call.isWatched = true;
-    const isRefused = !this.#outcomes.wouldAdmit(call, this.#isCrowded);
-    const outcome = this.#enter<T>(call);
-    this.#start(call, this.#lanes.openUnlimited(call, isRefused), call.enteredAt);
-    if (timeoutSeconds !== null) {
-      call.limitMs = timeoutSeconds * 1000;
-      this.#setDeadline(call);
+  /** {@link admit} for a call that knows whom to tell. */
+  admitHeld(call: HolderCall, timeoutSeconds: number | null): void {
+    const rejected = this.#check(call);
+    if (rejected === undefined) this.#enter(call, timeoutSeconds);
+    else rejected.catch(call.reject);
+  }
+
+  /** @returns the rejection of a call that is not admitted */
+  #check(call: Call): Promise<never> | undefined {
+    if (call.signal?.aborted) return this.#outcomes.reject("aborted", abortReason(call.signal));
+    this.gate.refresh();
+    if (this.#isClosed) return this.#outcomes.reject("shutdown", shutdownError(this.#config.name));
+    if (!this.#config.enforce) {
+      call.watched = this.#outcomes.wouldAdmit(call, this.#isCrowded) ? "admitted" : "refused";
+      return undefined;
     }
-    return outcome;
+    const isolation = this.gate.isolationRejection();
+    if (isolation !== undefined) return this.#outcomes.reject("isolated", isolation);
+    if (!this.gate.tryAcquire(call)) return this.#outcomes.rejectByCircuit(call);
+    const { maxQueueSize } = this.#config;
+    // A call that waits for its lane, or for the storage, needs no place as long as a permit is free.
+    const { size } = this.#queue;
+    if (size >= maxQueueSize && size >= maxQueueSize + this.#freePermits)
+      return this.#outcomes.rejectFull(call, this.#queue.drainSeconds);
+    return undefined;
+  }
+
+  #enter(call: Call, timeoutSeconds: number | null): void {
+    call.enter(now());
+    if (call.signal !== undefined) call.watch(this.#onAbort);
+    const lane = this.#idleLane(call);
+    if (lane === undefined) this.#enqueue(call);
+    else this.#start(call, lane, call.enteredAt);
+    if (timeoutSeconds !== null) call.limitMs = timeoutSeconds * 1000;
+    if (timeoutSeconds !== null || this.#config.maxWaitSeconds !== null) this.#setDeadline(call);
+  }
+
+  #idleLane(call: Call): Lane<Call> | undefined {
+    if (call.watched !== undefined) return this.#lanes.openUnlimited(call, call.watched);
+    const mustWait = this.#queue.size > 0 || this.gate.isAwaitingStorage;
+    return mustWait ? undefined : this.#lanes.take(call);
   }
 
   /** Whether as many calls run as could run and wait if the limits were enforced. */
@@ -176,7 +186,7 @@ export class Executor {
       // Calls that waited when `enforce` became `false` run at once.
       const lane = this.#config.enforce
         ? this.#lanes.take(call)
-        : this.#lanes.openUnlimited(call, false);
+        : this.#lanes.openUnlimited(call, "admitted");
       if (lane === undefined) {
         this.#lanes.request();
         break;
@@ -244,6 +254,10 @@ export class Executor {
       this.#settle(call, false, error);
       return;
     }
+    if (returned === HELD) {
+      if (call.isOverdue) this.#expire(call);
+      return;
+    }
     if (!isObject(returned)) {
       this.#settle(call, true, returned);
       return;
@@ -283,6 +297,10 @@ export class Executor {
     call.inContext(this.#settle, this, call, succeeded, value);
   }
 
+  abortPermit(call: HolderCall, reason: unknown): void {
+    this.#abort(call, "aborted", reason);
+  }
+
   /** The circuit gets its verdict; the permit is still held. */
   judgePermit(call: Call, verdict: Verdict, error: unknown): void {
     if (call.phase !== "running") return;
@@ -304,7 +322,7 @@ export class Executor {
       call.isOverdue = true;
     } else if (call.phase === "waiting") {
       this.#rejectQueued(call, "timeout", timeoutError(this.#config.name, call, "waiting"));
-    } else if (call.phase === "running" && call.isWatched) {
+    } else if (call.phase === "running" && call.watched !== undefined) {
       call.inContext(this.#outcomes.watchTimeout, this.#outcomes, call);
     } else if (call.phase === "running") {
       const error = timeoutError(this.#config.name, call, "running");

@@ -109,11 +109,11 @@ export class Lanes<T> {
   }
 
   /** A lane without a slot of p-limit. */
-  openUnlimited(holder: T, isRefused: boolean): Lane<T> {
+  openUnlimited(holder: T, as: "admitted" | "refused"): Lane<T> {
     const lane = new Lane<T>(ignore, this.#hooks.onSettled);
     lane.holder = holder;
-    lane.unlimited = isRefused ? "refused" : "admitted";
-    if (isRefused) this.refused++;
+    lane.unlimited = as;
+    if (as === "refused") this.refused++;
     this.#unlimited.add(lane);
     return lane;
   }

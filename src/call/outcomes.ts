@@ -85,7 +85,7 @@ export class Outcomes {
 
   /** The function would have been cut; it runs on, and what becomes of it moves the circuit no more. */
   watchTimeout(call: Call): void {
-    if (call.lane?.unlimited === "refused") return;
+    if (call.watched === "refused") return;
     const error = timeoutError(this.#config.name, call, "running");
     this.#gate.recordTimeout(call, error, now());
     this.#watchRejection(call, "timeout", error);
