@@ -205,6 +205,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
       maxQueueSize,
       circuitBreakerEnabled,
       ...(circuitStatus && { circuitStatus }),
+      ...this.#executor.gate.stats,
     };
   }
 

@@ -23,6 +23,8 @@ export interface RejectedEvent {
   reason: RejectionReason;
   /** What the caller was rejected with: a {@link BulkheadError}, or the reason of its own signal. */
   error: unknown;
+  /** `false` while `enforce` is `false`: the call would have been rejected, or timed out, and runs. Absent otherwise. */
+  enforced?: false;
 }
 
 /** A call's function succeeded in time. */

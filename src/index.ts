@@ -54,12 +54,14 @@ export type {
   RunOptions,
 } from "./result.js";
 export { BulkheadState } from "./state.js";
-export type { BulkheadStats, FailureOutcome, RejectionReason } from "./stats.js";
+export type { BulkheadStats, FailureOutcome, LastFailure, RejectionReason } from "./stats.js";
 export { type ApplyChangeOptions, applyChange } from "./storage/apply-change.js";
 export type {
   CircuitChange,
   CircuitChangeResult,
   CircuitRecord,
+  CircuitSettings,
+  CircuitSettingsChange,
   CircuitStatus,
   CircuitStorage,
   CircuitSubscriber,

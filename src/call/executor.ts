@@ -93,6 +93,7 @@ export class Executor {
     if (call.signal?.aborted) return this.#outcomes.reject("aborted", abortReason(call.signal));
     this.gate.refresh();
     if (this.#isClosed) return this.#outcomes.reject("shutdown", shutdownError(this.#config.name));
+    if (!this.#config.enforce) return this.#watch(call, timeoutSeconds);
     const isolation = this.gate.isolationRejection();
     if (isolation !== undefined) return this.#outcomes.reject("isolated", isolation);
     if (!this.gate.tryAcquire(call)) return this.#outcomes.rejectByCircuit(call);
@@ -101,12 +102,7 @@ export class Executor {
     const { size } = this.#queue;
     if (size >= maxQueueSize && size >= maxQueueSize + this.#freePermits)
       return this.#outcomes.rejectFull(call, this.#queue.drainSeconds);
-    const outcome = new Promise<T>((resolve, reject) => {
-      call.resolve = resolve as Call["resolve"];
-      call.reject = reject;
-    });
-    call.enter(now());
-    if (call.signal !== undefined) call.watch(this.#onAbort);
+    const outcome = this.#enter<T>(call);
     const mustWait = this.#queue.size > 0 || this.gate.isAwaitingStorage;
     const lane = mustWait ? undefined : this.#lanes.take(call);
     if (lane === undefined) this.#enqueue(call);
@@ -114,6 +110,36 @@ export class Executor {
     if (timeoutSeconds !== null) call.limitMs = timeoutSeconds * 1000;
     if (timeoutSeconds !== null || maxWaitSeconds !== null) this.#setDeadline(call);
     return outcome;
+  }
+
+  #enter<T>(call: Call): Promise<T> {
+    const outcome = new Promise<T>((resolve, reject) => {
+      call.resolve = resolve as Call["resolve"];
+      call.reject = reject;
+    });
+    call.enter(now());
+    if (call.signal !== undefined) call.watch(this.#onAbort);
+    return outcome;
+  }
+
+  /** `enforce` is `false`: it is decided whether the call would be rejected, and the call runs at once. */
+  #watch<T>(call: Call, timeoutSeconds: number | null): Promise<T> {
+    call.isWatched = true;
+    const isRefused = !this.#outcomes.wouldAdmit(call, this.#isCrowded);
+    const outcome = this.#enter<T>(call);
+    this.#start(call, this.#lanes.openUnlimited(call, isRefused), call.enteredAt);
+    if (timeoutSeconds !== null) {
+      call.limitMs = timeoutSeconds * 1000;
+      this.#setDeadline(call);
+    }
+    return outcome;
+  }
+
+  /** Whether as many calls run as could run and wait if the limits were enforced. */
+  get #isCrowded(): boolean {
+    const { active, abandoned } = this.counters;
+    const { maxConcurrentCalls, maxQueueSize } = this.#config;
+    return active + abandoned - this.#lanes.refused >= maxConcurrentCalls + maxQueueSize;
   }
 
   #enqueue(call: Call): void {
@@ -147,7 +173,10 @@ export class Executor {
         this.#expire(call);
         continue;
       }
-      const lane = this.#lanes.take(call);
+      // Calls that waited when `enforce` became `false` run at once.
+      const lane = this.#config.enforce
+        ? this.#lanes.take(call)
+        : this.#lanes.openUnlimited(call, false);
       if (lane === undefined) {
         this.#lanes.request();
         break;
@@ -275,6 +304,8 @@ export class Executor {
       call.isOverdue = true;
     } else if (call.phase === "waiting") {
       this.#rejectQueued(call, "timeout", timeoutError(this.#config.name, call, "waiting"));
+    } else if (call.phase === "running" && call.isWatched) {
+      call.inContext(this.#outcomes.watchTimeout, this.#outcomes, call);
     } else if (call.phase === "running") {
       const error = timeoutError(this.#config.name, call, "running");
       call.inContext(this.#abandon, this, call, error, "timeout");

@@ -11,6 +11,8 @@ export interface LanesHooks<T> {
 /** A slot of p-limit that runs one call after another. */
 export class Lane<T> {
   holder: T | undefined = undefined;
+  /** No slot of p-limit, for a call that only is watched. `refused`: it would not have been started. */
+  unlimited: "admitted" | "refused" | undefined = undefined;
   /** Gives the slot back to p-limit. */
   readonly close: () => void;
   // Here and not per call: two closures less for each call.
@@ -46,6 +48,10 @@ export class Lanes<T> {
   readonly #idle: Lane<T>[] = [];
   #isRequested = false;
   #isClosing = false;
+  /** Without slots of p-limit. */
+  readonly #unlimited = new Set<Lane<T>>();
+  /** Calls that run and would not have been started. */
+  refused = 0;
   /** More lanes are open than p-limit may open by now. */
   #hasSurplus = false;
   readonly #requestLane = () => {
@@ -90,13 +96,25 @@ export class Lanes<T> {
 
   /** Who has a lane now. */
   get holders(): T[] {
-    return [...this.#open].flatMap(({ holder }) => (holder === undefined ? [] : [holder]));
+    return [...this.#open, ...this.#unlimited].flatMap(({ holder }) =>
+      holder === undefined ? [] : [holder],
+    );
   }
 
   /** An idle lane for `holder`, if there is one. */
   take(holder: T): Lane<T> | undefined {
     const lane = this.#idle.pop();
     if (lane !== undefined) lane.holder = holder;
+    return lane;
+  }
+
+  /** A lane without a slot of p-limit. */
+  openUnlimited(holder: T, isRefused: boolean): Lane<T> {
+    const lane = new Lane<T>(ignore, this.#hooks.onSettled);
+    lane.holder = holder;
+    lane.unlimited = isRefused ? "refused" : "admitted";
+    if (isRefused) this.refused++;
+    this.#unlimited.add(lane);
     return lane;
   }
 
@@ -111,7 +129,8 @@ export class Lanes<T> {
   /** The function in the lane has settled. */
   release(lane: Lane<T>): void {
     lane.holder = undefined;
-    if (this.#hasSurplus) this.#close(lane);
+    if (lane.unlimited !== undefined) this.#closeUnlimited(lane);
+    else if (this.#hasSurplus) this.#close(lane);
     else this.#idle.push(lane);
   }
 
@@ -126,12 +145,21 @@ export class Lanes<T> {
    * the function may settle later, and must not settle the call that has the slot by then.
    */
   reclaim(lane: Lane<T>): void {
+    if (lane.unlimited !== undefined) {
+      this.#closeUnlimited(lane);
+      return;
+    }
     if (this.#hasSurplus) {
       this.#close(lane);
       return;
     }
     this.#open.delete(lane);
     this.#add(lane.close);
+  }
+
+  #closeUnlimited(lane: Lane<T>): void {
+    if (!this.#unlimited.delete(lane)) return;
+    if (lane.unlimited === "refused") this.refused--;
   }
 
   /** Closes the lanes that are still idle after the microtasks that are queued by now. */
@@ -156,3 +184,5 @@ export class Lanes<T> {
     this.#idle.push(lane);
   }
 }
+
+function ignore(): void {}

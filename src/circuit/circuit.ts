@@ -53,6 +53,8 @@ export class Circuit {
   #generation = 0;
   /** How many times it has opened since it was closed last. */
   #openings = 0;
+  /** And since it was created, whatever the reason. */
+  #allOpenings = 0;
   #lastFailure: unknown = undefined;
   /** The failure that opened the circuit in this process; `undefined` while it is closed. */
   #cause: unknown = undefined;
@@ -88,6 +90,15 @@ export class Circuit {
   /** How many times the circuit has opened since it was closed last; manual openings do not count. */
   get openings(): number {
     return this.#openings;
+  }
+
+  /** How many times the circuit has opened since it was created. */
+  get allOpenings(): number {
+    return this.#allOpenings;
+  }
+
+  get consecutiveFailures(): number {
+    return this.#consecutiveFailures.count;
   }
 
   /** The failure that opened the circuit in this process, if it is not closed and one did. */
@@ -354,7 +365,10 @@ export class Circuit {
     const endsClaim = this.isAcquiringLease;
     this.#state = state;
     this.#generation++;
-    if (state.status === "OPEN") this.#openedAt = Date.now();
+    if (state.status === "OPEN") {
+      this.#openedAt = Date.now();
+      if (from !== "OPEN") this.#allOpenings++;
+    }
     // A half-open circuit is still the one that this failure opened.
     if (state.status !== "HALF_OPEN") this.#cause = cause;
     if (state.status === "CLOSED") this.#openings = 0;

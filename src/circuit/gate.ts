@@ -18,6 +18,7 @@ import {
   MonitoredCircuit,
   NO_CIRCUIT,
 } from "./monitored-circuit.js";
+import { NewestFailure } from "./newest-failure.js";
 import { FailureRate, type OpeningRule } from "./opening-rules.js";
 import { RollingWindow } from "./rolling-window.js";
 import { SharedCircuit } from "./shared-circuit.js";
@@ -68,10 +69,14 @@ export class Gate<C extends GatedCall> {
   readonly #monitored: MonitoredCircuit | undefined;
   /** What admits calls now: the bypass while the user has disabled opossum's breaker. */
   #inUse: CallCircuit = NO_CIRCUIT;
-  readonly #shared: SharedCircuit | undefined;
+  readonly #storage: CircuitStorage | undefined;
+  /** While the circuit is shared: it has a storage, and its decisions are enforced. */
+  #shared: SharedCircuit | undefined = undefined;
+  #isShared: boolean;
   #healthCheck: HealthCheck | undefined;
   /** Changes of the circuit that have taken effect, and are not emitted yet. */
   readonly #pending: PendingChange<C>[] = [];
+  readonly #lastFailure = new NewestFailure();
   #isNotifying = false;
   /** No call is left. */
   #isEnded = false;
@@ -85,9 +90,14 @@ export class Gate<C extends GatedCall> {
     this.#config = config;
     this.#hooks = hooks;
     this.#window = new RollingWindow(config);
+    this.#storage = config.circuitBreakerEnabled ? storage : undefined;
+    this.#isShared = this.#storage !== undefined && config.enforce;
     if (config.circuitBreakerEnabled) {
+      const isShared = () => this.#isShared;
       this.#circuit = new Circuit(config, this.#openingRules, {
-        shared: storage !== undefined,
+        get shared() {
+          return isShared();
+        },
         leaseMs: (storage?.probeLeaseSeconds ?? 30) * 1000,
         onTransition: (transition) => this.#onTransition(transition),
         onLeaseNeeded: () => outsideRequests(() => this.#shared?.acquireLease()),
@@ -96,14 +106,18 @@ export class Gate<C extends GatedCall> {
       this.#monitored = new MonitoredCircuit(
         config,
         this.#circuit,
-        { window: this.#window, slowCalls: this.#slowCallsInUse },
+        {
+          window: this.#window,
+          slowCalls: this.#slowCallsInUse,
+          lastFailure: this.#lastFailure,
+        },
         {
           onSwitched: (enabled) => this.#switch(enabled),
           onShutdown: hooks.onShutdown,
         },
       );
       this.#inUse = this.#monitored;
-      if (storage !== undefined) this.#shared = this.#connect(storage, this.#circuit);
+      this.#connect();
     }
     this.#healthCheck = outsideRequests(() => this.#startHealthCheck());
   }
@@ -118,6 +132,17 @@ export class Gate<C extends GatedCall> {
   get circuitStatus(): CircuitStatus | undefined {
     this.refresh();
     return this.#circuit?.status;
+  }
+
+  get stats() {
+    const { openedAt, allOpenings, consecutiveFailures, retryAfterSeconds } = this.#circuit ?? {};
+    return {
+      retryAfterSeconds: retryAfterSeconds ?? 0,
+      consecutiveFailures: consecutiveFailures ?? 0,
+      openedAt: openedAt === undefined ? null : new Date(openedAt),
+      openings: allOpenings ?? 0,
+      lastFailure: this.#lastFailure.describe(),
+    };
   }
 
   /** Settles when the circuit is loaded, or could not be in time. Never rejects. */
@@ -190,6 +215,9 @@ export class Gate<C extends GatedCall> {
 
   recordError(call: GatedCall, verdict: Verdict, error: unknown, time: number): void {
     const { circuit } = call;
+    if (this.#monitored === undefined && verdict.outcome === "failure") {
+      this.#lastFailure.record(error);
+    }
     if (circuit === this.#inUse) circuit.recordError(call, verdict, error, time);
     else circuit.drop(call);
   }
@@ -202,6 +230,7 @@ export class Gate<C extends GatedCall> {
 
   recordTimeout(call: GatedCall, error: unknown, time: number): void {
     const { circuit } = call;
+    if (this.#monitored === undefined) this.#lastFailure.record(error);
     if (circuit === this.#inUse) circuit.recordTimeout(call, error, time);
     else circuit.drop(call);
   }
@@ -237,6 +266,9 @@ export class Gate<C extends GatedCall> {
       this.#circuit.openingRules = this.#openingRules;
       this.#circuit.changeProbes(config.successThreshold - before.successThreshold);
       this.#monitored.createdBreaker?.reconfigure(config);
+    }
+    if (config.enforce !== before.enforce && this.#storage !== undefined && !isClosed) {
+      this.#share(config.enforce);
     }
     const isSameCheck = HEALTH_CHECK_FIELDS.every((field) => config[field] === before[field]);
     if (isSameCheck || isClosed) return;
@@ -323,13 +355,27 @@ export class Gate<C extends GatedCall> {
     this.#hooks.onRejected(call, "circuitOpen", this.circuitRejection(call, status));
   }
 
-  #connect(storage: CircuitStorage, rules: Circuit): SharedCircuit {
-    const stored = new CheckedStorage(storage, this.#config.name);
+  /** Connects the circuit with its storage, if it is to be shared. */
+  #connect(): void {
+    const circuit = this.#circuit;
+    if (!this.#isShared || this.#storage === undefined || circuit === undefined) return;
+    const stored = new CheckedStorage(this.#storage, this.#config.name);
     const hooks = {
       onError: (error: unknown) => this.#hooks.emit("storageError", error),
       onAnswer: this.#hooks.onAdmitting,
     };
-    return outsideRequests(() => new SharedCircuit(stored, rules, hooks));
+    this.#shared = outsideRequests(() => new SharedCircuit(stored, circuit, hooks));
+  }
+
+  /** What is only watched is no other process's business. */
+  #share(isShared: boolean): void {
+    this.#isShared = isShared;
+    if (isShared) {
+      this.#connect();
+    } else {
+      void this.#shared?.disconnect();
+      this.#shared = undefined;
+    }
   }
 
   #startHealthCheck(): HealthCheck | undefined {

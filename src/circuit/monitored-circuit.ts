@@ -3,6 +3,7 @@ import type { ResolvedBulkheadConfig } from "../config.js";
 import { resultError } from "../rejections.js";
 import type { Circuit } from "./circuit.js";
 import { FAILURE, Judge, type Verdict } from "./judge.js";
+import type { NewestFailure } from "./newest-failure.js";
 import { OpossumBreaker, type OpossumBreakerHooks } from "./opossum-breaker.js";
 import type { RollingWindow } from "./rolling-window.js";
 import type { RunningCall, SlowCalls } from "./slow-calls.js";
@@ -46,6 +47,7 @@ export const NO_CIRCUIT: CallCircuit = {
 interface CallObservers {
   readonly window: RollingWindow;
   readonly slowCalls: SlowCalls | undefined;
+  readonly lastFailure: NewestFailure;
 }
 
 /** Reports each call to the circuit and to opossum. */
@@ -59,13 +61,14 @@ export class MonitoredCircuit implements CallCircuit {
   /** Set while slow calls are looked for. */
   slowCalls: SlowCalls | undefined;
   readonly #hooks: OpossumBreakerHooks;
+  readonly #lastFailure: NewestFailure;
   /** Created when the user first asks for it: before that it can have no listeners. */
   #breaker: OpossumBreaker | undefined = undefined;
 
   constructor(
     config: ResolvedBulkheadConfig,
     circuit: Circuit,
-    { window, slowCalls }: CallObservers,
+    { window, slowCalls, lastFailure }: CallObservers,
     hooks: OpossumBreakerHooks,
   ) {
     this.slowCalls = slowCalls;
@@ -73,6 +76,7 @@ export class MonitoredCircuit implements CallCircuit {
     this.#judge = new Judge(config);
     this.#circuit = circuit;
     this.#window = window;
+    this.#lastFailure = lastFailure;
     this.#hooks = hooks;
   }
 
@@ -142,7 +146,10 @@ export class MonitoredCircuit implements CallCircuit {
     }
     const isExcused = verdict.outcome === "success";
     if (isExcused) this.#feedSuccess(call, error, time);
-    else this.#feedFailure(call, error, time);
+    else {
+      this.#lastFailure.record(error);
+      this.#feedFailure(call, error, time);
+    }
     // First the failure: it can say for how long to open.
     if (this.#circuit.isCurrent(call.generation, time)) {
       if (isExcused) this.#circuit.recordSuccess();

@@ -83,7 +83,8 @@ export class SharedCircuit {
 
   /** The circuit has changed. A decision of this process is sent to the storage. */
   onTransition(transition: CircuitTransition): void {
-    if (transition.endsLeaseRequest) this.#clear("leaseRequest");
+    // A request of the lease that was under way is answered by the change.
+    this.#clear("leaseRequest");
     this.#reconciler.onTransition(transition);
     this.#run();
   }
@@ -95,7 +96,6 @@ export class SharedCircuit {
   acquireLease(): void {
     const { timers, isClosed } = this.#state;
     if (isClosed) return;
-    this.#clear("leaseRequest");
     timers.leaseRequest = setTimeout(() => {
       timers.leaseRequest = undefined;
       this.#leaseRequestTimedOut();
@@ -273,8 +273,7 @@ export class SharedCircuit {
    */
   #probeWithoutStorage(): void {
     this.#clear("leaseRequest");
-    if (this.#circuit.isAcquiringLease)
-      this.#circuit.leaseGranted(this.#source.probeLeaseSeconds * 1000);
+    this.#circuit.leaseGranted(this.#source.probeLeaseSeconds * 1000);
   }
 
   #setLoaded(): void {
