@@ -25,6 +25,7 @@ const ENTRIES = {
   "./opentelemetry": "./metrics/opentelemetry.js",
   "./prometheus": "./metrics/prometheus.js",
   "./storage-contract": "./storage/contract.js",
+  "./undici": "./undici/index.js",
 };
 
 /** prom-client 12, the one of opossum-prometheus, uses what is deprecated at each garbage collection. */
