@@ -7,7 +7,13 @@ import { Deadlines } from "../common/deadlines.js";
 import type { BulkheadConfigChanges, ResolvedBulkheadConfig } from "../config.js";
 import { Configuration } from "../configuration.js";
 import { type BulkheadEvents, type ConfiguredEvent, type Emit, safeEmit } from "../events.js";
-import { abortReason, overdueError, shutdownError, timeoutError } from "../rejections.js";
+import {
+  abortReason,
+  overdueError,
+  settingsError,
+  shutdownError,
+  timeoutError,
+} from "../rejections.js";
 import { Counters, type RejectionReason } from "../stats.js";
 import type { CircuitStorage } from "../storage/circuit-storage.js";
 import type { Call } from "./call.js";
@@ -64,6 +70,7 @@ export class Executor {
       onStorageAnswered: () => this.#readmitAll(),
       onRejected: (call, reason, error) => this.#notifyRejected(call, reason, error),
       onAdmitting: () => this.#startQueued(),
+      onSettings: (values) => this.#override(values),
       onShutdown: () => void this.shutdown(undefined),
     });
     const { counters, gate } = this;
@@ -459,6 +466,15 @@ export class Executor {
   /** @throws {TypeError | RangeError} for a wrong change; then nothing has changed */
   configure(changes: BulkheadConfigChanges): void {
     this.#reconfigure("program", () => this.#configuration.change(changes));
+  }
+
+  /** What this process cannot take, it reports, and keeps what it has. */
+  #override(values: Readonly<Record<string, unknown>>): void {
+    try {
+      this.#reconfigure("operator", () => this.#configuration.override(values));
+    } catch (error) {
+      this.#emit("storageError", settingsError(this.#config.name, error));
+    }
   }
 
   /** Everything takes effect first; the event follows. */

@@ -8,7 +8,7 @@ import { circuitOpenError, isolationError } from "../rejections.js";
 import { BulkheadState } from "../state.js";
 import type { RejectionReason } from "../stats.js";
 import { CheckedStorage } from "../storage/checked-storage.js";
-import type { CircuitStatus, CircuitStorage } from "../storage/circuit-storage.js";
+import type { CircuitRecord, CircuitStatus, CircuitStorage } from "../storage/circuit-storage.js";
 import { Circuit } from "./circuit.js";
 import { HealthCheck } from "./health-check.js";
 import { FAILURE, type Verdict } from "./judge.js";
@@ -20,7 +20,9 @@ import {
 } from "./monitored-circuit.js";
 import { NewestFailure } from "./newest-failure.js";
 import { FailureRate, type OpeningRule } from "./opening-rules.js";
+import { OperatorSettings } from "./operator-settings.js";
 import { RollingWindow } from "./rolling-window.js";
+import { SettingsReader } from "./settings-reader.js";
 import { SharedCircuit } from "./shared-circuit.js";
 import { SlowCalls } from "./slow-calls.js";
 import type { CircuitTransition } from "./transition.js";
@@ -43,6 +45,8 @@ export interface GateHooks<C extends GatedCall> {
   readonly onRejected: (call: C, reason: RejectionReason, error: BulkheadError) => void;
   /** Queued calls may start, as far as permits are free. */
   readonly onAdmitting: () => void;
+  /** An operator has set these fields of the configuration in the storage, instead of those before. */
+  readonly onSettings: (values: Readonly<Record<string, unknown>>) => void;
   /** The user has shut opossum's breaker down. */
   readonly onShutdown: () => void;
 }
@@ -73,6 +77,9 @@ export class Gate<C extends GatedCall> {
   /** While the circuit is shared: it has a storage, and its decisions are enforced. */
   #shared: SharedCircuit | undefined = undefined;
   #isShared: boolean;
+  /** While it is not shared, but has a storage. */
+  #settingsReader: SettingsReader | undefined = undefined;
+  readonly #settings: OperatorSettings;
   #healthCheck: HealthCheck | undefined;
   /** Changes of the circuit that have taken effect, and are not emitted yet. */
   readonly #pending: PendingChange<C>[] = [];
@@ -92,6 +99,7 @@ export class Gate<C extends GatedCall> {
     this.#window = new RollingWindow(config);
     this.#storage = config.circuitBreakerEnabled ? storage : undefined;
     this.#isShared = this.#storage !== undefined && config.enforce;
+    this.#settings = new OperatorSettings(hooks.onSettings);
     if (config.circuitBreakerEnabled) {
       const isShared = () => this.#isShared;
       this.#circuit = new Circuit(config, this.#openingRules, {
@@ -296,6 +304,8 @@ export class Gate<C extends GatedCall> {
 
   /** Disconnects from the storage. */
   async disconnect(): Promise<void> {
+    this.#settingsReader?.close();
+    this.#settings.stop();
     await this.#shared?.disconnect();
   }
 
@@ -355,27 +365,31 @@ export class Gate<C extends GatedCall> {
     this.#hooks.onRejected(call, "circuitOpen", this.circuitRejection(call, status));
   }
 
-  /** Connects the circuit with its storage, if it is to be shared. */
+  /** Connects the circuit with its storage, or its configuration alone while decisions are not enforced. */
   #connect(): void {
     const circuit = this.#circuit;
-    if (!this.#isShared || this.#storage === undefined || circuit === undefined) return;
+    if (this.#storage === undefined || circuit === undefined) return;
     const stored = new CheckedStorage(this.#storage, this.#config.name);
+    const onError = (error: unknown) => this.#hooks.emit("storageError", error);
     const hooks = {
-      onError: (error: unknown) => this.#hooks.emit("storageError", error),
+      onError,
       onAnswer: this.#hooks.onAdmitting,
+      onRead: (record: CircuitRecord) => this.#settings.receive(record),
     };
-    this.#shared = outsideRequests(() => new SharedCircuit(stored, circuit, hooks));
+    outsideRequests(() => {
+      if (this.#isShared) this.#shared = new SharedCircuit(stored, circuit, hooks);
+      else this.#settingsReader = new SettingsReader(stored, this.#settings, onError);
+    });
   }
 
   /** What is only watched is no other process's business. */
   #share(isShared: boolean): void {
+    void this.#shared?.disconnect();
+    this.#settingsReader?.close();
+    this.#shared = undefined;
+    this.#settingsReader = undefined;
     this.#isShared = isShared;
-    if (isShared) {
-      this.#connect();
-    } else {
-      void this.#shared?.disconnect();
-      this.#shared = undefined;
-    }
+    this.#connect();
   }
 
   #startHealthCheck(): HealthCheck | undefined {

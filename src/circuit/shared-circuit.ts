@@ -25,6 +25,8 @@ export interface SharedCircuitHooks {
   readonly onError: (error: unknown) => void;
   /** Calls that waited for the storage may start now, if the circuit admits them. */
   readonly onAnswer: () => void;
+  /** A record was read. */
+  readonly onRead: (record: CircuitRecord) => void;
 }
 
 /**
@@ -224,22 +226,27 @@ export class SharedCircuit {
     if (question.kind === "load") {
       this.#source
         .load()
-        .then((record) => this.#onResponse(() => this.#reconciler.applyRead(record)), onFailure);
+        .then(
+          (record) => this.#onResponse(record, () => this.#reconciler.applyRead(record)),
+          onFailure,
+        );
     } else {
       const { change, offered } = question;
       this.#source
         .change(change)
         .then(
-          (result) => this.#onResponse(() => this.#reconciler.applyResult(offered, result)),
+          (result) =>
+            this.#onResponse(result.record, () => this.#reconciler.applyResult(offered, result)),
           onFailure,
         );
     }
   }
 
-  #onResponse(apply: () => void): void {
+  #onResponse(record: CircuitRecord, apply: () => void): void {
     const state = this.#state;
     state.io = DECIDING;
     apply();
+    if (!state.isClosed) this.#hooks.onRead(record);
     if (!this.#circuit.isAcquiringLease) this.#clear("leaseRequest");
     this.#setLoaded();
     const question = this.#decide();

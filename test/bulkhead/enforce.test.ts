@@ -161,17 +161,18 @@ describe("enforce: false", () => {
     expect(bulkhead.getStats()).toMatchObject({ activeTasks: 0, successfulExecutions: 2 });
   });
 
-  it("asks its storage nothing", async () => {
+  it("neither loads nor changes the circuit of its storage", async () => {
     const storage = new InMemoryStorage();
     const load = vi.spyOn(storage, "load");
     const change = vi.spyOn(storage, "change");
-    const subscribe = vi.spyOn(storage, "subscribe");
     const { bulkhead } = watching({ failureThreshold: 1 }, storage);
     await bulkhead.ready();
     await failCalls(bulkhead, 1);
     await vi.advanceTimersByTimeAsync(60_000);
     expect(bulkhead.getStats().circuitStatus).toBe("HALF_OPEN");
-    for (const method of [load, change, subscribe]) expect(method).not.toHaveBeenCalled();
+    for (const method of [load, change]) expect(method).not.toHaveBeenCalled();
+    expect(await storage.getState("api")).toBeNull();
+    await bulkhead.shutdown();
   });
 
   it("forgets what it would have rejected with resetStats()", async () => {

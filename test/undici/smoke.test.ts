@@ -11,7 +11,9 @@ it("smoke", async () => {
   });
   const manager = new BulkheadManager();
   const dispatcher = guardDispatcher({ manager, defaults: { maxConcurrentCalls: 1 } });
-  const texts = await Promise.all([1, 2, 3].map(async () => (await fetch(url, { dispatcher })).text()));
+  const texts = await Promise.all(
+    [1, 2, 3].map(async () => (await fetch(url, { dispatcher })).text()),
+  );
   expect(texts).toEqual(["hello", "hello", "hello"]);
   expect(await (await fetch(url + "/redirect", { dispatcher })).text()).toBe("hello");
   expect(await (await fetch(url + "/503", { dispatcher })).text()).toBe("no");

@@ -97,7 +97,7 @@ function connect(source = new Source()) {
     onLeaseNeeded: () => shared.acquireLease(),
     onProbeSuccess: () => shared.renewLease(),
   });
-  const shared = new SharedCircuit(source, circuit, { onError, onAnswer });
+  const shared = new SharedCircuit(source, circuit, { onRead: vi.fn(), onError, onAnswer });
   const acquire = () => circuit.tryAcquire({ generation: 0 });
   return { source, circuit, shared, acquire, onError, onAnswer };
 }
