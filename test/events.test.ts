@@ -865,11 +865,18 @@ function revokedProxy(): object {
 
 describe("without listeners", () => {
   it("no event of a call is emitted", async () => {
-    const bulkhead = new Bulkhead({ name: "api" });
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1 });
     const look = vi.spyOn(bulkhead, "rawListeners");
     await passCalls(bulkhead, 1);
     await failCalls(bulkhead, 1);
     await errorOf(bulkhead.run(() => 1, { signal: AbortSignal.abort() }));
+    const busy = gate();
+    const running = bulkhead.execute(() => busy.promise);
+    const controller = new AbortController();
+    const queued = errorOf(bulkhead.run(() => 1, { signal: controller.signal }));
+    controller.abort();
+    busy.open();
+    await Promise.all([running, queued]);
     expect(look).not.toHaveBeenCalled();
     for (const event of ["success", "failure", "rejected"] as const) bulkhead.on(event, () => {});
     await passCalls(bulkhead, 1);
@@ -884,6 +891,10 @@ describe("without listeners", () => {
     bulkhead.on("rejected", () => {});
     await passCalls(bulkhead, 1);
     await failCalls(bulkhead, 1);
+    const controller = new AbortController();
+    const hanging = bulkhead.run(() => new Promise(() => {}), { signal: controller.signal });
+    controller.abort();
+    await errorOf(hanging);
     expect(times).not.toHaveBeenCalled();
     bulkhead.on("failure", () => {});
     await passCalls(bulkhead, 1);
