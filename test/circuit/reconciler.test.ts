@@ -135,6 +135,19 @@ describe("a process that knows nothing of its circuit", () => {
   });
 });
 
+describe("the reason of an opening that the process follows", () => {
+  it.each([
+    [{ reason: "maintenance", openedBy: null }, "isolated: maintenance"],
+    [{ openedBy: null }, "opened by another process"],
+    [{ openedBy: "another 1" }, "opened by another process"],
+    [{ openedBy: `${OWNER} 4` }, "opened by this process before"],
+  ])("of %o", (changes, reason) => {
+    const { reconciler, transitions } = reading(closed(1));
+    reconciler.applyRead(opened(2, 60, changes));
+    expect(transitions).toMatchObject([{ to: "OPEN", reason }]);
+  });
+});
+
 describe("isIsolatedByOperator", () => {
   it("is true only for an open record with a reason", () => {
     expect(newProcess().reconciler.isIsolatedByOperator).toBe(false);
@@ -292,6 +305,25 @@ describe("an opening that a closed record does not include", () => {
   it("is over when the record of a custom storage has no openedBy at all", () => {
     const { openedBy: _, ...record } = closed(3);
     expect(unanswered(record as CircuitRecord).circuit.status).toBe("CLOSED");
+  });
+
+  it("is over when it was a probe that opened it again: the circuit was open in the storage, too", () => {
+    const { circuit, reconciler, fail, next } = probingAlone();
+    fail();
+    reconciler.applyRead(closed(9, { openedBy: "another 1" }));
+    expect(circuit.status).toBe("CLOSED");
+    expect(next()).toBeUndefined();
+  });
+
+  it("is over when this process has closed it since, and the storage knows", () => {
+    const { circuit, reconciler, fail, send, next } = reading(closed(1));
+    fail();
+    send(true, opened(2, 10, { openedBy: `${OWNER} 1` }));
+    circuit.close("why", "manual");
+    send(true, closed(3, { openedBy: `${OWNER} 1` }));
+    reconciler.applyRead(closed(9, { openedBy: "another 1" }));
+    expect(circuit.status).toBe("CLOSED");
+    expect(next()).toBeUndefined();
   });
 
   it("is not over by the owner alone when it was never sent", () => {
@@ -512,6 +544,16 @@ describe("a record whose isolation or lease is over", () => {
 });
 
 describe("a record that is unchanged", () => {
+  it.each([closed(2), opened(2, 60), probed(2, "another", 60)])(
+    "changes nothing: $state",
+    (record) => {
+      const { reconciler, transitions, next } = reading(record);
+      reconciler.applyRead(record);
+      expect(transitions).toEqual([]);
+      expect(next()).toBeUndefined();
+    },
+  );
+
   it("does not end the probing of a process that is without the storage's lease: it requests that", () => {
     const process = reading(probed(2, "another", 5));
     time += 5000;
@@ -574,6 +616,12 @@ describe("a notice", () => {
     expect(circuit.isProbing).toBe(false);
     expect(transitions).toEqual([]);
     expect(next()).toBeUndefined();
+  });
+
+  it("of an open circuit stops a prober, whatever lease it has besides", () => {
+    const { circuit, reconciler } = probing();
+    reconciler.applyNotice(opened(9, 60, { probeOwner: OWNER, probeUntil: at(60) }));
+    expect(circuit.status).toBe("OPEN");
   });
 
   it("grants no lease to a call that waits for it", () => {
