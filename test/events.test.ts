@@ -13,7 +13,7 @@ import {
   InMemoryStorage,
 } from "../src/index.js";
 import { failCalls, passCalls } from "./helpers/failing.js";
-import { gate } from "./helpers/gate.js";
+import { gate, started } from "./helpers/gate.js";
 
 const EVENTS = [
   "stateChange",
@@ -887,14 +887,16 @@ describe("without listeners", () => {
 
   it("of an event, its payload is not made; with one, it is", async () => {
     const times = vi.spyOn(Call.prototype, "times");
-    const bulkhead = new Bulkhead({ name: "api" });
+    const bulkhead = new Bulkhead({ name: "api", reclaimAfterSeconds: null });
     bulkhead.on("rejected", () => {});
     await passCalls(bulkhead, 1);
     await failCalls(bulkhead, 1);
     const controller = new AbortController();
     const hanging = bulkhead.run(() => new Promise(() => {}), { signal: controller.signal });
+    await started();
     controller.abort();
     await errorOf(hanging);
+    expect(bulkhead.getStats().abandonedTasks).toBe(1);
     expect(times).not.toHaveBeenCalled();
     bulkhead.on("failure", () => {});
     await passCalls(bulkhead, 1);

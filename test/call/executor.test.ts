@@ -143,14 +143,29 @@ describe("the result of a function whose permit was reclaimed", () => {
     });
     const [old, young] = [gate<string>(), gate<string>()];
     const first = bulkhead.execute(() => old.promise).catch(() => "timed out");
+    await started();
+    const second = bulkhead.run(() => young.promise, { timeoutSeconds: null });
     await pass(1000);
     expect(await first).toBe("timed out");
-    const second = bulkhead.execute(() => young.promise);
-    await started();
     old.open("old");
     await started();
     expect(bulkhead.getStats()).toMatchObject({ activeTasks: 1, successfulExecutions: 0 });
     young.open("young");
     expect(await second).toMatchObject({ result: "young" });
+  });
+});
+
+describe("what a function throws", () => {
+  it("is not looked at for call() while no listener gets the failure", async () => {
+    const bulkhead = new Bulkhead({ name: "api" });
+    const look = vi.fn(() => "down");
+    const thrown = Object.defineProperty(new Error(), "message", { get: look });
+    await expect(bulkhead.call(() => Promise.reject(thrown))).rejects.toBe(thrown);
+    expect(look).not.toHaveBeenCalled();
+    const failed = vi.fn();
+    bulkhead.on("failure", failed);
+    await expect(bulkhead.call(() => Promise.reject(thrown))).rejects.toBe(thrown);
+    expect(failed.mock.calls).toMatchObject([[{ error: { message: "Execution failed: down" } }]]);
+    expect(look).toHaveBeenCalled();
   });
 });
