@@ -526,6 +526,22 @@ describe("the opossum breaker", () => {
     expect(bulkhead.breaker?.stats).toMatchObject({ fires: 0, successes: 0 });
   });
 
+  it("has the options that opossum's users look at, and none that makes it own a timer", () => {
+    const { bulkhead } = bulkheadWith({
+      windowSeconds: 20,
+      isolationDuration: { min: 5, max: 60 },
+    });
+    expect(bulkhead.breaker?.toJSON().state).toMatchObject({ name: "api", enabled: true });
+    expect(Reflect.get(bulkhead.breaker ?? {}, "options")).toMatchObject({
+      name: "api",
+      timeout: false,
+      resetTimeout: 5000,
+      rollingCountTimeout: 20_000,
+      rollingPercentilesEnabled: false,
+      enableSnapshots: false,
+    });
+  });
+
   it("opens and closes by its open() and close()", async () => {
     const { bulkhead, changes } = bulkheadWith({ isolationDuration: 10 });
     bulkhead.breaker?.open();
