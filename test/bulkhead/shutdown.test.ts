@@ -145,6 +145,15 @@ describe("shutdown", () => {
     expect(bulkhead.getStats()).toMatchObject({ rejections: { shutdown: 1 } });
   });
 
+  it("without time to drain ends at once right after the answer of a call", async () => {
+    const bulkhead = new Bulkhead({ name: "api" });
+    const told = vi.fn();
+    bulkhead.on("shutdown", told);
+    await bulkhead.execute(async () => 1);
+    await bulkhead.shutdown({ drainSeconds: 0 });
+    expect(told.mock.calls).toEqual([[{ drained: true }]]);
+  });
+
   it("is emitted by the bulkhead first, and then by the breaker", async () => {
     const bulkhead = new Bulkhead({ name: "api" });
     const order: string[] = [];
