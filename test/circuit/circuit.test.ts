@@ -135,7 +135,8 @@ describe("what opens the circuit (rule 5)", () => {
     expect(bulkhead.getStats().circuitStatus).toBe("OPEN");
   });
 
-  it("also what an errorFilter that throws could not judge", async () => {
+  it("also what an errorFilter that throws could not judge, which is reported once", async () => {
+    const warn = vi.spyOn(process, "emitWarning").mockImplementation(() => {});
     const { bulkhead } = bulkheadWith({
       failureThreshold: 1,
       errorFilter: () => {
@@ -144,6 +145,10 @@ describe("what opens the circuit (rule 5)", () => {
     });
     await failCalls(bulkhead, 1);
     expect(bulkhead.getStats().circuitStatus).toBe("OPEN");
+    expect(warn.mock.calls).toEqual([
+      ['The errorFilter of bulkhead "api" threw: filter down', "BulkheadWarning"],
+    ]);
+    warn.mockRestore();
   });
 
   it.each([true, false, new Error("filter down")])(
