@@ -63,9 +63,7 @@ export class FakeRequest {
     if (this.#form === "new") {
       this.controller.rawHeaders = raw;
       this.#handler.onResponseStart?.(this.controller, statusCode, fields, "text");
-    } else if (
-      this.#handler.onHeaders?.(statusCode, raw, () => this.#resume(), "text") === false
-    ) {
+    } else if (this.#handler.onHeaders?.(statusCode, raw, () => this.#resume(), "text") === false) {
       this.isPaused = true;
     }
   }
@@ -91,7 +89,8 @@ export class FakeRequest {
   }
 
   upgrade(statusCode: number, socket: unknown): void {
-    if (this.#form === "new") this.#handler.onRequestUpgrade?.(this.controller, statusCode, {}, socket);
+    if (this.#form === "new")
+      this.#handler.onRequestUpgrade?.(this.controller, statusCode, {}, socket);
     else this.#handler.onUpgrade?.(statusCode, [], socket);
   }
 }
