@@ -20,6 +20,7 @@ export type Fetch = (
 
 export interface RequestBody extends TextBody, AsyncIterable<Uint8Array> {
   destroy(error?: Error): unknown;
+  on(event: "error", listener: () => void): unknown;
   dump(): Promise<void>;
 }
 
