@@ -5,7 +5,7 @@ interface TextBody {
   text(): Promise<string>;
 }
 
-export interface FetchResponse extends TextBody {
+interface FetchResponse extends TextBody {
   readonly status: number;
   readonly url: string;
   readonly redirected: boolean;
@@ -18,13 +18,13 @@ export type Fetch = (
   init: { dispatcher: AnyDispatcher } & Record<string, unknown>,
 ) => Promise<FetchResponse>;
 
-export interface RequestBody extends TextBody, AsyncIterable<Uint8Array> {
+interface RequestBody extends TextBody, AsyncIterable<Uint8Array> {
   destroy(error?: Error): unknown;
   on(event: "error", listener: () => void): unknown;
   dump(): Promise<void>;
 }
 
-export type Request = (
+type Request = (
   url: string,
   options: { dispatcher: AnyDispatcher } & Record<string, unknown>,
 ) => Promise<{
@@ -72,12 +72,16 @@ const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
 /** undici 8 needs Node.js 22.19. */
 export const RUNS_UNDICI_8 = major > 22 || (major === 22 && minor >= 19);
 
-/** The versions of undici that this Node.js runs. */
-export const UNDICIS: ReadonlyArray<[name: string, Undici]> = await Promise.all(
-  ["undici-6", "undici-7", ...(RUNS_UNDICI_8 ? ["undici-8"] : [])].map(
-    async (name): Promise<[string, Undici]> => [name, (await import(name)) as Undici],
-  ),
-);
+/** The versions of undici that this Node.js runs. Their types differ from one another: {@link Undici} is what they share. */
+export const UNDICIS: ReadonlyArray<[name: string, Undici]> = [
+  ["undici-6", (await import("undici-6")) as unknown as Undici],
+  ["undici-7", (await import("undici-7")) as unknown as Undici],
+  ...(RUNS_UNDICI_8 ? [await undici8()] : []),
+];
+
+async function undici8(): Promise<[name: string, Undici]> {
+  return ["undici-8", (await import("undici-8")) as unknown as Undici];
+}
 
 /** Node's own fetch, and those of the packages. */
 export const FETCHES: ReadonlyArray<[name: string, fetch: Fetch]> = [
