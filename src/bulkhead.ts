@@ -10,6 +10,7 @@ import { HOLD } from "./common/hold-key.js";
 import { format } from "./common/validation.js";
 import type {
   BulkheadConfig,
+  BulkheadConfigChanges,
   BulkheadOptions,
   ResolvedBulkheadConfig,
   ShutdownOptions,
@@ -38,8 +39,6 @@ import type { BulkheadStats } from "./stats.js";
  * and never keeps the process alive.
  */
 export class Bulkhead extends EventEmitter<BulkheadEvents> {
-  /** The configuration with its defaults, frozen. */
-  readonly config: ResolvedBulkheadConfig;
   readonly #executor: Executor;
 
   /**
@@ -48,9 +47,14 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
    */
   constructor(config: BulkheadConfig, options: BulkheadOptions = {}) {
     super();
-    this.config = resolveConfig(config);
+    const resolved = resolveConfig(config);
     const { circuitStorage } = readOptions(options);
-    this.#executor = new Executor(this.config, circuitStorage, this);
+    this.#executor = new Executor(resolved, circuitStorage, this);
+  }
+
+  /** The configuration with its defaults, frozen. Another object after each {@link configure}. */
+  get config(): ResolvedBulkheadConfig {
+    return this.#executor.config;
   }
 
   /** As configured. */
@@ -223,6 +227,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
       maxQueueSize,
       circuitBreakerEnabled,
       ...(circuitStatus && { circuitStatus }),
+      ...this.#executor.gate.stats,
     };
   }
 
@@ -240,6 +245,21 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   /** Sets every counter to 0. Calls under way and the circuit are left as they are. */
   resetStats(): void {
     this.#executor.counters.reset();
+  }
+
+  /**
+   * Changes the configuration while calls run: all of the changes in one turn, or none. A field that is `undefined` gets its
+   * default. A lower limit cuts no call: no function starts until fewer run. A higher one serves the queue at once. A
+   * call that has come already keeps its time limit, and an open circuit its end. Settings of an operator in the storage
+   * go before those of the program.
+   *
+   * Emits `configured` when a field has another value than before.
+   * @param changes any fields but `name` and `circuitBreakerEnabled`
+   * @throws {TypeError} for a wrong type, an unknown field, and one that cannot be changed
+   * @throws {RangeError} for a value out of range
+   */
+  configure(changes: BulkheadConfigChanges): void {
+    this.#executor.configure(changes);
   }
 
   /**

@@ -1,10 +1,6 @@
+import { CONFIG_RULES, readIsolation } from "./common/config-rules.js";
 import {
-  BOOLEAN,
-  FUNCTION,
-  integerFrom,
-  NAME,
-  orNull,
-  PERCENTAGE,
+  format,
   POSITIVE_SECONDS,
   type Rule,
   readFields,
@@ -13,44 +9,15 @@ import {
 } from "./common/validation.js";
 import type {
   BulkheadConfig,
+  BulkheadConfigChanges,
   BulkheadOptions,
-  GrowingIsolation,
   ResolvedBulkheadConfig,
   ShutdownOptions,
 } from "./config.js";
 import type { RunOptions } from "./result.js";
 import type { CircuitStorage } from "./storage/circuit-storage.js";
 
-const RULES: { readonly [Field in keyof BulkheadConfig]-?: Rule } = {
-  name: NAME,
-  maxConcurrentCalls: integerFrom(1),
-  maxQueueSize: integerFrom(0),
-  timeoutSeconds: orNull(POSITIVE_SECONDS),
-  maxWaitSeconds: orNull(POSITIVE_SECONDS),
-  queueTargetSeconds: orNull(POSITIVE_SECONDS),
-  failureThreshold: orNull(integerFrom(1)),
-  failureWindowSeconds: orNull(POSITIVE_SECONDS),
-  successThreshold: integerFrom(1),
-  isolationDuration: {
-    description: `${SECONDS.description}, or { min, max, factor }`,
-    hasType: (value) =>
-      SECONDS.hasType(value) ||
-      (typeof value === "object" && value !== null && !Array.isArray(value)),
-    inRange: (value) => typeof value === "object" || SECONDS.inRange(value),
-    unit: SECONDS.unit,
-  },
-  circuitBreakerEnabled: BOOLEAN,
-  reclaimAfterSeconds: orNull(SECONDS),
-  healthCheck: FUNCTION,
-  healthCheckInterval: POSITIVE_SECONDS,
-  errorFilter: FUNCTION,
-  classify: FUNCTION,
-  failureRateThreshold: orNull(PERCENTAGE),
-  slowCallSeconds: orNull(POSITIVE_SECONDS),
-  slowCallRateThreshold: PERCENTAGE,
-  minimumCalls: integerFrom(1),
-  windowSeconds: POSITIVE_SECONDS,
-};
+const RULES: { readonly [Field in keyof BulkheadConfig]-?: Rule } = CONFIG_RULES;
 
 /**
  * Checks a configuration and fills in the defaults.
@@ -70,7 +37,7 @@ export function resolveConfig(given: BulkheadConfig): ResolvedBulkheadConfig {
     failureThreshold: config.failureThreshold === undefined ? 5 : config.failureThreshold,
     failureWindowSeconds: config.failureWindowSeconds ?? null,
     successThreshold: config.successThreshold ?? 3,
-    isolationDuration: resolveIsolation(config.isolationDuration ?? 30),
+    isolationDuration: readIsolation(config.isolationDuration ?? 30),
     circuitBreakerEnabled: config.circuitBreakerEnabled ?? true,
     reclaimAfterSeconds: config.reclaimAfterSeconds === undefined ? 30 : config.reclaimAfterSeconds,
     healthCheck: config.healthCheck,
@@ -82,6 +49,7 @@ export function resolveConfig(given: BulkheadConfig): ResolvedBulkheadConfig {
     slowCallRateThreshold: config.slowCallRateThreshold ?? 100,
     minimumCalls: config.minimumCalls ?? 10,
     windowSeconds: config.windowSeconds ?? 10,
+    enforce: config.enforce ?? true,
   };
   if (resolved.classify !== undefined && resolved.errorFilter !== undefined) {
     throw new TypeError("classify and errorFilter exclude each other; got both");
@@ -90,29 +58,23 @@ export function resolveConfig(given: BulkheadConfig): ResolvedBulkheadConfig {
   return Object.freeze(resolved);
 }
 
-const ISOLATION_RULES: { readonly [Field in keyof GrowingIsolation]-?: Rule } = {
-  min: POSITIVE_SECONDS,
-  max: POSITIVE_SECONDS,
-  factor: {
-    description: "a number of at least 1",
-    hasType: (value) => typeof value === "number",
-    inRange: (value) => Number.isFinite(value) && value >= 1,
-  },
-};
+const FIXED_FIELDS = ["name", "circuitBreakerEnabled"];
 
-function resolveIsolation(
-  given: number | GrowingIsolation,
-): ResolvedBulkheadConfig["isolationDuration"] {
-  if (typeof given === "number") return given;
-  const { min, max, factor = 2 } = readFields("isolationDuration", given, ISOLATION_RULES);
-  validate("isolationDuration.min", min, ISOLATION_RULES.min);
-  validate("isolationDuration.max", max, ISOLATION_RULES.max);
-  if (max < min) {
-    throw new RangeError(
-      `isolationDuration.max must be at least isolationDuration.min, which is ${min}; got ${max}`,
-    );
+/**
+ * The configuration after changes, checked as a whole.
+ * @throws {TypeError} for a wrong type, an unknown field, and one that cannot be changed
+ * @throws {RangeError} for a value out of range
+ */
+export function changeConfig(
+  config: ResolvedBulkheadConfig,
+  changes: BulkheadConfigChanges,
+): ResolvedBulkheadConfig {
+  const fixed = FIXED_FIELDS.find((field) => Object.hasOwn(Object(changes), field));
+  if (fixed !== undefined) {
+    throw new TypeError(`${fixed} cannot be changed; got ${format(Reflect.get(changes, fixed))}`);
   }
-  return Object.freeze({ min, max, factor });
+  readFields("changes", changes, RULES);
+  return resolveConfig({ ...config, ...changes });
 }
 
 function checkThatCircuitCanOpen(config: ResolvedBulkheadConfig): void {

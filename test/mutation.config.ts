@@ -11,5 +11,6 @@ export default defineConfig({
       "test/{bulkhead,call,circuit,common}/**/*.test.ts",
     ],
     testTimeout: 5_000,
+    isolate: false,
   },
 });

@@ -1,11 +1,19 @@
 import type { EventEmitter } from "node:events";
 import { Gate } from "../circuit/gate.js";
 import type { Verdict } from "../circuit/judge.js";
+import { outsideRequests } from "../common/async-context.js";
 import { now } from "../common/clock.js";
 import { Deadlines } from "../common/deadlines.js";
-import type { ResolvedBulkheadConfig } from "../config.js";
-import { type BulkheadEvents, type Emit, safeEmit } from "../events.js";
-import { abortReason, overdueError, shutdownError, timeoutError } from "../rejections.js";
+import type { BulkheadConfigChanges, ResolvedBulkheadConfig } from "../config.js";
+import { Configuration } from "../configuration.js";
+import { type BulkheadEvents, type ConfiguredEvent, type Emit, safeEmit } from "../events.js";
+import {
+  abortReason,
+  overdueError,
+  settingsError,
+  shutdownError,
+  timeoutError,
+} from "../rejections.js";
 import { Counters, type RejectionReason } from "../stats.js";
 import type { CircuitStorage } from "../storage/circuit-storage.js";
 import type { Call } from "./call.js";
@@ -26,6 +34,7 @@ export class Executor {
   readonly gate: Gate<Call>;
   readonly counters = new Counters();
   readonly #outcomes: Outcomes;
+  readonly #configuration: Configuration;
   readonly #config: ResolvedBulkheadConfig;
   readonly #lanes: Lanes<Call>;
   readonly #queue: CallQueue;
@@ -42,10 +51,12 @@ export class Executor {
 
   /** @param emitter the bulkhead, whose listeners get the events */
   constructor(
-    config: ResolvedBulkheadConfig,
+    given: ResolvedBulkheadConfig,
     circuitStorage: CircuitStorage | undefined,
     emitter: EventEmitter<BulkheadEvents>,
   ) {
+    this.#configuration = new Configuration(given);
+    const config = this.#configuration.live;
     this.#config = config;
     this.#emit = (event, ...payload) => void safeEmit(emitter, event, payload);
     this.#queue = new CallQueue(config, this.#typicalRunTime);
@@ -59,6 +70,7 @@ export class Executor {
       onStorageAnswered: () => this.#readmitAll(),
       onRejected: (call, reason, error) => this.#notifyRejected(call, reason, error),
       onAdmitting: () => this.#startQueued(),
+      onSettings: (values) => this.#override(values),
       onShutdown: () => void this.shutdown(undefined),
     });
     const { counters, gate } = this;
@@ -75,6 +87,11 @@ export class Executor {
   /** No call is admitted any more. */
   get isClosed(): boolean {
     return this.#isClosed;
+  }
+
+  /** The configuration that holds now, frozen. */
+  get config(): ResolvedBulkheadConfig {
+    return this.#configuration.current;
   }
 
   get queueSize(): number {
@@ -104,27 +121,42 @@ export class Executor {
     if (call.signal?.aborted) return this.#outcomes.reject("aborted", abortReason(call.signal));
     this.gate.refresh();
     if (this.#isClosed) return this.#outcomes.reject("shutdown", shutdownError(this.#config.name));
+    if (!this.#config.enforce) {
+      call.watched = this.#outcomes.wouldAdmit(call, this.#isCrowded) ? "admitted" : "refused";
+      return undefined;
+    }
     const isolation = this.gate.isolationRejection();
     if (isolation !== undefined) return this.#outcomes.reject("isolated", isolation);
     if (!this.gate.tryAcquire(call)) return this.#outcomes.rejectByCircuit(call);
-    const { maxConcurrentCalls, maxQueueSize } = this.#config;
-    const freePermits = maxConcurrentCalls - this.counters.active - this.counters.abandoned;
+    const { maxQueueSize } = this.#config;
     // A call that waits for its lane, or for the storage, needs no place as long as a permit is free.
-    if (this.#queue.size >= maxQueueSize + freePermits)
+    const { size } = this.#queue;
+    if (size >= maxQueueSize && size >= maxQueueSize + this.#freePermits)
       return this.#outcomes.rejectFull(call, this.#queue.drainSeconds);
     return undefined;
   }
 
   #enter(call: Call, timeoutSeconds: number | null): void {
-    const { maxWaitSeconds } = this.#config;
     call.enter(now());
     if (call.signal !== undefined) call.watch(this.#onAbort);
-    const mustWait = this.#queue.size > 0 || this.gate.isAwaitingStorage;
-    const lane = mustWait ? undefined : this.#lanes.take(call);
+    const lane = this.#idleLane(call);
     if (lane === undefined) this.#enqueue(call);
     else this.#start(call, lane, call.enteredAt);
     if (timeoutSeconds !== null) call.limitMs = timeoutSeconds * 1000;
-    if (timeoutSeconds !== null || maxWaitSeconds !== null) this.#setDeadline(call);
+    if (timeoutSeconds !== null || this.#config.maxWaitSeconds !== null) this.#setDeadline(call);
+  }
+
+  #idleLane(call: Call): Lane<Call> | undefined {
+    if (call.watched !== undefined) return this.#lanes.openUnlimited(call, call.watched);
+    const mustWait = this.#queue.size > 0 || this.gate.isAwaitingStorage;
+    return mustWait ? undefined : this.#lanes.take(call);
+  }
+
+  /** Whether as many calls run as could run and wait if the limits were enforced. */
+  get #isCrowded(): boolean {
+    const { active, abandoned } = this.counters;
+    const { maxConcurrentCalls, maxQueueSize } = this.#config;
+    return active + abandoned - this.#lanes.refused >= maxConcurrentCalls + maxQueueSize;
   }
 
   #enqueue(call: Call): void {
@@ -136,8 +168,9 @@ export class Executor {
     if (!call.isHeld) this.#lanes.request();
   }
 
+  /** None when the limit was lowered and more functions still run. */
   get #freePermits(): number {
-    return this.#lanes.count - this.counters.active - this.counters.abandoned;
+    return Math.max(0, this.#lanes.count - this.counters.active - this.counters.abandoned);
   }
 
   /**
@@ -157,7 +190,10 @@ export class Executor {
         this.#expire(call);
         continue;
       }
-      const lane = this.#lanes.take(call);
+      // Calls that waited when `enforce` became `false` run at once.
+      const lane = this.#config.enforce
+        ? this.#lanes.take(call)
+        : this.#lanes.openUnlimited(call, "admitted");
       if (lane === undefined) {
         this.#lanes.request();
         break;
@@ -293,6 +329,8 @@ export class Executor {
       call.isOverdue = true;
     } else if (call.phase === "waiting") {
       this.#rejectQueued(call, "timeout", timeoutError(this.#config.name, call, "waiting"));
+    } else if (call.phase === "running" && call.watched !== undefined) {
+      call.inContext(this.#outcomes.watchTimeout, this.#outcomes, call);
     } else if (call.phase === "running") {
       const error = timeoutError(this.#config.name, call, "running");
       call.inContext(this.#abandon, this, call, error, "timeout");
@@ -421,6 +459,33 @@ export class Executor {
   /** Settles when no call runs or waits. */
   async idle(): Promise<void> {
     if (!this.#isIdle) await this.#drains.untilIdle();
+  }
+
+  // Configuration
+
+  /** @throws {TypeError | RangeError} for a wrong change; then nothing has changed */
+  configure(changes: BulkheadConfigChanges): void {
+    this.#reconfigure("program", () => this.#configuration.change(changes));
+  }
+
+  /** What this process cannot take, it reports, and keeps what it has. */
+  #override(values: Readonly<Record<string, unknown>>): void {
+    try {
+      this.#reconfigure("operator", () => this.#configuration.override(values));
+    } catch (error) {
+      this.#emit("storageError", settingsError(this.#config.name, error));
+    }
+  }
+
+  /** Everything takes effect first; the event follows. */
+  #reconfigure(by: "program" | "operator", change: () => ConfiguredEvent["changed"]): void {
+    const before = this.#configuration.current;
+    const changed = change();
+    if (changed.length === 0) return;
+    this.#lanes.resize(this.#config.maxConcurrentCalls);
+    this.gate.reconfigure(before, this.#isClosed);
+    outsideRequests(() => this.#emit("configured", { config: this.config, changed, by }));
+    this.#startQueued();
   }
 
   // Shutdown

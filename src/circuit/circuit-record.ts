@@ -18,6 +18,18 @@ export function isSame(one: CircuitRecord, other: CircuitRecord): boolean {
     one.probeOwner === other.probeOwner &&
     one.probeUntil?.getTime() === other.probeUntil?.getTime() &&
     one.probeSuccesses === other.probeSuccesses &&
-    (one.openings ?? 0) === (other.openings ?? 0)
+    (one.openings ?? 0) === (other.openings ?? 0) &&
+    hasSameSettings(one, other)
   );
+}
+
+/** Whether all that changed between two records is their settings. */
+export function differsInSettings(one: CircuitRecord, other: CircuitRecord): boolean {
+  const { version, settings = null } = other;
+  return !hasSameSettings(one, other) && isSame({ ...one, version, settings }, other);
+}
+
+function hasSameSettings(one: CircuitRecord, other: CircuitRecord): boolean {
+  const [ours, theirs] = [one.settings ?? null, other.settings ?? null];
+  return ours === theirs || JSON.stringify(ours) === JSON.stringify(theirs);
 }

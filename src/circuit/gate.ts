@@ -8,7 +8,7 @@ import { circuitOpenError, isolationError } from "../rejections.js";
 import { BulkheadState } from "../state.js";
 import type { RejectionReason } from "../stats.js";
 import { CheckedStorage } from "../storage/checked-storage.js";
-import type { CircuitStatus, CircuitStorage } from "../storage/circuit-storage.js";
+import type { CircuitRecord, CircuitStatus, CircuitStorage } from "../storage/circuit-storage.js";
 import { Circuit } from "./circuit.js";
 import { HealthCheck } from "./health-check.js";
 import { FAILURE, type Verdict } from "./judge.js";
@@ -18,8 +18,11 @@ import {
   MonitoredCircuit,
   NO_CIRCUIT,
 } from "./monitored-circuit.js";
+import { NewestFailure } from "./newest-failure.js";
 import { FailureRate, type OpeningRule } from "./opening-rules.js";
+import { OperatorSettings } from "./operator-settings.js";
 import { RollingWindow } from "./rolling-window.js";
+import { SettingsReader } from "./settings-reader.js";
 import { SharedCircuit } from "./shared-circuit.js";
 import { SlowCalls } from "./slow-calls.js";
 import type { CircuitTransition } from "./transition.js";
@@ -42,6 +45,8 @@ export interface GateHooks<C extends GatedCall> {
   readonly onRejected: (call: C, reason: RejectionReason, error: BulkheadError) => void;
   /** Queued calls may start, as far as permits are free. */
   readonly onAdmitting: () => void;
+  /** An operator has set these fields of the configuration in the storage, instead of those before. */
+  readonly onSettings: (values: Readonly<Record<string, unknown>>) => void;
   /** The user has shut opossum's breaker down. */
   readonly onShutdown: () => void;
 }
@@ -60,15 +65,25 @@ export class Gate<C extends GatedCall> {
   readonly #config: ResolvedBulkheadConfig;
   readonly #hooks: GateHooks<C>;
   readonly #circuit: Circuit | undefined;
-  readonly #slowCalls: SlowCalls | undefined = undefined;
+  readonly #window: RollingWindow;
+  // Created when they are switched on first: most bulkheads need neither.
+  #slowCalls: SlowCalls | undefined = undefined;
+  #failureRate: FailureRate | undefined = undefined;
   /** `undefined` when `circuitBreakerEnabled` is `false`. */
   readonly #monitored: MonitoredCircuit | undefined;
   /** What admits calls now: the bypass while the user has disabled opossum's breaker. */
   #inUse: CallCircuit = NO_CIRCUIT;
-  readonly #shared: SharedCircuit | undefined;
-  readonly #healthCheck: HealthCheck | undefined;
+  readonly #storage: CircuitStorage | undefined;
+  /** While the circuit is shared: it has a storage, and its decisions are enforced. */
+  #shared: SharedCircuit | undefined = undefined;
+  #isShared: boolean;
+  /** While it is not shared, but has a storage. */
+  #settingsReader: SettingsReader | undefined = undefined;
+  readonly #settings: OperatorSettings;
+  #healthCheck: HealthCheck | undefined;
   /** Changes of the circuit that have taken effect, and are not emitted yet. */
   readonly #pending: PendingChange<C>[] = [];
+  readonly #lastFailure = new NewestFailure();
   #isNotifying = false;
   /** No call is left. */
   #isEnded = false;
@@ -81,14 +96,16 @@ export class Gate<C extends GatedCall> {
   ) {
     this.#config = config;
     this.#hooks = hooks;
+    this.#window = new RollingWindow(config);
+    this.#storage = config.circuitBreakerEnabled ? storage : undefined;
+    this.#isShared = this.#storage !== undefined && config.enforce;
+    this.#settings = new OperatorSettings(hooks.onSettings);
     if (config.circuitBreakerEnabled) {
-      const window = new RollingWindow(config.windowSeconds * 1000);
-      const { slowCallSeconds } = config;
-      if (slowCallSeconds !== null) {
-        this.#slowCalls = new SlowCalls(window, config, slowCallSeconds);
-      }
-      this.#circuit = new Circuit(config, openingRules(config, window, this.#slowCalls), {
-        shared: storage !== undefined,
+      const isShared = () => this.#isShared;
+      this.#circuit = new Circuit(config, this.#openingRules, {
+        get shared() {
+          return isShared();
+        },
         leaseMs: (storage?.probeLeaseSeconds ?? 30) * 1000,
         onTransition: (transition) => this.#onTransition(transition),
         onLeaseNeeded: () => outsideRequests(() => this.#shared?.acquireLease()),
@@ -97,14 +114,18 @@ export class Gate<C extends GatedCall> {
       this.#monitored = new MonitoredCircuit(
         config,
         this.#circuit,
-        { window, slowCalls: this.#slowCalls },
+        {
+          window: this.#window,
+          slowCalls: this.#slowCallsInUse,
+          lastFailure: this.#lastFailure,
+        },
         {
           onSwitched: (enabled) => this.#switch(enabled),
           onShutdown: hooks.onShutdown,
         },
       );
       this.#inUse = this.#monitored;
-      if (storage !== undefined) this.#shared = this.#connect(storage, this.#circuit);
+      this.#connect();
     }
     this.#healthCheck = outsideRequests(() => this.#startHealthCheck());
   }
@@ -119,6 +140,17 @@ export class Gate<C extends GatedCall> {
   get circuitStatus(): CircuitStatus | undefined {
     this.refresh();
     return this.#circuit?.status;
+  }
+
+  get stats() {
+    const { openedAt, allOpenings, consecutiveFailures, retryAfterSeconds } = this.#circuit ?? {};
+    return {
+      retryAfterSeconds: retryAfterSeconds ?? 0,
+      consecutiveFailures: consecutiveFailures ?? 0,
+      openedAt: openedAt === undefined ? null : new Date(openedAt),
+      openings: allOpenings ?? 0,
+      lastFailure: this.#lastFailure.describe(),
+    };
   }
 
   /** Settles when the circuit is loaded, or could not be in time. Never rejects. */
@@ -191,6 +223,9 @@ export class Gate<C extends GatedCall> {
 
   recordError(call: GatedCall, verdict: Verdict, error: unknown, time: number): void {
     const { circuit } = call;
+    if (this.#monitored === undefined && verdict.outcome === "failure") {
+      this.#lastFailure.record(error);
+    }
     if (circuit === this.#inUse) circuit.recordError(call, verdict, error, time);
     else circuit.drop(call);
   }
@@ -203,6 +238,7 @@ export class Gate<C extends GatedCall> {
 
   recordTimeout(call: GatedCall, error: unknown, time: number): void {
     const { circuit } = call;
+    if (this.#monitored === undefined) this.#lastFailure.record(error);
     if (circuit === this.#inUse) circuit.recordTimeout(call, error, time);
     else circuit.drop(call);
   }
@@ -228,8 +264,48 @@ export class Gate<C extends GatedCall> {
     this.#healthCheck?.stop();
   }
 
+  /** The configuration has changed; most of it is read where it is used. */
+  reconfigure(before: ResolvedBulkheadConfig, isClosed: boolean): void {
+    const config = this.#config;
+    if (config.windowSeconds !== before.windowSeconds) this.#window.reschedule(now());
+    if (this.#circuit !== undefined && this.#monitored !== undefined) {
+      if (config.slowCallSeconds === null) this.#slowCalls?.reset();
+      this.#monitored.slowCalls = this.#slowCallsInUse;
+      this.#circuit.openingRules = this.#openingRules;
+      this.#circuit.changeProbes(config.successThreshold - before.successThreshold);
+      this.#monitored.createdBreaker?.reconfigure(config);
+    }
+    if (config.enforce !== before.enforce && this.#storage !== undefined && !isClosed) {
+      this.#share(config.enforce);
+    }
+    const isSameCheck = HEALTH_CHECK_FIELDS.every((field) => config[field] === before[field]);
+    if (isSameCheck || isClosed) return;
+    this.#healthCheck?.stop();
+    this.#healthCheck = outsideRequests(() => this.#startHealthCheck());
+  }
+
+  get #slowCallsInUse(): SlowCalls | undefined {
+    if (this.#config.slowCallSeconds === null) return undefined;
+    this.#slowCalls ??= new SlowCalls(this.#window, this.#config);
+    return this.#slowCalls;
+  }
+
+  /** The rules besides the one of consecutive failures. */
+  get #openingRules(): OpeningRule[] {
+    const rules: OpeningRule[] = [];
+    if (this.#config.failureRateThreshold !== null) {
+      this.#failureRate ??= new FailureRate(this.#window, this.#config);
+      rules.push(this.#failureRate);
+    }
+    const slowCalls = this.#slowCallsInUse;
+    if (slowCalls !== undefined) rules.push(slowCalls);
+    return rules;
+  }
+
   /** Disconnects from the storage. */
   async disconnect(): Promise<void> {
+    this.#settingsReader?.close();
+    this.#settings.stop();
     await this.#shared?.disconnect();
   }
 
@@ -289,13 +365,31 @@ export class Gate<C extends GatedCall> {
     this.#hooks.onRejected(call, "circuitOpen", this.circuitRejection(call, status));
   }
 
-  #connect(storage: CircuitStorage, rules: Circuit): SharedCircuit {
-    const stored = new CheckedStorage(storage, this.#config.name);
+  /** Connects the circuit with its storage, or its configuration alone while decisions are not enforced. */
+  #connect(): void {
+    const circuit = this.#circuit;
+    if (this.#storage === undefined || circuit === undefined) return;
+    const stored = new CheckedStorage(this.#storage, this.#config.name);
+    const onError = (error: unknown) => this.#hooks.emit("storageError", error);
     const hooks = {
-      onError: (error: unknown) => this.#hooks.emit("storageError", error),
+      onError,
       onAnswer: this.#hooks.onAdmitting,
+      onRead: (record: CircuitRecord) => this.#settings.receive(record),
     };
-    return outsideRequests(() => new SharedCircuit(stored, rules, hooks));
+    outsideRequests(() => {
+      if (this.#isShared) this.#shared = new SharedCircuit(stored, circuit, hooks);
+      else this.#settingsReader = new SettingsReader(stored, this.#settings, onError);
+    });
+  }
+
+  /** What is only watched is no other process's business. */
+  #share(isShared: boolean): void {
+    void this.#shared?.disconnect();
+    this.#settingsReader?.close();
+    this.#shared = undefined;
+    this.#settingsReader = undefined;
+    this.#isShared = isShared;
+    this.#connect();
   }
 
   #startHealthCheck(): HealthCheck | undefined {
@@ -320,17 +414,4 @@ export class Gate<C extends GatedCall> {
   }
 }
 
-/** The rules besides the one of consecutive failures. */
-function openingRules(
-  config: ResolvedBulkheadConfig,
-  window: RollingWindow,
-  slowCalls: SlowCalls | undefined,
-): OpeningRule[] {
-  const rules: OpeningRule[] = [];
-  const { failureRateThreshold } = config;
-  if (failureRateThreshold !== null) {
-    rules.push(new FailureRate(window, config, failureRateThreshold));
-  }
-  if (slowCalls !== undefined) rules.push(slowCalls);
-  return rules;
-}
+const HEALTH_CHECK_FIELDS = ["healthCheck", "healthCheckInterval", "timeoutSeconds"] as const;

@@ -5,7 +5,7 @@ import type {
 } from "../storage/circuit-storage.js";
 import { isolationMsLeft, leaseMsLeft } from "../storage/remaining.js";
 import type { Circuit } from "./circuit.js";
-import { isFree, isSame } from "./circuit-record.js";
+import { differsInSettings, isFree, isSame } from "./circuit-record.js";
 import type { CircuitTransition } from "./transition.js";
 
 /** A change that this process made, and the storage has neither made nor rejected yet. */
@@ -273,7 +273,9 @@ export class Reconciler {
 
   #adopt(record: CircuitRecord): void {
     const state = this.#state;
+    const { known } = state;
     state.known = record;
+    if (known !== undefined && this.#isUnchangedBut(known, record)) return;
     if (this.#ownsLease(record)) {
       // What this process decided under its lease is still to be written, whatever delayed it.
       this.#extendLease(record);
@@ -290,6 +292,12 @@ export class Reconciler {
     if (isFree(record) && this.#outlastsRecord()) return;
     state.pending = undefined;
     this.#follow(record);
+  }
+
+  /** Only the settings changed, so there is nothing to follow: an open circuit keeps its end, and its cause. */
+  #isUnchangedBut(known: CircuitRecord, record: CircuitRecord): boolean {
+    const isFollowed = this.#circuit.status === record.state && !this.#probes;
+    return isFollowed && this.#state.pending === undefined && differsInSettings(known, record);
   }
 
   /**

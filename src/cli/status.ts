@@ -1,5 +1,6 @@
 import { fstatSync } from "node:fs";
 import type { CircuitRecord } from "../storage/circuit-storage.js";
+import { settingsMsLeft } from "../storage/remaining.js";
 import { CIRCUITS_HELP, CIRCUITS_OPTIONS, readArguments } from "./arguments.js";
 import { type Circuits, list, namespaces, withCircuits } from "./circuits.js";
 import type { Command } from "./command.js";
@@ -45,9 +46,10 @@ ${CIRCUITS_HELP}`,
 function circuitJson(name: string, record: CircuitRecord) {
   const { state, updatedAt, openUntil, failureCount, openedBy, reason } = record;
   const { probeOwner, probeUntil, probeSuccesses, openings, version } = record;
+  const settings = settingsMsLeft(record) > 0 ? record.settings : null;
   return {
     ...{ name, state, since: updatedAt, openUntil, failureCount, openedBy, reason },
-    ...{ probeOwner, probeUntil, probeSuccesses, openings, version },
+    ...{ probeOwner, probeUntil, probeSuccesses, openings, settings, version },
   };
 }
 

@@ -1,4 +1,11 @@
-import type { CircuitChange, CircuitChangeResult, CircuitRecord } from "./circuit-storage.js";
+import type {
+  CircuitChange,
+  CircuitChangeResult,
+  CircuitRecord,
+  CircuitSettings,
+  CircuitSettingsChange,
+} from "./circuit-storage.js";
+import { validateSettings } from "./validate-record.js";
 
 /** Options of {@link applyChange}. */
 export interface ApplyChangeOptions {
@@ -39,6 +46,32 @@ export function applyChange(
   return { changed: true, record: { ...changed(record, change, now, leaseSeconds), version } };
 }
 
+/**
+ * Decides new settings like {@link applyChange} decides a change.
+ * @throws {TypeError} for malformed settings
+ */
+export function applySettings(
+  record: CircuitRecord,
+  { version, settings }: CircuitSettingsChange,
+  now: Date,
+): CircuitChangeResult {
+  const kept = settings && storable(settings);
+  if (version !== record.version) return { changed: false, record: { ...record, readAt: now } };
+  const next = { ...record, settings: kept, version: version + 1, readAt: now };
+  return { changed: true, record: next };
+}
+
+/** The settings as a storage keeps them: what JSON cannot hold is gone, and long texts are cut. */
+export function storable(settings: CircuitSettings): CircuitSettings {
+  const { values, until, reason, by } = validateSettings(settings);
+  return {
+    values: JSON.parse(JSON.stringify(values)),
+    until,
+    reason: cut(reason ?? null),
+    by: cut(by ?? null),
+  };
+}
+
 /** The record of a circuit that is closed since `now`. */
 export function closedRecord(version: number, now: Date): CircuitRecord {
   return {
@@ -51,22 +84,27 @@ export function closedRecord(version: number, now: Date): CircuitRecord {
     probeUntil: null,
     probeSuccesses: 0,
     openings: 0,
+    settings: null,
     version,
     updatedAt: now,
     readAt: now,
   };
 }
 
-/** The longest reason that a record keeps, in code points. */
-const MAX_REASON = 255;
+/** The longest text that a record keeps, in code points. */
+const MAX_TEXT = 255;
+
+function cut(text: string | null): string | null {
+  return text === null ? null : [...text].slice(0, MAX_TEXT).join("");
+}
 
 function changed(
-  { version, openedBy, failureCount, probeSuccesses, openings = 0 }: CircuitRecord,
+  { version, openedBy, failureCount, probeSuccesses, openings = 0, settings = null }: CircuitRecord,
   change: CircuitChange,
   now: Date,
   leaseSeconds: number,
 ): CircuitRecord {
-  const closed = { ...closedRecord(version, now), openedBy };
+  const closed = { ...closedRecord(version, now), openedBy, settings };
   if (change.to === "CLOSED") return closed;
   if (change.to === "OPEN") {
     const { failureCount, owner, opening = owner, reason } = change;
@@ -77,7 +115,7 @@ function changed(
       openUntil: later(now, change.openSeconds),
       openedBy: opening,
       openings: change.openings ?? openings,
-      reason: reason === undefined ? null : [...reason].slice(0, MAX_REASON).join(""),
+      reason: cut(reason ?? null),
     };
   }
   const lease = change.early

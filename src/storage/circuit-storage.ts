@@ -6,6 +6,29 @@ export function isCircuitStatus(value: unknown): value is CircuitStatus {
   return value === "CLOSED" || value === "OPEN" || value === "HALF_OPEN";
 }
 
+/**
+ * Fields of the configuration that an operator has changed, for every process that shares the circuit. Each process
+ * checks them by the rules of its own version.
+ */
+export interface CircuitSettings {
+  /** The changed fields of `BulkheadConfig` with their new values, as JSON holds them. */
+  readonly values: Readonly<Record<string, unknown>>;
+  /** When they end, by the storage's clock; `null`: never. Storages keep settings that are over. */
+  readonly until: Date | null;
+  /** Why, in up to 255 characters; `null` without a reason. */
+  readonly reason: string | null;
+  /** Who set them, in up to 255 characters, such as `user@host`; `null` when that is unknown. */
+  readonly by: string | null;
+}
+
+/** New settings of a circuit. The storage keeps them only if the record still has `version`. */
+export interface CircuitSettingsChange {
+  /** The version of the record that the change was decided on. */
+  readonly version: number;
+  /** They replace all settings of the circuit; `null` for none. */
+  readonly settings: CircuitSettings | null;
+}
+
 /** A circuit in a storage. Every time in it is by the storage's clock. */
 export interface CircuitRecord {
   /** Its status. A `HALF_OPEN` circuit without a live lease waits for the next prober. */
@@ -40,11 +63,16 @@ export interface CircuitRecord {
    */
   readonly openings?: number;
   /**
-   * Rises with every change of the circuit, also across a storage that was emptied: of two records the one with
+   * What an operator has changed in the configuration of its bulkheads; `null` without such a change. No change of the
+   * circuit drops it. Absent in a storage without `configure`.
+   */
+  readonly settings?: CircuitSettings | null;
+  /**
+   * Rises with every change of the circuit or its settings, also across a storage that was emptied: of two records the one with
    * the higher version is the newer.
    */
   readonly version: number;
-  /** When the circuit changed last. An isolation or lease never counts as longer than from here to its end. */
+  /** When the circuit changed last, its settings aside. An isolation or lease never counts as longer than from here to its end. */
   readonly updatedAt: Date;
   /** When this record was read: `openUntil - readAt` is the rest of the isolation, whatever the reader's clock. */
   readonly readAt: Date;
@@ -156,7 +184,12 @@ export interface CircuitStorage {
   load(name: string): Promise<CircuitRecord>;
   /** Makes one change, if it is still allowed: compare and set, in one step. */
   change(name: string, change: CircuitChange): Promise<CircuitChangeResult>;
-  /** Calls `onRecord` with every change of a circuit, whichever process makes it. Returns the function that ends it. */
+  /**
+   * Replaces the settings of a circuit: compare and set, in one step, which raises the version and changes nothing else.
+   * Optional: without it, no operator can change the configuration of running bulkheads.
+   */
+  configure?(name: string, change: CircuitSettingsChange): Promise<CircuitChangeResult>;
+  /** Calls `onRecord` with every change of a circuit and its settings, whichever process makes it. Returns the function that ends it. */
   subscribe(name: string, subscriber: CircuitSubscriber): () => void;
   /**
    * Seconds that a bulkhead waits for an answer before it goes on with a circuit of its own; the first call of a new

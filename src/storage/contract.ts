@@ -3,6 +3,7 @@ import { circuitCases } from "./contract/circuits.js";
 import { manualChangeCases } from "./contract/manual-changes.js";
 import { openingCases } from "./contract/openings.js";
 import { probeCases } from "./contract/probes.js";
+import { settingsCases } from "./contract/settings.js";
 import { subscriptionCases } from "./contract/subscriptions.js";
 import { newName } from "./contract/trial.js";
 
@@ -62,5 +63,6 @@ const CASES = {
   ...openingCases,
   ...probeCases,
   ...manualChangeCases,
+  ...settingsCases,
   ...subscriptionCases,
 };

@@ -1,10 +1,11 @@
 import { now } from "../common/clock.js";
 import { POSITIVE_SECONDS, readFields } from "../common/validation.js";
-import { applyChange, closedRecord } from "./apply-change.js";
+import { applyChange, applySettings, closedRecord } from "./apply-change.js";
 import type {
   CircuitChange,
   CircuitChangeResult,
   CircuitRecord,
+  CircuitSettingsChange,
   CircuitStorage,
   CircuitSubscriber,
 } from "./circuit-storage.js";
@@ -20,7 +21,7 @@ export interface InMemoryStorageOptions {
 
 /**
  * Keeps circuits in this process: bulkheads of the same name with the same storage share one circuit. A closed
- * circuit that no bulkhead uses any more is forgotten. Owns no timer and no handle.
+ * circuit without settings that no bulkhead uses any more is forgotten. Owns no timer and no handle.
  *
  * @throws {TypeError | RangeError} from the constructor, for an invalid option
  */
@@ -31,7 +32,7 @@ export class InMemoryStorage implements CircuitStorage {
   readonly #epochMs = Date.now() - now();
   readonly #circuits = new Map<string, CircuitRecord>();
   readonly #subscribers = new Map<string, Set<CircuitSubscriber>>();
-  /** Circuits that no bulkhead uses any more, but that are not closed. */
+  /** Circuits that no bulkhead uses any more, but that are not closed, or have settings. */
   readonly #unused = new Set<string>();
   /** The highest version of a circuit that was forgotten. */
   #forgottenVersion = 0;
@@ -55,13 +56,12 @@ export class InMemoryStorage implements CircuitStorage {
     const result = applyChange(this.#loadNow(name), change, this.#time(), {
       leaseSeconds: this.probeLeaseSeconds,
     });
-    if (!result.changed) return result;
-    this.#circuits.set(name, { ...result.record });
-    for (const subscriber of this.#subscribers.get(name) ?? []) {
-      queueMicrotask(() => subscriber.onRecord(result.record));
-    }
-    if (this.#unused.has(name)) this.#forget(name);
-    return result;
+    return this.#write(name, result);
+  }
+
+  /** @throws {TypeError} for malformed settings */
+  async configure(name: string, change: CircuitSettingsChange): Promise<CircuitChangeResult> {
+    return this.#write(name, applySettings(this.#loadNow(name), change, this.#time()));
   }
 
   subscribe(name: string, subscriber: CircuitSubscriber): () => void {
@@ -88,6 +88,16 @@ export class InMemoryStorage implements CircuitStorage {
     return new Date(Math.round(this.#epochMs + now()));
   }
 
+  #write(name: string, result: CircuitChangeResult): CircuitChangeResult {
+    if (!result.changed) return result;
+    this.#circuits.set(name, { ...result.record });
+    for (const subscriber of this.#subscribers.get(name) ?? []) {
+      queueMicrotask(() => subscriber.onRecord(result.record));
+    }
+    if (this.#unused.has(name)) this.#forget(name);
+    return result;
+  }
+
   #loadNow(name: string): CircuitRecord {
     let circuit = this.#circuits.get(name);
     if (circuit === undefined) {
@@ -100,10 +110,10 @@ export class InMemoryStorage implements CircuitStorage {
     return circuit;
   }
 
-  /** Forgets a circuit without subscribers, unless it is not closed: its isolation goes on. */
+  /** Forgets a circuit without subscribers, unless it is not closed, or has settings: these go on. */
   #forget(name: string): void {
     const circuit = this.#circuits.get(name);
-    if (circuit !== undefined && circuit.state !== "CLOSED") {
+    if (circuit !== undefined && (circuit.state !== "CLOSED" || circuit.settings)) {
       this.#unused.add(name);
       return;
     }

@@ -14,6 +14,13 @@ export function leaseMsLeft(record: CircuitRecord): number {
   return msLeft(record.probeUntil, record);
 }
 
+/** Milliseconds that the settings were still in force when the record was read; 0 without any, and when they are over. */
+export function settingsMsLeft({ settings, readAt }: CircuitRecord): number {
+  if (!settings) return 0;
+  const { until } = settings;
+  return until === null ? Number.POSITIVE_INFINITY : Math.max(0, Number(until) - Number(readAt));
+}
+
 /** Every change that sets an end sets `updatedAt` by the same clock. */
 function msLeft(end: Date | null, { readAt, updatedAt }: CircuitRecord): number {
   if (end === null) return 0;

@@ -1,6 +1,6 @@
 import { isDate } from "node:util/types";
 import { type Rule, validate } from "../common/validation.js";
-import { type CircuitRecord, isCircuitStatus } from "./circuit-storage.js";
+import { type CircuitRecord, type CircuitSettings, isCircuitStatus } from "./circuit-storage.js";
 
 const isObject = (value: unknown) => typeof value === "object" && value !== null;
 const isTime = (value: unknown) => isDate(value) && !Number.isNaN(value.getTime());
@@ -33,6 +33,13 @@ const RULES = {
   ),
 } as const satisfies { readonly [Field in keyof CircuitRecord]?: Rule };
 
+const SETTINGS_RULES = {
+  values: rule("an object", (value) => isObject(value) && !Array.isArray(value)),
+  until: DATE_OR_NULL,
+  reason: TEXT_OR_NULL,
+  by: TEXT_OR_NULL,
+} as const satisfies { readonly [Field in keyof CircuitSettings]: Rule };
+
 /**
  * Validates a record of a storage: a custom one may return anything.
  * @throws {TypeError} that names the field, the rule and the value
@@ -42,7 +49,22 @@ export function validateRecord(record: CircuitRecord): CircuitRecord {
   for (const [field, rule] of Object.entries(RULES)) {
     validate(`${field} of a circuit's record`, Reflect.get(record, field), rule);
   }
+  // `undefined` is what a storage without settings returns.
+  const settings = record.settings ?? null;
+  if (settings !== null) validateSettings(settings);
   return record;
+}
+
+/**
+ * Validates the settings of a circuit, but for their values: each process knows the rules of those itself.
+ * @throws {TypeError} that names the field, the rule and the value
+ */
+export function validateSettings(settings: CircuitSettings): CircuitSettings {
+  validate("the settings of a circuit", settings, RECORD);
+  for (const [field, rule] of Object.entries(SETTINGS_RULES)) {
+    validate(`${field} of a circuit's settings`, Reflect.get(settings, field), rule);
+  }
+  return settings;
 }
 
 function rule(description: string, hasType: (value: unknown) => boolean): Rule {

@@ -74,7 +74,7 @@ async function columns(): Promise<string[]> {
 const COLUMNS = [
   ...["resource_key", "namespace", "state", "failure_count", "open_until", "execution_log"],
   ...["created_at", "updated_at", "version", "opened_by", "probe_owner", "probe_until"],
-  ...["probe_successes", "reason", "written_blind", "openings"],
+  ...["probe_successes", "reason", "written_blind", "openings", "settings"],
 ];
 
 describe("bulkman pg-setup", () => {

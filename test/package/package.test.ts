@@ -243,8 +243,10 @@ async function typeCheck(
   file: string,
   module: string,
   moduleResolution: string,
+  more: Record<string, unknown> = {},
 ): Promise<string> {
   const compilerOptions = {
+    ...more,
     target: "ES2022",
     lib: ["ES2022"],
     module,
@@ -347,5 +349,16 @@ describe("the types", () => {
     await mkdir(directory, { recursive: true });
     await copyFile(join(fixtures, "types.ts"), join(directory, file));
     expect(await typeCheck(directory, file, module, moduleResolution)).toBe("");
+  });
+
+  test("hold with experimentalDecorators", async () => {
+    const directory = join(project, "legacy");
+    await mkdir(directory, { recursive: true });
+    // The first imports the second, so that both are checked.
+    for (const file of ["legacy-types.ts", "types.ts"]) {
+      await copyFile(join(fixtures, file), join(directory, file));
+    }
+    const legacy = { experimentalDecorators: true, emitDecoratorMetadata: true };
+    expect(await typeCheck(directory, "legacy-types.ts", "esnext", "bundler", legacy)).toBe("");
   });
 });

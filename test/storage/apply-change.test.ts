@@ -6,6 +6,7 @@ import {
   type CircuitRecord,
   type PostgresStorage,
 } from "../../src/index.js";
+import { applySettings } from "../../src/storage/apply-change.js";
 import { createDatabase, type TestDatabase } from "../integration/database.js";
 
 const leaseSeconds = 30;
@@ -19,7 +20,9 @@ type Asked = CircuitChange extends infer C
 type Step =
   | { readonly kind: "change"; readonly asked: Asked; readonly isLate: boolean }
   /** What lies ahead in the row is over, or as far ahead as after a clock that was set back. */
-  | { readonly kind: "pass" | "set back" };
+  | { readonly kind: "pass" | "set back" | "configure" };
+
+const SETTINGS = { values: { maxQueueSize: 1 }, until: null, reason: "why", by: "me@host" };
 
 const owner = fc.constantFrom("a", "b", "c");
 /** Never so short that it ends between the statement and the comparison. */
@@ -60,6 +63,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
   { weight: 2, arbitrary: fc.constant({ kind: "pass" as const }) },
   { weight: 1, arbitrary: fc.constant({ kind: "set back" as const }) },
+  { weight: 2, arbitrary: fc.constant({ kind: "configure" as const }) },
 );
 
 describe("the SQL of a PostgresStorage", () => {
@@ -92,6 +96,15 @@ describe("the SQL of a PostgresStorage", () => {
             if (changed) expect(record.version).toBeGreaterThan(before.version);
             else expect(record.version).toBe(before.version);
             outcomes.add(`${before.state} ${each.asked.to} ${changed}`);
+          } else if (each.kind === "configure") {
+            const { version } = before;
+            const settings = before.settings ? null : SETTINGS;
+            const { changed, record } = await storage.configure(name, { version, settings });
+            const expected = applySettings(before, { version, settings }, record.readAt);
+            expect({ changed, ...comparable(record, record.readAt) }).toEqual({
+              changed: true,
+              ...comparable(expected.record, record.readAt),
+            });
           } else {
             await moveTimes(name, each.kind);
           }

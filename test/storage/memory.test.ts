@@ -59,6 +59,19 @@ it("says when it is by the clock of when it was made", async () => {
 });
 
 describe("a circuit that no bulkhead uses any more", () => {
+  it("is kept while it has settings, for the next bulkhead of its name", async () => {
+    const circuitStorage = new InMemoryStorage();
+    const settings = { values: { maxQueueSize: 1 }, until: null, reason: null, by: "me@host" };
+    const bulkhead = new Bulkhead(config, { circuitStorage });
+    await bulkhead.ready();
+    const { version } = await circuitStorage.load("api");
+    const kept = await circuitStorage.configure("api", { version, settings });
+    await bulkhead.shutdown();
+    expect(await circuitStorage.getState("api")).toMatchObject({ settings });
+    await circuitStorage.configure("api", { version: kept.record.version, settings: null });
+    expect(await circuitStorage.getState("api")).toBeNull();
+  });
+
   const subscriber = { onRecord: () => {}, onError: () => {} };
   const config = { name: "api", failureThreshold: 1, successThreshold: 1, isolationDuration: 10 };
 

@@ -1,12 +1,14 @@
+import { storable } from "../apply-change.js";
 import type {
   CircuitChange,
   CircuitChangeResult,
   CircuitRecord,
+  CircuitSettingsChange,
   CircuitSubscriber,
 } from "../circuit-storage.js";
 import { Announcements } from "./announcements.js";
 import type { ChangeHooks, ChangeSource } from "./change-source.js";
-import { Database } from "./database.js";
+import { Database, type Row } from "./database.js";
 import { isReadOnly, type PostgresStorageError } from "./errors.js";
 import { PostgresListener } from "./listener.js";
 import { CircuitLoader } from "./loader.js";
@@ -14,7 +16,7 @@ import type { ResolvedPostgresOptions } from "./options.js";
 import { PostgresPoller } from "./poller.js";
 import { Queries } from "./queries.js";
 import { toRecord } from "./record.js";
-import { BUMP_VERSION, CHANGE, GET_STATE, NOTIFY } from "./statements.js";
+import { BUMP_VERSION, CHANGE, CONFIGURE, GET_STATE, NOTIFY } from "./statements.js";
 import { Subscriptions } from "./subscriptions.js";
 
 /**
@@ -70,8 +72,15 @@ export class PostgresCircuits {
     return this.#subscriptions.see(name, await this.#loader.load(name));
   }
 
-  async change(name: string, change: CircuitChange): Promise<CircuitChangeResult> {
-    const work = this.#change(name, change);
+  change(name: string, change: CircuitChange): Promise<CircuitChangeResult> {
+    return this.#emitting(name, this.#change(name, change));
+  }
+
+  configure(name: string, change: CircuitSettingsChange): Promise<CircuitChangeResult> {
+    return this.#emitting(name, this.#configure(name, change));
+  }
+
+  async #emitting(name: string, work: Promise<CircuitChangeResult>): Promise<CircuitChangeResult> {
     const settled = Promise.allSettled([this.#changing.get(name), work]);
     this.#changing.set(name, settled);
     try {
@@ -147,6 +156,20 @@ export class PostgresCircuits {
       (isOpening ? change.opening : undefined) ?? change.owner,
       isOpening && change.openings !== undefined ? Math.min(change.openings, MAX_INTEGER) : null,
     ]);
+    return this.#resultOf(name, row);
+  }
+
+  async #configure(
+    name: string,
+    { version, settings }: CircuitSettingsChange,
+  ): Promise<CircuitChangeResult> {
+    const json = settings === null ? null : JSON.stringify(storable(settings));
+    const values = [this.#namespace, name, this.#queries.lockTimeout, version, json];
+    const [row] = await this.#queries.query(CONFIGURE, values);
+    return this.#resultOf(name, row);
+  }
+
+  #resultOf(name: string, row: Row | undefined): CircuitChangeResult {
     if (row === undefined) throw new Error("The circuit was deleted while it changed");
     const record = this.#subscriptions.see(name, toRecord(JSON.parse(row[1] ?? "")));
     return { changed: row[0] === "t", record };

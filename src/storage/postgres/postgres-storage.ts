@@ -2,6 +2,7 @@ import type {
   CircuitChange,
   CircuitChangeResult,
   CircuitRecord,
+  CircuitSettingsChange,
   CircuitStorage,
   CircuitSubscriber,
 } from "../circuit-storage.js";
@@ -55,6 +56,12 @@ export class PostgresStorage implements CircuitStorage {
   async change(name: string, change: CircuitChange): Promise<CircuitChangeResult> {
     const circuits = this.#circuits ?? (await this.#load());
     return circuits.change(name, change);
+  }
+
+  /** @throws {TypeError} for malformed settings */
+  async configure(name: string, change: CircuitSettingsChange): Promise<CircuitChangeResult> {
+    const circuits = this.#circuits ?? (await this.#load());
+    return circuits.configure(name, change);
   }
 
   /** @throws {Error} when the storage is closed */

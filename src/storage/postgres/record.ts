@@ -1,4 +1,4 @@
-import { type CircuitRecord, isCircuitStatus } from "../circuit-storage.js";
+import { type CircuitRecord, type CircuitSettings, isCircuitStatus } from "../circuit-storage.js";
 
 /**
  * SQL for a row as JSON, with its times in milliseconds of the epoch: independent of the session's
@@ -15,7 +15,7 @@ export function recordJson(row: string, indent = 2): string {
     // A notice holds 8000 bytes, and every role that may write the table can store longer texts.
     `'openedBy', left(${row}.opened_by, 255), 'reason', left(${row}.reason, 255),`,
     `'probeOwner', left(${row}.probe_owner, 255), 'probeUntil', ${ms(`${row}.probe_until`)},`,
-    `'probeSuccesses', ${row}.probe_successes, 'openings', ${row}.openings,`,
+    `'probeSuccesses', ${row}.probe_successes, 'openings', ${row}.openings, 'settings', ${row}.settings,`,
     `'version', ${row}.version, 'updatedAt', ${ms(`${row}.updated_at`)},`,
     `'readAt', ${ms("clock_timestamp()")})`,
   ].join(`\n${" ".repeat(indent)}`);
@@ -43,10 +43,31 @@ export function toRecord(json: unknown): CircuitRecord {
     probeUntil: toDate(row["probeUntil"], Math.ceil),
     probeSuccesses: Number(row["probeSuccesses"]),
     openings: Number(row["openings"] ?? 0),
+    settings: toSettings(row["settings"]),
     version: Number(version),
     updatedAt: toDate(row["updatedAt"], Math.floor) ?? readAt,
     readAt,
   };
+}
+
+/**
+ * The trigger rejects malformed settings. Where it was bypassed, the circuit goes on without them: they must not keep
+ * a process from following it.
+ */
+function toSettings(json: unknown): CircuitSettings | null {
+  if (!isObject(json) || !isObject(json["values"])) return null;
+  const { values, until, reason, by } = json;
+  const end = new Date(typeof until === "string" ? until : Number.NaN);
+  return {
+    values,
+    until: Number.isNaN(end.getTime()) ? null : end,
+    reason: typeof reason === "string" ? reason : null,
+    by: typeof by === "string" ? by : null,
+  };
+}
+
+function isObject(json: unknown): json is Readonly<Record<string, unknown>> {
+  return typeof json === "object" && json !== null && !Array.isArray(json);
 }
 
 const LAST_DATE_MS = 8.64e15;

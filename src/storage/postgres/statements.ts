@@ -8,6 +8,26 @@ import { versionAt } from "./triggers.js";
 const limits = (parameter: string) =>
   `limits AS MATERIALIZED (SELECT set_config('lock_timeout', ${parameter}, true))`;
 
+/** $1 namespace, $2 name: locks the row, so that a change sees what the last writer left, or creates it. */
+const LOCKED_OR_CREATED = `locked AS MATERIALIZED (
+  SELECT c.* FROM limits, rc_circuit_breakers c
+  WHERE c.resource_key = $2::text AND c.namespace = $1::text
+  FOR UPDATE OF c
+),
+created AS (
+  INSERT INTO rc_circuit_breakers AS c (resource_key, namespace, state, failure_count)
+  SELECT $2::text, $1::text, 'CLOSED', 0 FROM limits WHERE NOT EXISTS (SELECT FROM locked)
+  ON CONFLICT (resource_key, namespace) DO UPDATE SET state = c.state
+  RETURNING c.*
+)`;
+
+/** Whether the row was changed, and its record. */
+const CHANGED_OR_NOT = `SELECT true, ${recordJson("c")} FROM changed c
+UNION ALL
+SELECT false, ${recordJson("c")} FROM locked c WHERE NOT EXISTS (SELECT FROM changed)
+UNION ALL
+SELECT false, ${recordJson("c")} FROM created c`;
+
 /** $1 namespace, $2 name: the record, or no row. */
 export const GET_STATE = `SELECT ${recordJson("c")}
 FROM rc_circuit_breakers c WHERE c.resource_key = $2::text AND c.namespace = $1::text`;
@@ -56,6 +76,22 @@ WHERE c.resource_key = $2::text AND c.namespace = $1::text AND c.version = $3::b
 RETURNING ${recordJson("c")}`;
 
 /**
+ * $1 namespace, $2 name, $3 lock timeout, $4 version, $5 settings or null: whether they were kept, and the record after
+ * it.
+ */
+export const CONFIGURE = `WITH ${limits("$3::text")},
+${LOCKED_OR_CREATED},
+changed AS (
+  UPDATE rc_circuit_breakers c SET
+    settings = $5::jsonb,
+    version = greatest(locked.version + 1, ${versionAt("clock_timestamp()")})
+  FROM locked
+  WHERE c.resource_key = $2::text AND c.namespace = $1::text AND locked.version = $4::bigint
+  RETURNING c.*
+)
+${CHANGED_OR_NOT}`;
+
+/**
  * `applyChange` in SQL: whether the change was made, and the record after it. The row is locked first, so that the
  * guards see what the last writer left, and the time after the wait for that writer.
  *
@@ -65,17 +101,7 @@ RETURNING ${recordJson("c")}`;
  * $15 consecutive openings or null
  */
 export const CHANGE = `WITH ${limits("$3::text")},
-locked AS MATERIALIZED (
-  SELECT c.* FROM limits, rc_circuit_breakers c
-  WHERE c.resource_key = $2::text AND c.namespace = $1::text
-  FOR UPDATE OF c
-),
-created AS (
-  INSERT INTO rc_circuit_breakers AS c (resource_key, namespace, state, failure_count)
-  SELECT $2::text, $1::text, 'CLOSED', 0 FROM limits WHERE NOT EXISTS (SELECT FROM locked)
-  ON CONFLICT (resource_key, namespace) DO UPDATE SET state = c.state
-  RETURNING c.*
-),
+${LOCKED_OR_CREATED},
 timed AS MATERIALIZED (SELECT locked.*, clock_timestamp() AS bulkman_time FROM locked),
 guarded AS MATERIALIZED (
   SELECT timed.*,
@@ -118,8 +144,4 @@ changed AS (
     END
   RETURNING c.*
 )
-SELECT true, ${recordJson("c")} FROM changed c
-UNION ALL
-SELECT false, ${recordJson("c")} FROM locked c WHERE NOT EXISTS (SELECT FROM changed)
-UNION ALL
-SELECT false, ${recordJson("c")} FROM created c`;
+${CHANGED_OR_NOT}`;

@@ -4,7 +4,7 @@ import { recordJson } from "./record.js";
  * Raise it with every change of the table, the functions or the triggers. Each function carries it: functions of an
  * older version are replaced, and those of a newer one stay.
  */
-export const SCHEMA_VERSION = 2;
+export const SCHEMA_VERSION = 3;
 
 /** A comment in each function's source, where {@link INSTALLED_VERSION} finds the version. */
 const MARK = "bulkman schema";
@@ -22,6 +22,8 @@ export const TRIGGERS: readonly string[] = [
   "rc_circuit_breakers_after_change",
   "rc_circuit_breakers_after_write",
   "rc_circuit_breakers_after_truncate",
+  "rc_circuit_breakers_new_settings",
+  "rc_circuit_breakers_settings",
 ];
 
 /**
@@ -122,10 +124,38 @@ BEGIN
   RETURN NEW;
 END $$;`;
 
+/** Called after {@link BEFORE_WRITE}, because Postgres calls triggers by the order of their names. */
+const BEFORE_SETTINGS = `-- Completes settings, and raises the row's version when another program changes them.
+CREATE OR REPLACE FUNCTION rc_circuit_breakers_settings() RETURNS trigger
+LANGUAGE plpgsql AS $$
+-- ${MARK} ${SCHEMA_VERSION}
+DECLARE
+  ends timestamptz := NEW.settings->>'until';
+BEGIN
+  IF jsonb_typeof(NEW.settings->'values') IS DISTINCT FROM 'object' THEN
+    IF NEW.settings IS NOT NULL THEN
+      RAISE EXCEPTION 'settings must be {"values": {field: value, …}, "until": …, "reason": …, "by": …}; got %',
+        left(NEW.settings::text, 200) USING ERRCODE = 'check_violation';
+    END IF;
+  ELSE
+    NEW.settings := jsonb_build_object('values', NEW.settings->'values',
+      'until', to_char(nullif(ends, 'infinity') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+      'reason', left(NEW.settings->>'reason', 255),
+      'by', left(coalesce(NEW.settings->>'by',
+        concat_ws(' in ', session_user, nullif(current_setting('application_name'), ''))), 255));
+  END IF;
+  IF TG_OP = 'UPDATE' AND NEW.version <= OLD.version THEN
+    NEW.version := greatest(OLD.version + 1, ${VERSION_NOW});
+  END IF;
+  RETURN NEW;
+END $$;`;
+
 const afterWrite = (channel: string) => `-- Notifies every listening process of a change.
 CREATE OR REPLACE FUNCTION rc_circuit_breakers_after_write() RETURNS trigger
 LANGUAGE plpgsql AS $$
 -- ${MARK} ${SCHEMA_VERSION}
+DECLARE
+  notice text;
 BEGIN
   IF TG_OP = 'TRUNCATE' THEN
     PERFORM pg_notify('${channel}', json_build_object('schema', TG_TABLE_SCHEMA)::text);
@@ -140,8 +170,14 @@ BEGIN
       RETURN NULL;
     END IF;
   END IF;
-  PERFORM pg_notify('${channel}', json_build_object('schema', TG_TABLE_SCHEMA,
-    'namespace', NEW.namespace, 'name', NEW.resource_key, 'record', ${recordJson("NEW", 6)})::text);
+  notice := json_build_object('schema', TG_TABLE_SCHEMA,
+    'namespace', NEW.namespace, 'name', NEW.resource_key, 'record', ${recordJson("NEW", 6)})::text;
+  IF octet_length(notice) > 7999 THEN
+    -- Postgres would reject it, and the change with it. A notice without a record has the circuits read.
+    notice := json_build_object('schema', TG_TABLE_SCHEMA,
+      'namespace', NEW.namespace, 'name', NEW.resource_key)::text;
+  END IF;
+  PERFORM pg_notify('${channel}', notice);
   RETURN NULL;
 END $$;`;
 
@@ -156,8 +192,8 @@ const IS_NOT_CLOSED =
 /**
  * Python opens a connection for each call, and each connection compiles a function before its first call, which takes
  * twice as long as the upsert itself. So the conditions skip the functions for writes that leave a closed circuit
- * closed. They name columns of the first version only: Postgres rejects dropping a column that a condition names, or
- * changing its type.
+ * closed. They name columns of the first version only, and `settings`, which bulkman alone has: Postgres rejects
+ * dropping a column that a condition names, or changing its type.
  */
 const CREATE_TRIGGERS = `-- A write that leaves a closed circuit closed calls no function. Python makes one after each call.
 ${DROP_TRIGGERS}
@@ -170,6 +206,14 @@ CREATE TRIGGER rc_circuit_breakers_before_write
   WHEN (${IS_NOT_CLOSED}
     OR OLD.state <> 'CLOSED' OR NEW.version < OLD.version)
   EXECUTE FUNCTION rc_circuit_breakers_before_write();
+CREATE TRIGGER rc_circuit_breakers_new_settings
+  BEFORE INSERT ON rc_circuit_breakers FOR EACH ROW
+  WHEN (NEW.settings IS NOT NULL)
+  EXECUTE FUNCTION rc_circuit_breakers_settings();
+CREATE TRIGGER rc_circuit_breakers_settings
+  BEFORE UPDATE OF settings ON rc_circuit_breakers FOR EACH ROW
+  WHEN (NEW.settings IS DISTINCT FROM OLD.settings)
+  EXECUTE FUNCTION rc_circuit_breakers_settings();
 CREATE TRIGGER rc_circuit_breakers_after_write
   AFTER UPDATE ON rc_circuit_breakers FOR EACH ROW
   WHEN (NEW.version <> OLD.version
@@ -184,5 +228,5 @@ CREATE TRIGGER rc_circuit_breakers_after_truncate
 
 /** Creates or replaces the functions and triggers, which notify `channel`. They belong in one transaction. */
 export function triggerStatements(channel: string): readonly string[] {
-  return [BEFORE_WRITE, afterWrite(channel), CREATE_TRIGGERS];
+  return [BEFORE_WRITE, BEFORE_SETTINGS, afterWrite(channel), CREATE_TRIGGERS];
 }

@@ -55,6 +55,42 @@ function isolation(ms = YEARS) {
   return { state: "OPEN", openUntil: new Date(Date.now() + ms) } as const;
 }
 
+describe("a notice of new settings", () => {
+  async function configured() {
+    const all = await listening();
+    await failCalls(all.bulkhead, 1);
+    await vi.advanceTimersByTimeAsync(5000);
+    const changes = vi.fn();
+    all.bulkhead.on("stateChange", changes);
+    const { version } = await all.inner.load("api");
+    const settings = { values: { maxQueueSize: 1 }, until: null, reason: null, by: "me@host" };
+    await all.inner.configure("api", { version, settings });
+    await vi.advanceTimersByTimeAsync(CONFIRM_MS);
+    return { ...all, changes };
+  }
+
+  it("leaves an open circuit its end and its cause, and is no change of the state", async () => {
+    const { bulkhead, changes } = await configured();
+    expect(changes).not.toHaveBeenCalled();
+    await expect(bulkhead.execute(() => 1)).rejects.toMatchObject({
+      ...CIRCUIT_OPEN,
+      retryAfterSeconds: 4,
+      cause: expect.any(Error),
+    });
+  });
+
+  it("does not keep the process from probing, and from closing the circuit", async () => {
+    const { bulkhead, inner } = await configured();
+    await vi.advanceTimersByTimeAsync(4000);
+    await passCalls(bulkhead, 2);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(await inner.getState("api")).toMatchObject({
+      state: "CLOSED",
+      settings: { by: "me@host" },
+    });
+  });
+});
+
 describe("a notice", () => {
   it("is followed at once, and confirmed by one read", async () => {
     const { bulkhead, storage, change } = await listening();
