@@ -14,7 +14,11 @@ if (process.send !== undefined) {
   server.listen(0, "127.0.0.1", () => process.send(server.address().port));
   process.on("disconnect", () => process.exit());
 } else {
-  await measure(process.argv[2] ?? "request", Number(process.argv[3] ?? 1), Number(process.argv[4] ?? 60));
+  await measure(
+    process.argv[2] ?? "request",
+    Number(process.argv[3] ?? 1),
+    Number(process.argv[4] ?? 60),
+  );
 }
 
 async function measure(by, concurrency, batches) {
@@ -50,7 +54,9 @@ async function measure(by, concurrency, batches) {
     micros.bare.push((bareMs / REQUESTS) * 1000);
     micros.guarded.push((guardedMs / REQUESTS) * 1000);
   }
-  const [bareUs, guardedUs] = [median(micros.bare), median(micros.guarded)].map((us) => us.toFixed(1));
+  const [bareUs, guardedUs] = [median(micros.bare), median(micros.guarded)].map((us) =>
+    us.toFixed(1),
+  );
   console.log(
     `${by}, ${concurrency} at once: bare ${bareUs} µs, guarded ${guardedUs} µs, ratio ${median(ratios).toFixed(3)}`,
   );

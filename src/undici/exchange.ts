@@ -1,21 +1,17 @@
 import { AsyncResource } from "node:async_hooks";
 import type { Bulkhead } from "../bulkhead.js";
-import { now } from "../common/clock.js";
-import type { Deadline } from "../common/deadline.js";
 import { HOLD } from "../common/hold-key.js";
 import { BulkheadTimeoutError } from "../errors.js";
 import type { Hold, PermitHolder } from "../hold.js";
 import type { Caller } from "./caller.js";
 import type { Headers } from "./headers.js";
+import type { BodyWatch, IdleBody } from "./idle-bodies.js";
 import type { Origin } from "./origins.js";
 import type { Dispatch, DispatchOptions } from "./protocol.js";
 import { abortError, Relay } from "./relay.js";
 import { RequestBody } from "./request-body.js";
 import type { GuardSettings } from "./settings.js";
 import { isOwnFault, isRedirect, judgeHead, ResponseStatusError } from "./verdict.js";
-
-/** What has a deadline of `bodyIdleSeconds`. */
-type Idle = { idled(): void };
 
 /** How much of a redirect's body is read although its reader has paused. */
 const MAX_UNREAD_BYTES = 1024 * 1024;
@@ -24,7 +20,7 @@ const MAX_UNREAD_BYTES = 1024 * 1024;
  * One guarded request: it gets its permit before the base has it, gives the circuit one verdict, and returns the permit
  * when its response has ended.
  */
-export class Exchange extends Relay implements PermitHolder {
+export class Exchange extends Relay implements PermitHolder, IdleBody {
   readonly #settings: GuardSettings;
   readonly #origin: Origin;
   readonly #options: DispatchOptions;
@@ -42,8 +38,7 @@ export class Exchange extends Relay implements PermitHolder {
   // The body of the response
   #isRedirect = false;
   #unreadBytes = 0;
-  #deadline: Deadline<Idle> | undefined = undefined;
-  #activeAt = 0;
+  watch: BodyWatch | undefined = undefined;
   #isHeldBack = false;
   #heldBack: { readonly error: unknown } | undefined = undefined;
 
@@ -128,7 +123,7 @@ export class Exchange extends Relay implements PermitHolder {
     const permit = this.#permit;
     if (permit === undefined) return;
     this.#permit = undefined;
-    if (this.#deadline !== undefined) this.#settings.idleDeadlines.clear(this.#deadline);
+    this.watch?.stop();
     if (verdict === undefined || this.#isJudged) permit.drop();
     else if (verdict === "success") permit.settle(true, undefined);
     else permit.settle(false, verdict.error);
@@ -160,7 +155,7 @@ export class Exchange extends Relay implements PermitHolder {
 
   override resume(): void {
     this.#unreadBytes = 0;
-    if (this.#deadline !== undefined) this.#activeAt = now();
+    this.watch?.moved();
     super.resume();
     if (this.#heldBack !== undefined) this.#tellHeldBack();
   }
@@ -196,10 +191,7 @@ export class Exchange extends Relay implements PermitHolder {
       return;
     }
     this.#isRedirect = isRedirect(statusCode, headers);
-    const { bodyIdleMs, idleDeadlines } = this.#settings;
-    if (bodyIdleMs === null) return;
-    this.#activeAt = now();
-    this.#deadline = idleDeadlines.set(this, this.#activeAt, bodyIdleMs);
+    this.#settings.idleBodies?.add(this);
   }
 
   #judge(permit: Hold, statusCode: number, headers: Headers): void {
@@ -214,7 +206,7 @@ export class Exchange extends Relay implements PermitHolder {
 
   protected override dataCame(chunk: Uint8Array): void {
     if (this.isOver) return;
-    if (this.#deadline !== undefined) this.#activeAt = now();
+    this.watch?.moved();
     try {
       super.dataCame(chunk);
     } catch (error) {
@@ -281,26 +273,24 @@ export class Exchange extends Relay implements PermitHolder {
     return super.upgraded(statusCode, headers, socket);
   }
 
-  // Time
+  // When the body stalls
 
-  /** For the shared timer: `bodyIdleSeconds` have passed since the headers, or since it was looked at last. */
-  idled(): void {
-    const { bodyIdleMs, idleDeadlines } = this.#settings;
-    this.#deadline = undefined;
-    if (this.#permit === undefined || bodyIdleMs === null) return;
-    if (now() - this.#activeAt < bodyIdleMs - 1) {
-      this.#deadline = idleDeadlines.set(this, this.#activeAt, bodyIdleMs);
-      return;
-    }
-    const error = stalledError(this.bulkhead.name, bodyIdleMs, this.holdsBase);
+  get isEnded(): boolean {
+    return this.#permit === undefined;
+  }
+
+  stalled(): void {
+    const error = this.#stalledError();
     this.#isHeldBack = this.#isRedirect && this.isPaused;
     this.#release(this.holdsBase ? undefined : { error });
     this.#abortWith(error);
   }
-}
 
-function stalledError(bulkheadName: string, idleMs: number, isPaused: boolean): Error {
-  const why = isPaused ? "its reader had paused it" : "the server sent nothing";
-  const message = `The body of a response of "${bulkheadName}" stalled for ${(idleMs / 1000).toFixed(3)} s: ${why}`;
-  return new BulkheadTimeoutError(message, { bulkheadName });
+  #stalledError(): Error {
+    const bulkheadName = this.bulkhead.name;
+    const seconds = ((this.#settings.idleBodies?.limitMs ?? 0) / 1000).toFixed(3);
+    const why = this.holdsBase ? "its reader had paused it" : "the server sent nothing";
+    const message = `The body of a response of bulkhead "${bulkheadName}" stalled for ${seconds} s: ${why}`;
+    return new BulkheadTimeoutError(message, { bulkheadName });
+  }
 }

@@ -1,8 +1,8 @@
-import { Deadlines } from "../common/deadlines.js";
 import { format } from "../common/validation.js";
 import { BulkheadManager } from "../manager.js";
 import { callerOf } from "./caller.js";
 import { Exchange } from "./exchange.js";
+import { IdleBodies } from "./idle-bodies.js";
 import { Origin, Origins } from "./origins.js";
 import type { Dispatch, DispatchOptions } from "./protocol.js";
 import { Relay } from "./relay.js";
@@ -25,9 +25,8 @@ export class Guard {
     this.#settings = {
       isFailure,
       releaseAt: releaseAt ?? "end",
-      bodyIdleMs: bodyIdleSeconds === null ? null : bodyIdleSeconds * 1000,
       retryAfterMaxSeconds: options.retryAfterMaxSeconds ?? 60,
-      idleDeadlines: new Deadlines((exchange) => exchange.idled(), { holdsProcess: false }),
+      idleBodies: bodyIdleSeconds === null ? undefined : new IdleBodies(bodyIdleSeconds * 1000),
     };
   }
 

@@ -28,9 +28,15 @@ export class Headers {
     return this.#raw;
   }
 
+  /** As the caller of a request gets them. */
   get fields(): HeaderFields {
     this.#fields ??= parse(this.#raw ?? []);
     return this.#fields;
+  }
+
+  /** By their names in lower case, whoever parsed them. */
+  get byName(): HeaderFields {
+    return lowerCase(this.fields);
   }
 }
 
@@ -64,6 +70,12 @@ function toRaw(fields: HeaderFields): RawHeaders {
     }
   }
   return raw;
+}
+
+/** undici's own fields have names in lower case; those of a mock, or of a base that is not undici's, need not. */
+function lowerCase(fields: HeaderFields): HeaderFields {
+  if (Object.keys(fields).every((name) => name === name.toLowerCase())) return fields;
+  return parse(toRaw(fields));
 }
 
 /** HTTP's bytes are latin1: whatever they are, each is one character. */

@@ -54,19 +54,17 @@ export function guardDispatcher<D extends AnyDispatcher = FetchDispatcher>(
   const guard = new Guard(read);
   const target: { dispatch(options: object, handler: object): unknown } = base;
   const send: Dispatch = (request, handler) => target.dispatch(request, handler) !== false;
-  const shadow = new Map<string | symbol, unknown>(
-    Object.entries({
-      dispatch: (request: object, handler: object) => guard.dispatch(send, request, handler),
-      close: (callback?: unknown) =>
-        callBack(guard.ownManager?.shutdown({ drainSeconds: FOREVER }), callback),
-      destroy: (error?: unknown, callback: unknown = error) =>
-        callBack(guard.ownManager?.shutdown({ drainSeconds: 0 }), callback),
-    }),
-  );
-  shadow.set(IS_GUARD, true);
+  const own: Readonly<Record<string | symbol, unknown>> = {
+    dispatch: (request: object, handler: object) => guard.dispatch(send, request, handler),
+    close: (callback?: unknown) =>
+      callBack(guard.ownManager?.shutdown({ drainSeconds: FOREVER }), callback),
+    destroy: (error?: unknown, callback: unknown = error) =>
+      callBack(guard.ownManager?.shutdown({ drainSeconds: 0 }), callback),
+    [IS_GUARD]: true,
+  };
   // As `compose` of undici does it: whatever else a dispatcher has, this one has, too.
   return new Proxy(base, {
-    get: (target, key) => (shadow.has(key) ? shadow.get(key) : Reflect.get(target, key)),
+    get: (target, key) => (Object.hasOwn(own, key) ? own[key] : Reflect.get(target, key)),
   }) as D;
 }
 

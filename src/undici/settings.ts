@@ -1,5 +1,4 @@
 import { Bulkhead } from "../bulkhead.js";
-import type { Deadlines } from "../common/deadlines.js";
 import {
   FUNCTION,
   format,
@@ -13,6 +12,7 @@ import {
 import type { BulkheadConfig } from "../config.js";
 import type { BulkheadManager } from "../manager.js";
 import { isDispatcher } from "./global-dispatcher.js";
+import type { IdleBodies } from "./idle-bodies.js";
 import type { AnyDispatcher, HeaderFields } from "./protocol.js";
 
 /**
@@ -100,10 +100,9 @@ export interface GuardDispatcherOptions<D extends AnyDispatcher = AnyDispatcher>
 export interface GuardSettings {
   readonly isFailure: GuardInterceptorOptions["isFailure"];
   readonly releaseAt: "end" | "headers";
-  readonly bodyIdleMs: number | null;
   readonly retryAfterMaxSeconds: number;
-  /** Of bodies that may stall. */
-  readonly idleDeadlines: Deadlines<{ idled(): void }>;
+  /** `undefined`: bodies may stall. */
+  readonly idleBodies: IdleBodies | undefined;
 }
 
 const OBJECT: Rule = {

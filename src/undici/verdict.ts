@@ -21,14 +21,14 @@ function readRetryAfter(
   headers: Headers,
 ): number | undefined {
   if ((statusCode !== 429 && statusCode !== 503) || retryAfterMaxSeconds === 0) return undefined;
-  const seconds = parseRetryAfter(headers.fields["retry-after"], Date.now());
+  const seconds = parseRetryAfter(headers.byName["retry-after"], Date.now());
   return seconds && Math.min(seconds, retryAfterMaxSeconds);
 }
 
 function isFailure(settings: GuardSettings, statusCode: number, headers: Headers): boolean {
   if (settings.isFailure === undefined) return isServerError(statusCode);
   try {
-    const returned: unknown = settings.isFailure({ statusCode, headers: headers.fields });
+    const returned: unknown = settings.isFailure({ statusCode, headers: headers.byName });
     if (!(returned instanceof Promise)) return Boolean(returned);
     returned.catch(() => {});
     throw new TypeError("it returned a promise, and a response cannot wait to be judged");
@@ -53,7 +53,7 @@ function warnOnce(settings: GuardSettings, thrown: unknown): void {
 
 /** Whether who follows redirects follows this answer, and leaves its body unread. */
 export function isRedirect(statusCode: number, headers: Headers): boolean {
-  return REDIRECTS.has(statusCode) && headers.fields["location"] !== undefined;
+  return REDIRECTS.has(statusCode) && headers.byName["location"] !== undefined;
 }
 
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
