@@ -55,6 +55,7 @@ export { BulkheadState } from "./state.js";
 export type { BulkheadStats, FailureOutcome, RejectionReason } from "./stats.js";
 export { type ApplyChangeOptions, applyChange } from "./storage/apply-change.js";
 export type {
+  CircuitCause,
   CircuitChange,
   CircuitChangeResult,
   CircuitRecord,

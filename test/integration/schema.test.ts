@@ -29,6 +29,10 @@ const COLUMNS = [
   "written_blind boolean not null",
   "openings integer not null",
   "settings jsonb",
+  "changed_by text",
+  "opening_rule text",
+  "failure_name text",
+  "failure_code text",
 ];
 
 async function columns(): Promise<string[]> {
@@ -102,6 +106,10 @@ describe("the schema", () => {
     expect(await isInPlace()).toBe(true);
     expect(await columns()).toEqual(COLUMNS);
     expect(await open().getState("api")).toMatchObject({ state: "CLOSED" });
+  });
+
+  it("has no character that a database in another encoding than UTF-8 cannot store", () => {
+    expect(SCHEMA_SQL).toMatch(/^[\n -~]+$/);
   });
 
   it("begins to count the openings anew when another program closes the circuit", async () => {

@@ -33,6 +33,9 @@ export const TRIGGERS: readonly string[] = [
 export const versionAt = (time: string) => `(extract(epoch FROM ${time}) * 1000000)::bigint`;
 export const VERSION_NOW = versionAt("clock_timestamp()");
 
+/** SQL: what is known of another program, such as `app in psql`. */
+const SESSION = "concat_ws(' in ', session_user, nullif(current_setting('application_name'), ''))";
+
 const BEFORE_WRITE = `-- Keeps a row's columns consistent with its state, raises its version when another program changes it, and guards isolations.
 CREATE OR REPLACE FUNCTION rc_circuit_breakers_before_write() RETURNS trigger
 LANGUAGE plpgsql AS $$
@@ -89,6 +92,9 @@ BEGIN
   END IF;
   IF NEW.state = 'CLOSED' THEN
     NEW.openings := 0;
+    NEW.opening_rule := NULL;
+    NEW.failure_name := NULL;
+    NEW.failure_code := NULL;
   END IF;
   IF NEW.state <> 'HALF_OPEN' THEN
     NEW.probe_owner := NULL;
@@ -97,6 +103,7 @@ BEGIN
   END IF;
   IF TG_OP = 'INSERT' THEN
     NEW.written_blind := is_blind AND NEW.state <> 'CLOSED';
+    NEW.changed_by := coalesce(NEW.changed_by, ${SESSION});
     RETURN NEW;
   END IF;
   NEW.written_blind := CASE WHEN is_blind THEN NEW.state <> 'CLOSED'
@@ -116,8 +123,12 @@ BEGIN
     THEN
       NEW.version := greatest(OLD.version + 1, ${VERSION_NOW});
       NEW.updated_at := clock_timestamp();
+      NEW.changed_by := ${SESSION};
       IF NEW.state = 'OPEN' THEN
         NEW.opened_by := NULL;
+        NEW.opening_rule := NULL;
+        NEW.failure_name := NULL;
+        NEW.failure_code := NULL;
       END IF;
     END IF;
   END IF;
@@ -134,7 +145,7 @@ DECLARE
 BEGIN
   IF jsonb_typeof(NEW.settings->'values') IS DISTINCT FROM 'object' THEN
     IF NEW.settings IS NOT NULL THEN
-      RAISE EXCEPTION 'settings must be {"values": {field: value, …}, "until": …, "reason": …, "by": …}; got %',
+      RAISE EXCEPTION 'settings must be {"values": {...}, "until": ..., "reason": ..., "by": ...}; got %',
         left(NEW.settings::text, 200) USING ERRCODE = 'check_violation';
     END IF;
   ELSE
@@ -142,7 +153,7 @@ BEGIN
       'until', to_char(nullif(ends, 'infinity') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
       'reason', left(NEW.settings->>'reason', 255),
       'by', left(coalesce(NEW.settings->>'by',
-        concat_ws(' in ', session_user, nullif(current_setting('application_name'), ''))), 255));
+        ${SESSION}), 255));
   END IF;
   IF TG_OP = 'UPDATE' AND NEW.version <= OLD.version THEN
     NEW.version := greatest(OLD.version + 1, ${VERSION_NOW});
