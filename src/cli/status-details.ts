@@ -1,6 +1,6 @@
 import type { CircuitRecord } from "../storage/circuit-storage.js";
 import { localTime, printable } from "./text.js";
-import { causeOf, describeSettings, settingsOf } from "./why.js";
+import { describeCause, describeSettings, settingsOf } from "./why.js";
 
 /** All that is known of one circuit, one fact a line. */
 export function statusDetails(namespace: string, name: string, record: CircuitRecord): string[] {
@@ -12,7 +12,7 @@ export function statusDetails(namespace: string, name: string, record: CircuitRe
   const facts: ReadonlyArray<readonly [fact: string, text: string]> = [
     ["since", time(updatedAt)],
     ["until", time(openUntil)],
-    ["why", state === "CLOSED" ? "" : causeOf(record)],
+    ["why", state === "CLOSED" ? "" : describeCause(record)],
     ["failure", [record.cause?.failure, record.cause?.code].filter(Boolean).join(" ")],
     [isOpen ? "opened by" : "changed by", record.changedBy ?? ""],
     ["openings", isOpen || isProbed ? `${record.openings ?? 0} since it was closed last` : ""],

@@ -14,11 +14,15 @@ export function whyOf(record: CircuitRecord): string {
   }
   if (isOver(openUntil, readAt)) return `over; ${NO_PROBER}`;
   const by = record.changedBy ? `(${record.changedBy})` : "";
-  return [causeOf(record), by].filter(Boolean).join(" ");
+  return [describeCause(record), by].filter(Boolean).join(" ");
 }
 
 /** An operator's reason, or else what opened it. */
-export function causeOf({ reason, cause, failureCount }: CircuitRecord): string {
+export function describeCause({
+  reason,
+  cause,
+  failureCount,
+}: Pick<CircuitRecord, "reason" | "cause" | "failureCount">): string {
   if (reason !== null) return reason;
   if (cause) return `${cause.rule}${cause.failure === null ? "" : `: ${failureOf(cause)}`}`;
   // By a health check, or by another program.

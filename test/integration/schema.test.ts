@@ -143,7 +143,7 @@ describe("the schema", () => {
          UNION ALL
          SELECT routine_schema FROM information_schema.routines WHERE starts_with(routine_name, 'rc_')`,
       ),
-    ).toEqual(Array.from({ length: 4 }, () => ({ name: "elsewhere" })));
+    ).toEqual(Array.from({ length: 5 }, () => ({ name: "elsewhere" })));
     // The table of another schema that the path names is used, not doubled.
     await database.query("CREATE SCHEMA first");
     const path = `${database.url}?options=-c%20search_path%3Dfirst,elsewhere`;

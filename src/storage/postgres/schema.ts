@@ -1,3 +1,4 @@
+import { CREATE_HISTORY } from "./history.js";
 import {
   INSTALLED_VERSION,
   SCHEMA_VERSION,
@@ -142,6 +143,8 @@ END $$;`,
   `-- A state in lower case was written manually; an unknown state is left for its author to correct.
 UPDATE rc_circuit_breakers SET state = upper(state)
 WHERE state <> upper(state) AND upper(state) IN ('CLOSED', 'OPEN', 'HALF_OPEN');`,
+
+  CREATE_HISTORY,
 
   ...triggerStatements(CHANNEL),
 ];

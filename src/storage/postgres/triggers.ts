@@ -1,3 +1,4 @@
+import { HISTORY_TRIGGERS, historyFunction } from "./history.js";
 import { recordJson } from "./record.js";
 
 /**
@@ -22,6 +23,9 @@ export const TRIGGERS: readonly string[] = [
   "rc_circuit_breakers_after_change",
   "rc_circuit_breakers_after_write",
   "rc_circuit_breakers_after_truncate",
+  "rc_circuit_breakers_history",
+  "rc_circuit_breakers_history_of_new",
+  "rc_circuit_breakers_history_of_removed",
   "rc_circuit_breakers_new_settings",
   "rc_circuit_breakers_settings",
 ];
@@ -114,6 +118,12 @@ BEGIN
     AND NEW.execution_log::text IS NOT DISTINCT FROM OLD.execution_log::text
   THEN
     NEW.execution_log := NULL;
+  END IF;
+  -- A process of an older version does not say who opened it, other than by its opening.
+  IF NEW.state = 'OPEN' AND NEW.opened_by IS DISTINCT FROM OLD.opened_by
+    AND NEW.changed_by IS NOT DISTINCT FROM OLD.changed_by AND NEW.opened_by ~ ' [0-9a-f-]{36}( [0-9]+)?$'
+  THEN
+    NEW.changed_by := left(regexp_replace(NEW.opened_by, ' [0-9a-f-]{36}( [0-9]+)?$', ''), 255);
   END IF;
   IF NEW.version <= OLD.version THEN
     NEW.version := OLD.version;
@@ -235,9 +245,11 @@ CREATE TRIGGER rc_circuit_breakers_after_change
   FOR EACH ROW EXECUTE FUNCTION rc_circuit_breakers_after_write();
 CREATE TRIGGER rc_circuit_breakers_after_truncate
   AFTER TRUNCATE ON rc_circuit_breakers
-  FOR EACH STATEMENT EXECUTE FUNCTION rc_circuit_breakers_after_write();`;
+  FOR EACH STATEMENT EXECUTE FUNCTION rc_circuit_breakers_after_write();
+${HISTORY_TRIGGERS}`;
 
 /** Creates or replaces the functions and triggers, which notify `channel`. They belong in one transaction. */
 export function triggerStatements(channel: string): readonly string[] {
-  return [BEFORE_WRITE, BEFORE_SETTINGS, afterWrite(channel), CREATE_TRIGGERS];
+  const history = historyFunction(`-- ${MARK} ${SCHEMA_VERSION}`, SESSION);
+  return [BEFORE_WRITE, BEFORE_SETTINGS, afterWrite(channel), history, CREATE_TRIGGERS];
 }
