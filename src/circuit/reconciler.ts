@@ -1,3 +1,4 @@
+import { nameFailure } from "../common/name-failure.js";
 import type {
   CircuitChange,
   CircuitChangeResult,
@@ -161,7 +162,7 @@ export class Reconciler {
       return successes === undefined ? undefined : { to: "HALF_OPEN", successes, ...common };
     }
     if (pending.needsLease) return { to: "HALF_OPEN", ...common };
-    const { to, origin, failures } = pending.transition;
+    const { to, origin, failures, reason, cause } = pending.transition;
     const byHand = origin === "manual";
     if (to === "HALF_OPEN") return { to, early: true, ...common };
     if (to === "CLOSED") return { to, byHand, ...common };
@@ -171,6 +172,7 @@ export class Reconciler {
       openSeconds: this.#circuit.retryAfterSeconds,
       failureCount: failures,
       opening: this.#tag,
+      cause: { rule: reason, ...nameFailure(cause) },
       ...this.#openingsToSend(pending, openings),
       ...common,
     };
