@@ -89,6 +89,33 @@ describe("the circuit of a queued call", () => {
   });
 });
 
+describe("a manual isolation", () => {
+  it("is counted for queued and new calls, and its reason is in their errors", async () => {
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1 });
+    const reasons: unknown[] = [];
+    bulkhead.on("isolated", ({ reason }) => reasons.push(reason));
+    bulkhead.on("released", () => reasons.push("released"));
+    bulkhead.on("rejected", ({ reason }) => reasons.push(reason));
+    const message = 'Bulkhead "api" is isolated by hand: maintenance';
+    const busy = gate();
+    const running = bulkhead.execute(() => busy.promise);
+    await started();
+    const queued = expect(bulkhead.execute(() => 1)).rejects.toThrow(message);
+    bulkhead.isolate("maintenance");
+    await queued;
+    await expect(bulkhead.execute(() => 1)).rejects.toThrow(message);
+    expect(bulkhead.getStats()).toMatchObject({
+      rejectedExecutions: 2,
+      rejections: { isolated: 2 },
+    });
+    bulkhead.release();
+    bulkhead.release();
+    expect(reasons).toEqual(["maintenance", "isolated", "isolated", "released"]);
+    busy.open();
+    await running;
+  });
+});
+
 describe("a shared circuit", () => {
   const config = { name: "api", failureThreshold: 1, successThreshold: 2, isolationDuration: 10 };
 
