@@ -155,7 +155,7 @@ export class Executor {
 
   #idleLane(call: Call): Lane<Call> | undefined {
     if (call.watched !== undefined) return this.#lanes.openUnlimited(call, call.watched);
-    const mustWait = this.#queue.size > 0 || this.gate.isAwaitingStorage;
+    const mustWait = this.#queue.size > 0 || this.gate.isAwaitingStorage || this.#isOverrun;
     return mustWait ? undefined : this.#lanes.take(call);
   }
 
@@ -175,6 +175,14 @@ export class Executor {
     if (!call.isHeld) this.#lanes.request();
   }
 
+  /**
+   * Whether calls that came while `enforce` was `false` still take all permits: p-limit does not count them, and would
+   * start more.
+   */
+  get #isOverrun(): boolean {
+    return this.#lanes.hasUnlimited && this.#config.enforce && this.#freePermits === 0;
+  }
+
   /** None when the limit was lowered and more functions still run. */
   get #freePermits(): number {
     return Math.max(0, this.#lanes.count - this.counters.active - this.counters.abandoned);
@@ -190,7 +198,7 @@ export class Executor {
     this.#isStarting = true;
     let time = freedAt;
     for (let call = this.#queue.first; call !== undefined; call = this.#queue.first) {
-      if (this.gate.isAwaitingStorage) break;
+      if (this.gate.isAwaitingStorage || this.#isOverrun) break;
       time ??= now();
       if (call.isHeld) this.#endHold(time);
       if (call.hasWaited && this.#queue.isHopeless(call, time)) {

@@ -108,6 +108,11 @@ export class Lanes<T> {
     return lane;
   }
 
+  /** Whether calls run that p-limit does not count. */
+  get hasUnlimited(): boolean {
+    return this.#unlimited.size > 0;
+  }
+
   /** A lane without a slot of p-limit. */
   openUnlimited(holder: T, as: "admitted" | "refused"): Lane<T> {
     const lane = new Lane<T>(ignore, this.#hooks.onSettled);

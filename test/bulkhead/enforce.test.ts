@@ -208,6 +208,24 @@ describe("enforce that changes", () => {
     expect(await bulkhead.call(() => 1)).toBe(1);
   });
 
+  it("starts no call until fewer run than the limit when it becomes true", async () => {
+    const { bulkhead } = watching({ maxConcurrentCalls: 2 });
+    const works = [gate(), gate(), gate()];
+    const calls = works.map((work) => bulkhead.call(() => work.promise));
+    bulkhead.configure({ enforce: true });
+    const queued = ["a", "b"].map((name) => bulkhead.call(() => name));
+    const running: number[] = [];
+    for (const work of works) {
+      await started();
+      running.push(bulkhead.getStats().activeTasks);
+      work.open();
+    }
+    expect(running).toEqual([3, 2, 1]);
+    expect(await Promise.all(queued)).toEqual(["a", "b"]);
+    await Promise.all(calls);
+    expect(bulkhead.getStats()).toMatchObject({ successfulExecutions: 5, activeTasks: 0 });
+  });
+
   it("connects the circuit with its storage, and disconnects it", async () => {
     const storage = new InMemoryStorage();
     const { bulkhead } = watching({ failureThreshold: 1, isolationDuration: 60 }, storage);
