@@ -89,6 +89,10 @@ describe("the tarball", () => {
       "dist/storage-contract.d.cts",
       "dist/storage-contract.d.ts",
       "dist/storage-contract.js",
+      "dist/undici.cjs",
+      "dist/undici.d.cts",
+      "dist/undici.d.ts",
+      "dist/undici.js",
       "package.json",
     ]);
   });
