@@ -57,6 +57,7 @@ export { BulkheadState } from "./state.js";
 export type { BulkheadStats, FailureOutcome, LastFailure, RejectionReason } from "./stats.js";
 export { type ApplyChangeOptions, applyChange } from "./storage/apply-change.js";
 export type {
+  CircuitCause,
   CircuitChange,
   CircuitChangeResult,
   CircuitRecord,

@@ -11,6 +11,5 @@ export default defineConfig({
       "test/{bulkhead,call,circuit,common}/**/*.test.ts",
     ],
     testTimeout: 5_000,
-    isolate: false,
   },
 });

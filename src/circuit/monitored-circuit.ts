@@ -115,7 +115,7 @@ export class MonitoredCircuit implements CallCircuit {
     const window = this.#window;
     if (call.startedAt >= window.dueAt) window.advance(call.startedAt);
     window.newest.fires++;
-    if (this.#breaker !== undefined) this.#emit("fire", call.args);
+    if (this.#breaker !== undefined) this.#breaker.emit("fire", call.args);
   }
 
   judge(call: CircuitCall, error: unknown): Verdict {
@@ -161,7 +161,8 @@ export class MonitoredCircuit implements CallCircuit {
   recordTimeout(call: CircuitCall, error: unknown, time: number): void {
     this.#window.advance(time);
     this.#window.newest.timeouts++;
-    if (this.#breaker !== undefined) this.#emit("timeout", error, time - call.startedAt, call.args);
+    if (this.#breaker !== undefined)
+      this.#breaker.emit("timeout", error, time - call.startedAt, call.args);
     // It runs on: whether it would have been slow is not known.
     if (call.running !== undefined) this.#endRunning(call, call.running, time, false);
     this.recordError(call, this.judge(call, error), error, time);
@@ -173,8 +174,8 @@ export class MonitoredCircuit implements CallCircuit {
     this.#window.newest.fires++;
     this.#window.newest.rejects++;
     if (this.#breaker === undefined) return;
-    this.#emit("fire", call.args);
-    this.#emit("reject", error);
+    this.#breaker.emit("fire", call.args);
+    this.#breaker.emit("reject", error);
   }
 
   /** The bulkhead has rejected the call because it is full: to opossum, its semaphore is locked. */
@@ -183,25 +184,22 @@ export class MonitoredCircuit implements CallCircuit {
     this.#window.newest.fires++;
     this.#window.newest.semaphoreRejections++;
     if (this.#breaker === undefined) return;
-    this.#emit("fire", call.args);
-    this.#emit("semaphoreLocked", error, 0);
+    this.#breaker.emit("fire", call.args);
+    this.#breaker.emit("semaphoreLocked", error, 0);
   }
 
   #feedSuccess(call: CircuitCall, result: unknown, time: number): void {
     const window = this.#window;
     if (time >= window.dueAt) window.advance(time);
     window.newest.successes++;
-    if (this.#breaker !== undefined) this.#emit("success", result, time - call.startedAt);
+    if (this.#breaker !== undefined) this.#breaker.emit("success", result, time - call.startedAt);
   }
 
   #feedFailure(call: CircuitCall, error: unknown, time: number): void {
     this.#window.advance(time);
     this.#window.newest.failures++;
-    if (this.#breaker !== undefined) this.#emit("failure", error, time - call.startedAt, call.args);
-  }
-
-  #emit(event: string, ...args: unknown[]): void {
-    this.#breaker?.emit(event, ...args);
+    if (this.#breaker !== undefined)
+      this.#breaker.emit("failure", error, time - call.startedAt, call.args);
   }
 }
 

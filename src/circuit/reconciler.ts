@@ -1,3 +1,4 @@
+import { nameFailure } from "../common/name-failure.js";
 import type {
   CircuitChange,
   CircuitChangeResult,
@@ -16,7 +17,7 @@ interface PendingChange {
   /** The circuit is closed, but the record waits for a prober: the lease has to be asked for first. */
   readonly needsLease: boolean;
   /** The circuit was closed here before it was opened again, and the storage does not know. */
-  readonly beginsAnew?: boolean;
+  readonly beginsAnew?: boolean | undefined;
 }
 
 /** How this process opened its closed circuit, as long as the circuit is open because of it. */
@@ -91,14 +92,12 @@ export class Reconciler {
     const { from, to, origin } = transition;
     const state = this.#state;
     state.opening = undefined;
-    if (origin === "storage") state.pending = undefined;
     if (origin === "storage" || origin === "clock") return;
     if (to === "OPEN") state.openings++;
     if (from === "CLOSED" && to === "OPEN") {
       state.opening = { transition, tag: this.#tag, isSent: false };
     }
-    const closes = state.pending?.transition.to === "CLOSED" || state.pending?.beginsAnew === true;
-    const beginsAnew = to === "OPEN" && closes;
+    const beginsAnew = state.pending?.transition.to === "CLOSED" || state.pending?.beginsAnew;
     state.pending = { transition, isLate: false, needsLease: false, beginsAnew };
   }
 
@@ -163,7 +162,7 @@ export class Reconciler {
       return successes === undefined ? undefined : { to: "HALF_OPEN", successes, ...common };
     }
     if (pending.needsLease) return { to: "HALF_OPEN", ...common };
-    const { to, origin, failures } = pending.transition;
+    const { to, origin, failures, reason, cause } = pending.transition;
     const byHand = origin === "manual";
     if (to === "HALF_OPEN") return { to, early: true, ...common };
     if (to === "CLOSED") return { to, byHand, ...common };
@@ -173,6 +172,7 @@ export class Reconciler {
       openSeconds: this.#circuit.retryAfterSeconds,
       failureCount: failures,
       opening: this.#tag,
+      cause: { rule: reason, ...nameFailure(cause) },
       ...this.#openingsToSend(pending, openings),
       ...common,
     };
@@ -344,7 +344,7 @@ export class Reconciler {
    * cannot show that: the record may be the closing of an earlier opening of the same owner.
    */
   #lacksOpening({ openedBy }: Partial<CircuitRecord>, { tag, isSent }: Opening): boolean {
-    if (this.#circuit.status !== "OPEN" || openedBy === undefined || openedBy === tag) return false;
+    if (openedBy === undefined || openedBy === tag) return false;
     // A custom storage without `opening` keeps the owner instead.
     return openedBy !== this.#state.owner || !isSent;
   }

@@ -99,7 +99,8 @@ export async function changeByHand(
   throw new Error(`the circuit "${name}" kept changing for ${QUERY_LIMIT_MS / 1000} s; try again`);
 }
 
-async function missing(circuits: Circuits, name: string): Promise<Error> {
+/** The error for a circuit that does not exist; most often its name or its namespace is misspelt. */
+export async function missing(circuits: Circuits, name: string): Promise<Error> {
   const places = await namespaces(circuits, name);
   const hint = places.length > 0 ? `it is in: ${places.join(", ")}` : "see bulkman status";
   return new Error(

@@ -1,4 +1,3 @@
-import { hostname } from "node:os";
 import {
   CIRCUITS_HELP,
   CIRCUITS_OPTIONS,
@@ -8,6 +7,7 @@ import {
 } from "./arguments.js";
 import { changeByHand, withCircuits } from "./circuits.js";
 import { type Command, UsageError } from "./command.js";
+import { operator } from "./operator.js";
 import { localTime, printable } from "./text.js";
 
 const DEFAULT_FOR = "10m";
@@ -40,7 +40,7 @@ ${CIRCUITS_HELP}`,
     const openSeconds = readDuration("--for", duration);
     const reason = readReason(values.reason);
     return withCircuits(values, async (circuits) => {
-      const owner = `bulkman isolate on ${hostname()}`;
+      const owner = operator();
       const { record } = await changeByHand(circuits, name, ({ version }) => {
         return { to: "OPEN", version, owner, openSeconds, failureCount: 0, byHand: true, reason };
       });

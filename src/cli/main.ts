@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import manifest from "../../package.json" with { type: "json" };
 import { type Command, UsageError } from "./command.js";
+import { history } from "./history.js";
 import { isolate } from "./isolate.js";
 import { pgSetup } from "./pg-setup.js";
 import { prune } from "./prune.js";
@@ -10,6 +11,7 @@ import { printable } from "./text.js";
 
 const COMMANDS = new Map<string, Command>([
   ["status", status],
+  ["history", history],
   ["isolate", isolate],
   ["release", release],
   ["prune", prune],

@@ -1,7 +1,7 @@
-import { hostname } from "node:os";
 import { CIRCUITS_HELP, CIRCUITS_OPTIONS, readArguments, readName } from "./arguments.js";
 import { changeByHand, withCircuits } from "./circuits.js";
 import type { Command } from "./command.js";
+import { operator } from "./operator.js";
 import { printable } from "./text.js";
 
 export const release: Command = {
@@ -19,7 +19,7 @@ ${CIRCUITS_HELP}`,
     });
     const name = readName(positionals);
     return withCircuits(values, async (circuits) => {
-      const owner = `bulkman release on ${hostname()}`;
+      const owner = operator();
       const { changed } = await changeByHand(circuits, name, ({ state, version }) => {
         return state === "CLOSED" ? undefined : { to: "CLOSED", version, owner, byHand: true };
       });

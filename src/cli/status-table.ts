@@ -1,5 +1,6 @@
 import type { CircuitRecord, CircuitStatus } from "../storage/circuit-storage.js";
-import { fitted, localTime, printable, shortTime, width } from "./text.js";
+import { fitted, localTime, printable, shortened, shortTime, width } from "./text.js";
+import { describeSettings, settingsOf, whyOf } from "./why.js";
 
 export interface TableOptions {
   readonly columns: number;
@@ -14,7 +15,6 @@ type Cells = [name: string, state: string, since: string, until: string, why: st
 const GAP = "  ";
 const STATE_WIDTH = "HALF_OPEN".length;
 const LEAST_NAME_WIDTH = 12;
-const NO_PROBER = "next call probes";
 
 /** Red, yellow and green, like the panel in Grafana. */
 const COLORS: { readonly [state in CircuitStatus]: number } = {
@@ -29,8 +29,7 @@ export function statusTable(
   { columns, rows = Number.POSITIVE_INFINITY, color }: TableOptions,
 ): string[] {
   const urgent = [...circuits].sort(([, a], [, b]) => rank(a) - rank(b));
-  // One line for the headings, and one for the number of omitted circuits.
-  const shown = urgent.length + 1 > rows ? urgent.slice(0, Math.max(0, rows - 2)) : urgent;
+  const shown = fitting(urgent, rows);
   const lines = shown.map(([name, record]) => cellsOf(name, record));
   const widths = widthsOf(lines, columns);
   const line = (cells: readonly string[], state?: CircuitStatus) => {
@@ -41,9 +40,31 @@ export function statusTable(
   const left = urgent.length - shown.length;
   return [
     line(HEADINGS),
-    ...lines.map((cells, i) => line(cells, shown[i]?.[1].state)),
+    ...lines.flatMap((cells, i) => [
+      line(cells, shown[i]?.[1].state),
+      ...settingsLines(shown[i]?.[1]).map((text) => shortened(text, columns)),
+    ]),
     ...(left > 0 ? [`… and ${left} more`] : []),
   ];
+}
+
+/** The circuits that fit below the headings; when some do not, there is a line with their number, too. */
+function fitting<T extends readonly [string, CircuitRecord]>(circuits: T[], rows: number): T[] {
+  let height = 1;
+  let count = 0;
+  for (const [, record] of circuits) {
+    height += 1 + settingsLines(record).length;
+    if (height < rows) count++;
+  }
+  return height <= rows ? circuits : circuits.slice(0, count);
+}
+
+/** Below the circuit: what an operator has set. */
+function settingsLines(record: CircuitRecord | undefined): string[] {
+  const settings = record && settingsOf(record);
+  if (!record || !settings) return [];
+  const text = describeSettings(settings, (date) => shortTime(date, record.readAt));
+  return [printable(`${GAP}set ${text}`)];
 }
 
 function rank({ state }: CircuitRecord): number {
@@ -55,25 +76,6 @@ function cellsOf(name: string, record: CircuitRecord): Cells {
   const end = openUntil ?? probeUntil;
   const until = end === null ? "" : shortTime(end, readAt);
   return [printable(name), state, shortTime(updatedAt, readAt), until, printable(whyOf(record))];
-}
-
-function whyOf(record: CircuitRecord): string {
-  const { state, failureCount, openUntil, reason, readAt } = record;
-  if (state === "CLOSED") return "";
-  if (state === "HALF_OPEN") {
-    const { probeOwner, probeUntil, probeSuccesses } = record;
-    const succeeded = probeSuccesses > 0 ? `${probeSuccesses} succeeded; ` : "";
-    return succeeded + (isOver(probeUntil, readAt) ? NO_PROBER : (probeOwner ?? NO_PROBER));
-  }
-  if (isOver(openUntil, readAt)) return `over; ${NO_PROBER}`;
-  if (reason !== null) return reason;
-  // By a health check, or by another program.
-  if (failureCount === 0) return "";
-  return failureCount === 1 ? "1 failure" : `${failureCount} failures`;
-}
-
-function isOver(end: Date | null, readAt: Date): boolean {
-  return end === null || end <= readAt;
 }
 
 /** The names and the last column share the width that the others leave. */

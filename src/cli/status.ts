@@ -1,22 +1,24 @@
 import { fstatSync } from "node:fs";
 import type { CircuitRecord } from "../storage/circuit-storage.js";
-import { settingsMsLeft } from "../storage/remaining.js";
-import { CIRCUITS_HELP, CIRCUITS_OPTIONS, readArguments } from "./arguments.js";
-import { type Circuits, list, namespaces, withCircuits } from "./circuits.js";
-import type { Command } from "./command.js";
+import { CIRCUITS_HELP, CIRCUITS_OPTIONS, readArguments, readName } from "./arguments.js";
+import { type Circuits, list, missing, namespaces, withCircuits } from "./circuits.js";
+import { type Command, UsageError } from "./command.js";
 import { Screen } from "./screen.js";
+import { statusDetails } from "./status-details.js";
 import { statusTable, summary } from "./status-table.js";
 import { printable, shortened } from "./text.js";
 import { type Records, type Viewer, watch } from "./watch.js";
+import { settingsOf } from "./why.js";
 
 const DEFAULT_COLUMNS = 80;
 
 export const status: Command = {
   summary: "show the circuits: states, since when, until when, and why",
-  help: `Usage: bulkman status [options]
+  help: `Usage: bulkman status [NAME] [options]
 
 Shows every circuit of a namespace: its state, since when, until when it is open
-or probed, and why it is open or who probes.
+or probed, why it is open and who opened it, or who probes; and what was set.
+With a NAME, all that is known of that circuit.
 
 Options:
   --json            one JSON document; with --watch, one line of JSON for each
@@ -25,30 +27,54 @@ Options:
                     can LISTEN
 ${CIRCUITS_HELP}`,
   run: async (args) => {
-    const { values } = readArguments(args, {
-      json: { type: "boolean", default: false },
-      watch: { type: "boolean", default: false },
-      ...CIRCUITS_OPTIONS,
-    });
+    const { values, positionals } = readArguments(args, OPTIONS, { allowPositionals: true });
+    const only = positionals.length === 0 ? undefined : readName(positionals);
+    if (values.watch && only !== undefined) {
+      throw new UsageError("--watch shows every circuit; leave NAME out");
+    }
     return withCircuits(values, async (circuits) => {
       if (values.watch) return watch(circuits, () => viewer(circuits.namespace, values.json));
-      const records = await list(circuits);
+      const records = only === undefined ? await list(circuits) : await listOne(circuits, only);
       const text = values.json
         ? `${JSON.stringify(documentOf(circuits.namespace, records), null, 2)}\n`
-        : `${(await textOf(circuits, records)).join("\n")}\n`;
+        : `${(await textOf(circuits, records, only)).join("\n")}\n`;
       process.stdout.write(text);
       return 0;
     });
   },
 };
 
+const OPTIONS = {
+  json: { type: "boolean", default: false },
+  watch: { type: "boolean", default: false },
+  ...CIRCUITS_OPTIONS,
+} as const;
+
+/** @throws {Error} when there is no circuit of that name */
+async function listOne(circuits: Circuits, name: string): Promise<Records> {
+  const record = await circuits.storage.getState(name);
+  if (record === null) throw await missing(circuits, name);
+  return new Map([[name, record]]);
+}
+
 /** The JSON for programs: fields are added, and never removed. */
 function circuitJson(name: string, record: CircuitRecord) {
   const { state, updatedAt, openUntil, failureCount, openedBy, reason } = record;
   const { probeOwner, probeUntil, probeSuccesses, openings, version } = record;
-  const settings = settingsMsLeft(record) > 0 ? record.settings : null;
+  const { cause = null, changedBy = null } = record;
+  const settings = settingsOf(record);
   return {
-    ...{ name, state, since: updatedAt, openUntil, failureCount, openedBy, reason },
+    ...{
+      name,
+      state,
+      since: updatedAt,
+      openUntil,
+      failureCount,
+      openedBy,
+      reason,
+      cause,
+      changedBy,
+    },
     ...{ probeOwner, probeUntil, probeSuccesses, openings, settings, version },
   };
 }
@@ -58,7 +84,15 @@ function documentOf(namespace: string, records: Records) {
   return { namespace, readAt: readAtOf(records), circuits };
 }
 
-async function textOf(circuits: Circuits, records: Records): Promise<string[]> {
+async function textOf(
+  circuits: Circuits,
+  records: Records,
+  only: string | undefined,
+): Promise<string[]> {
+  const record = only === undefined ? undefined : records.get(only);
+  if (only !== undefined && record !== undefined) {
+    return statusDetails(circuits.namespace, only, record);
+  }
   if (records.size > 0) return tableOf(circuits.namespace, records);
   const others = await namespaces(circuits);
   const hint = others.length > 0 ? `; there are circuits in: ${others.join(", ")}` : "";

@@ -57,3 +57,19 @@ export function shortTime(date: Date, today: Date): string {
   if (text.slice(0, 4) === reference.slice(0, 4)) return text.slice(5, 16);
   return text.slice(0, 10);
 }
+
+/** In the two largest units: `0s`, `45s`, `2m 10s`, `3h 0m`, `12d 4h`. */
+export function duration(seconds: number): string {
+  const whole = Math.round(seconds);
+  for (const [large, count, small, part] of UNITS) {
+    if (whole < count) continue;
+    return `${Math.floor(whole / count)}${large} ${Math.floor((whole % count) / part)}${small}`;
+  }
+  return `${whole}s`;
+}
+
+const UNITS = [
+  ["d", 86_400, "h", 3600],
+  ["h", 3600, "m", 60],
+  ["m", 60, "s", 1],
+] as const;

@@ -1,4 +1,5 @@
 import type {
+  CircuitCause,
   CircuitChange,
   CircuitChangeResult,
   CircuitRecord,
@@ -72,6 +73,10 @@ export function storable(settings: CircuitSettings): CircuitSettings {
   };
 }
 
+function storableCause({ rule, failure, code }: CircuitCause): CircuitCause {
+  return { rule: cut(rule), failure: cut(failure), code: cut(code) };
+}
+
 /** The record of a circuit that is closed since `now`. */
 export function closedRecord(version: number, now: Date): CircuitRecord {
   return {
@@ -80,6 +85,8 @@ export function closedRecord(version: number, now: Date): CircuitRecord {
     openUntil: null,
     openedBy: null,
     reason: null,
+    cause: null,
+    changedBy: null,
     probeOwner: null,
     probeUntil: null,
     probeSuccesses: 0,
@@ -91,29 +98,38 @@ export function closedRecord(version: number, now: Date): CircuitRecord {
   };
 }
 
+/** Makes an owner unique, and says nothing to people. */
+const ID = / [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
 /** The longest text that a record keeps, in code points. */
 const MAX_TEXT = 255;
 
+function cut(text: string): string;
+function cut(text: string | null): string | null;
 function cut(text: string | null): string | null {
   return text === null ? null : [...text].slice(0, MAX_TEXT).join("");
 }
 
 function changed(
-  { version, openedBy, failureCount, probeSuccesses, openings = 0, settings = null }: CircuitRecord,
+  before: CircuitRecord,
   change: CircuitChange,
   now: Date,
   leaseSeconds: number,
 ): CircuitRecord {
-  const closed = { ...closedRecord(version, now), openedBy, settings };
+  const { version, openedBy, failureCount, probeSuccesses, openings = 0 } = before;
+  const { cause = null, settings = null } = before;
+  const changedBy = cut(change.owner.replace(ID, ""));
+  const closed = { ...closedRecord(version, now), openedBy, changedBy, settings };
   if (change.to === "CLOSED") return closed;
   if (change.to === "OPEN") {
-    const { failureCount, owner, opening = owner, reason } = change;
+    const { failureCount, owner, opening = owner, reason, cause } = change;
     return {
       ...closed,
       state: "OPEN",
       failureCount,
       openUntil: later(now, change.openSeconds),
       openedBy: opening,
+      cause: cause ? storableCause(cause) : null,
       openings: change.openings ?? openings,
       reason: cut(reason ?? null),
     };
@@ -126,6 +142,7 @@ function changed(
     ...closed,
     state: "HALF_OPEN",
     failureCount,
+    cause,
     openings,
     probeSuccesses: successes,
     ...lease,

@@ -21,6 +21,16 @@ export interface CircuitSettings {
   readonly by: string | null;
 }
 
+/** What opened a circuit, for people: never a message, which can hold secrets. Each text has up to 255 characters. */
+export interface CircuitCause {
+  /** The rule of the bulkhead, such as `5 consecutive failures`. */
+  readonly rule: string;
+  /** The `name` of the last failure; `null` without one. */
+  readonly failure: string | null;
+  /** Its `code`, or that of the error that caused it; `null` without one. */
+  readonly code: string | null;
+}
+
 /** New settings of a circuit. The storage keeps them only if the record still has `version`. */
 export interface CircuitSettingsChange {
   /** The version of the record that the change was decided on. */
@@ -48,6 +58,16 @@ export interface CircuitRecord {
    * one.
    */
   readonly reason: string | null;
+  /**
+   * What opened it, until it closes; `null` for a closed circuit, and for one that SQL, Python or an operator's command
+   * opened. Absent in a storage that does not keep it.
+   */
+  readonly cause?: CircuitCause | null;
+  /**
+   * Who changed the circuit last: host and process of a bulkhead, an operator's `user@host`, or the session of another
+   * program. `null` when it has not changed since it was created. Absent in a storage that does not keep it.
+   */
+  readonly changedBy?: string | null;
   /** The owner of the probe lease; `null` without a lease. Only a `HALF_OPEN` circuit has one. */
   readonly probeOwner: string | null;
   /** When the probe lease expires; `null` without a lease. */
@@ -93,7 +113,10 @@ export type CircuitChange =
       readonly to: "OPEN";
       /** The version of the record that the change was decided on. */
       readonly version: number;
-      /** The owner that asks: the same string for every change of one bulkhead. */
+      /**
+       * The owner that asks: the same string for every change of one bulkhead. Without a UUID at its end it is kept as
+       * `changedBy`.
+       */
       readonly owner: string;
       /** Seconds of isolation, from now by the storage's clock. ≥ 0. */
       readonly openSeconds: number;
@@ -109,6 +132,8 @@ export type CircuitChange =
        * many as before.
        */
       readonly openings?: number;
+      /** What opened it, for people. Default: nothing that is known. */
+      readonly cause?: CircuitCause;
       /** A manual change: allowed at any time. Default: `false`. */
       readonly byHand?: boolean;
       /** Why it is isolated manually; the first 255 characters are kept. Default: none. */

@@ -17,7 +17,7 @@ const COUNT = rule(
   (value) => Number.isSafeInteger(value) && Number(value) >= 0,
 );
 
-/** The fields that decide. The others are for people. */
+/** The fields that decide, and those that are copied into changes. The others are for people. */
 const RULES = {
   state: rule('"CLOSED", "OPEN" or "HALF_OPEN"', isCircuitStatus),
   version: rule("a safe integer", Number.isSafeInteger),

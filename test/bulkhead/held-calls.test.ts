@@ -75,10 +75,10 @@ describe.each<[string, Partial<BulkheadConfig>]>([
 
 describe("a call that waits for the storage, with maxWaitSeconds and timeoutSeconds", () => {
   it("has no timer left when it is over", async () => {
-    const bulkhead = slow({ maxWaitSeconds: 1, timeoutSeconds: 60 });
-    const call = bulkhead.execute(() => "served");
-    await pass(30);
-    expect(await call).toMatchObject({ result: "served" });
+    const bulkhead = slow({ maxWaitSeconds: 1, timeoutSeconds: 60, maxConcurrentCalls: 1 });
+    const calls = [1, 2].map(() => bulkhead.execute(sleep, 10));
+    await pass(50);
+    expect(await Promise.all(calls)).toMatchObject([{ success: true }, { success: true }]);
     expect(vi.getTimerCount()).toBe(0);
     await bulkhead.shutdown();
   });

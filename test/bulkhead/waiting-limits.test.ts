@@ -125,7 +125,10 @@ describe("queueTargetSeconds", () => {
 
   it("rejects calls that have waited longer than it when the queue was not empty for twice that time", async () => {
     const bulkhead = small({ queueTargetSeconds: 0.25 });
+    const reasons: string[] = [];
+    bulkhead.on("rejected", ({ reason }) => reasons.push(reason));
     const outcomes = await burst(bulkhead);
+    expect(reasons).toEqual(Array(5).fill("full"));
     // The turns come after 0.1, 0.2, … s; from 0.5 s on everyone has waited too long.
     expect(outcomes.slice(0, 5)).toEqual(Array(5).fill("served"));
     expect(outcomes.slice(5)).toEqual(Array(5).fill("ERR_BULKHEAD_FULL"));

@@ -14,13 +14,16 @@ const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve,
 const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms);
 
 describe("a call right after the answer of the one before it", () => {
-  it("is over when execute returns if its function is synchronous", async () => {
-    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1 });
-    await bulkhead.execute(() => 1);
-    const second = bulkhead.execute(() => 2);
-    expect(bulkhead.getStats()).toMatchObject({ successfulExecutions: 2, activeTasks: 0 });
-    expect(await second).toMatchObject({ result: 2 });
-  });
+  it.each([2, "text", null, undefined])(
+    "is over when execute returns if its function returns %s and no promise",
+    async (value) => {
+      const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1 });
+      await bulkhead.execute(() => 1);
+      const second = bulkhead.execute(() => value);
+      expect(bulkhead.getStats()).toMatchObject({ successfulExecutions: 2, activeTasks: 0 });
+      expect(await second).toMatchObject({ result: value });
+    },
+  );
 
   it("waits for the lease when the call before it opened the circuit, though a permit is free", async () => {
     const storage = new UnreliableStorage();
@@ -98,5 +101,71 @@ describe("the time limit of a call", () => {
     work.open();
     await started();
     expect(bulkhead.getStats()).toMatchObject({ abandonedTasks: 0 });
+  });
+});
+
+describe("a call that found a permit free", () => {
+  it("starts also when a faked clock passes its time limit before its lane is open", async () => {
+    const bulkhead = new Bulkhead({ name: "api", timeoutSeconds: 1, reclaimAfterSeconds: 0 });
+    const fn = vi.fn(() => new Promise(() => {}));
+    const call = bulkhead.execute(fn).catch((error: unknown) => error);
+    vi.advanceTimersByTime(1000);
+    expect(fn).not.toHaveBeenCalled();
+    await started();
+    expect(fn).toHaveBeenCalledTimes(1);
+    expect(await call).toMatchObject({ code: "ERR_BULKHEAD_TIMEOUT", phase: "running" });
+    expect(bulkhead.getStats()).toMatchObject({ failedExecutions: 1, rejectedExecutions: 0 });
+  });
+
+  it("times out when it waits for the storage for the whole of its time", async () => {
+    const storage = new UnreliableStorage();
+    storage.mood = "hanging";
+    const bulkhead = new Bulkhead(
+      { name: "api", timeoutSeconds: 0.5 },
+      { circuitStorage: storage },
+    );
+    const fn = vi.fn();
+    const call = bulkhead.execute(fn).catch((error: unknown) => error);
+    await pass(500);
+    expect(await call).toMatchObject({ code: "ERR_BULKHEAD_TIMEOUT", phase: "waiting" });
+    await Promise.all([bulkhead.shutdown(), pass(1000)]);
+    expect(fn).not.toHaveBeenCalled();
+  });
+});
+
+describe("the result of a function whose permit was reclaimed", () => {
+  it("does not settle the call that has the permit by then", async () => {
+    const bulkhead = new Bulkhead({
+      name: "api",
+      maxConcurrentCalls: 1,
+      timeoutSeconds: 1,
+      reclaimAfterSeconds: 0,
+    });
+    const [old, young] = [gate<string>(), gate<string>()];
+    const first = bulkhead.execute(() => old.promise).catch(() => "timed out");
+    await started();
+    const second = bulkhead.run(() => young.promise, { timeoutSeconds: null });
+    await pass(1000);
+    expect(await first).toBe("timed out");
+    old.open("old");
+    await started();
+    expect(bulkhead.getStats()).toMatchObject({ activeTasks: 1, successfulExecutions: 0 });
+    young.open("young");
+    expect(await second).toMatchObject({ result: "young" });
+  });
+});
+
+describe("what a function throws", () => {
+  it("is not looked at for call() while no listener gets the failure", async () => {
+    const bulkhead = new Bulkhead({ name: "api" });
+    const look = vi.fn(() => "down");
+    const thrown = Object.defineProperty(new Error(), "message", { get: look });
+    await expect(bulkhead.call(() => Promise.reject(thrown))).rejects.toBe(thrown);
+    expect(look).not.toHaveBeenCalled();
+    const failed = vi.fn();
+    bulkhead.on("failure", failed);
+    await expect(bulkhead.call(() => Promise.reject(thrown))).rejects.toBe(thrown);
+    expect(failed.mock.calls).toMatchObject([[{ error: { message: "Execution failed: down" } }]]);
+    expect(look).toHaveBeenCalled();
   });
 });

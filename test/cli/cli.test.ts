@@ -75,6 +75,7 @@ const COLUMNS = [
   ...["resource_key", "namespace", "state", "failure_count", "open_until", "execution_log"],
   ...["created_at", "updated_at", "version", "opened_by", "probe_owner", "probe_until"],
   ...["probe_successes", "reason", "written_blind", "openings", "settings"],
+  ...["changed_by", "opening_rule", "failure_name", "failure_code"],
 ];
 
 describe("bulkman pg-setup", () => {
@@ -286,7 +287,7 @@ describe("bulkman", () => {
     expect((await bulkman(["pg-setup", "--help"])).stdout).toContain("--dry-run");
     const { stdout } = await bulkman(["--help"]);
     const commands = Array.from(stdout.matchAll(/^ {2}(\S+) {2,}\w/gm), ([, name = ""]) => name);
-    expect(commands).toEqual(["status", "isolate", "release", "prune", "pg-setup"]);
+    expect(commands).toEqual(["status", "history", "isolate", "release", "prune", "pg-setup"]);
     for (const command of commands) {
       const { status, stdout, stderr } = await bulkman([command, "--help"]);
       expect({ status, stderr }).toEqual({ status: 0, stderr: "" });

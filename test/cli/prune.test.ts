@@ -111,4 +111,62 @@ describe("bulkman prune", () => {
       expect(await left()).toEqual(expected);
     },
   );
+
+  it("keeps a circuit that has settings in force", async () => {
+    await commandLine.database.query(
+      `UPDATE rc_circuit_breakers SET settings = CASE resource_key
+         WHEN 'old' THEN '{"values": {}, "until": "2020-01-01"}'::jsonb
+         ELSE '{"values": {}}' END WHERE namespace = 'default'`,
+    );
+    expect(await commandLine.run([...PRUNE, "--yes"])).toMatchObject({
+      status: 0,
+      stdout: "old\n",
+    });
+  });
+});
+
+describe("bulkman prune --history", () => {
+  const count = async () => {
+    const changes =
+      "SELECT namespace || ' ' || resource_key AS text FROM bulkman_history ORDER BY id";
+    return (await commandLine.database.query<{ text: string }>(changes)).map(({ text }) => text);
+  };
+  beforeEach(async () => {
+    await commandLine.database.query("DELETE FROM bulkman_history");
+    await commandLine.database.query(
+      `INSERT INTO bulkman_history (changed_at, namespace, resource_key, old_state, new_state) VALUES
+       (now() - interval '31 days', 'default', 'a', 'CLOSED', 'OPEN'),
+       (now() - interval '31 days', 'other', 'b', 'CLOSED', 'OPEN'),
+       (now() - interval '29 days', 'default', 'c', 'CLOSED', 'OPEN')`,
+    );
+  });
+
+  it("removes the changes of the namespace that are older, and no circuit", async () => {
+    const ended = await commandLine.run(["prune", "--history", "30d", "--yes"]);
+    expect(ended).toEqual({
+      ...{ status: 0, stdout: "" },
+      stderr: 'Removed 1 change in the history of the namespace "default".\n',
+    });
+    expect(await count()).toEqual(["other b", "default c"]);
+    expect(await left()).toEqual(ALL);
+  });
+
+  it("asks once for both, also another program", async () => {
+    const both = "bulkman prune --older-than 30d --history 30d";
+    const ended = await commandLine.shell(`echo n | ${both}`);
+    expect(ended).toMatchObject({ status: 1, stdout: "" });
+    expect(ended.stderr).toContain(
+      'Remove 2 circuits and 1 change in the history of the namespace "default"? [y/N]',
+    );
+    expect(await left()).toEqual(ALL);
+    expect(await count()).toHaveLength(3);
+    expect(await commandLine.shell(`echo y | ${both}`)).toMatchObject({ status: 0 });
+    expect(await left()).toEqual(PRUNED);
+    expect(await count()).toEqual(["other b", "default c"]);
+  });
+
+  it("does not ask when nothing is that old", async () => {
+    expect(await commandLine.run(["prune", "--history", "60d"])).toMatchObject({ status: 0 });
+    expect(await count()).toHaveLength(3);
+  });
 });

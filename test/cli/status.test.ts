@@ -56,8 +56,8 @@ describe("bulkman status", () => {
     const time = String.raw`\d\d:\d\d:\d\d|\d\d-\d\d \d\d:\d\d`;
     for (const [i, line] of [
       "NAME +STATE +SINCE +UNTIL +WHY, OR WHO PROBES",
-      `failed +OPEN +(${time}) +(${time}) +5 failures`,
-      String.raw`isolated +OPEN +(${time}) +\d{4}-\d\d-\d\d +moving house`,
+      `failed +OPEN +(${time}) +(${time}) +5 failures \\(a\\)`,
+      String.raw`isolated +OPEN +(${time}) +\d{4}-\d\d-\d\d +moving house \(a\)`,
       `probed +HALF_OPEN +(${time}) +(${time}) +2 succeeded; prober-1`,
       `well +CLOSED +(${time})`,
     ].entries()) {
@@ -91,7 +91,7 @@ describe("bulkman status", () => {
     await opened(name, 60, "because ".repeat(25).trim());
     const { stdout } = await commandLine.run(["status", ...MY_APP]);
     const [, , , row = ""] = stdout.split("\n");
-    expect(row).toMatch(/^x{255} {2}OPEN .* {2}(because ?){25}$/);
+    expect(row).toMatch(/^x{255} {2}OPEN .* {2}(because ?){25} \(a\)$/);
   });
 
   it("has one JSON document, with every figure of every circuit", async () => {
@@ -133,7 +133,7 @@ describe("bulkman status", () => {
        UPDATE rc_circuit_breakers SET probe_until = now() WHERE resource_key = 'lease'`,
     );
     const { stdout } = await commandLine.run(["status", ...MY_APP]);
-    expect(stdout).toMatch(/^ever +OPEN .* for ever +5 failures$/m);
+    expect(stdout).toMatch(/^ever +OPEN .* for ever +5 failures \(.* in test\)$/m);
     expect(stdout).toMatch(/^past +OPEN .* over; next call probes$/m);
     expect(stdout).toMatch(/^lease +HALF_OPEN .*:\d\d +next call probes$/m);
   });

@@ -23,7 +23,7 @@ describe("the pages about Postgres", () => {
     const role = `my_service_${database.name}`;
     await database.query(`CREATE ROLE ${role} LOGIN PASSWORD 'x'`);
     try {
-      await database.query(grant.replace("my_service", role));
+      await database.query(grant.replaceAll("my_service", role));
       const restricted = database.storage({
         connectionString: database.urlFor({ user: role, password: "x" }),
         namespace: "my_app",
@@ -35,6 +35,7 @@ describe("the pages about Postgres", () => {
       const common = { to: "OPEN", version, owner: "me", byHand: true } as const;
       const change = { ...common, openSeconds: 60, failureCount: 0 };
       expect(await restricted.change("payments", change)).toMatchObject({ changed: true });
+      expect(await database.query("SELECT FROM bulkman_history")).toHaveLength(1);
       await restricted.close();
     } finally {
       await database.query(`DROP OWNED BY ${role}`);

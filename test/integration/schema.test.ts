@@ -29,6 +29,10 @@ const COLUMNS = [
   "written_blind boolean not null",
   "openings integer not null",
   "settings jsonb",
+  "changed_by text",
+  "opening_rule text",
+  "failure_name text",
+  "failure_code text",
 ];
 
 async function columns(): Promise<string[]> {
@@ -104,6 +108,10 @@ describe("the schema", () => {
     expect(await open().getState("api")).toMatchObject({ state: "CLOSED" });
   });
 
+  it("has no character that a database in another encoding than UTF-8 cannot store", () => {
+    expect(SCHEMA_SQL).toMatch(/^[\n -~]+$/);
+  });
+
   it("begins to count the openings anew when another program closes the circuit", async () => {
     const storage = open();
     const { version } = await storage.load("api");
@@ -135,7 +143,7 @@ describe("the schema", () => {
          UNION ALL
          SELECT routine_schema FROM information_schema.routines WHERE starts_with(routine_name, 'rc_')`,
       ),
-    ).toEqual(Array.from({ length: 4 }, () => ({ name: "elsewhere" })));
+    ).toEqual(Array.from({ length: 5 }, () => ({ name: "elsewhere" })));
     // The table of another schema that the path names is used, not doubled.
     await database.query("CREATE SCHEMA first");
     const path = `${database.url}?options=-c%20search_path%3Dfirst,elsewhere`;

@@ -65,7 +65,7 @@ describe("settings that SQL writes", () => {
       await open().load(name);
       const { version } = await open().load(name);
       await expect(database.edit(name, `settings = '${json}'`)).rejects.toThrow(
-        /settings must be \{"values": \{field: value, …\}/,
+        /settings must be \{"values": \{...\}/,
       );
       await expect(
         database.edit(name, `settings = '{"values": {}, "until": "noon"}'`),

@@ -24,7 +24,8 @@ type Step =
 
 const SETTINGS = { values: { maxQueueSize: 1 }, until: null, reason: "why", by: "me@host" };
 
-const owner = fc.constantFrom("a", "b", "c");
+const ID = "01234567-89ab-cdef-0123-456789abcdef";
+const owner = fc.constantFrom("a", `host 42 ${ID}`, `${"\u{1f600}".repeat(200)} ${ID}`);
 /** Never so short that it ends between the statement and the comparison. */
 const openSeconds = fc.constantFrom(0, 60, 3600.5);
 const options = { requiredKeys: [] };
@@ -38,6 +39,11 @@ const asked: fc.Arbitrary<Asked> = fc.oneof(
           opening: fc.constantFrom("first", "second"),
           openings: fc.nat(9),
           byHand: fc.boolean(),
+          cause: fc.record({
+            rule: fc.constantFrom("5 consecutive failures", "\u{1f600}".repeat(300)),
+            failure: fc.constantFrom("TypeError", "\u{1f600}".repeat(300), null),
+            code: fc.constantFrom("ECONNREFUSED", null),
+          }),
           reason: fc.constantFrom("migration", "'; -- \u{1f600}", "\u{1f600}".repeat(300), ""),
         },
         options,

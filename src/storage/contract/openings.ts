@@ -36,6 +36,42 @@ export const openingCases: Cases = {
     assert.equal((await storage.getState(name))?.openedBy, "a");
   },
 
+  "keeps what opened it until it closes, if it keeps that at all": async ({ storage, name }) => {
+    const { version, cause: none } = await storage.load(name);
+    if (none === undefined) return;
+    assert.equal(none, null);
+    const cause = { rule: "a probe failed", failure: "TypeError", code: "'; -- \u{1f600}" };
+    const first = await storage.change(name, { ...opening(version, "a", 0), cause });
+    assert.deepEqual(first.record.cause, cause);
+    assertSame(await storage.getState(name), first.record);
+    const probing = { to: "HALF_OPEN", version: first.record.version, owner: "b" } as const;
+    const probed = await storage.change(name, probing);
+    assert.deepEqual(probed.record.cause, cause);
+    const long = { rule: "x".repeat(300), failure: "\u{1f600}".repeat(300), code: null };
+    const again = { ...opening(probed.record.version, "b", 60), cause: long };
+    const second = await storage.change(name, again);
+    assert.deepEqual(second.record.cause, {
+      rule: "x".repeat(255),
+      failure: "\u{1f600}".repeat(255),
+      code: null,
+    });
+    const closing = { to: "CLOSED", version: second.record.version, owner: "b" } as const;
+    const closed = await storage.change(name, { ...closing, byHand: true });
+    assert.equal(closed.record.cause, null);
+  },
+
+  "keeps who changed it last, if it keeps that at all": async ({ storage, name }) => {
+    const { version, changedBy } = await storage.load(name);
+    if (changedBy === undefined) return;
+    assert.equal(changedBy, null);
+    const owner = "host 42 01234567-89ab-cdef-0123-456789abcdef";
+    const { record } = await storage.change(name, opening(version, owner, 60));
+    assert.equal(record.changedBy, "host 42");
+    const closing = { to: "CLOSED", version: record.version, owner: "ann@laptop" } as const;
+    await storage.change(name, { ...closing, byHand: true });
+    assert.equal((await storage.getState(name))?.changedBy, "ann@laptop");
+  },
+
   "keeps which opening it was, and recognises the owner of a lease": async (trial) => {
     const { storage, name } = trial;
     const { version } = await leased(storage, name, "a");

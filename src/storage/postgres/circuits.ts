@@ -9,7 +9,7 @@ import type {
 import { Announcements } from "./announcements.js";
 import type { ChangeHooks, ChangeSource } from "./change-source.js";
 import { Database, type Row } from "./database.js";
-import { isReadOnly, type PostgresStorageError } from "./errors.js";
+import { isDataError, isReadOnly, type PostgresStorageError } from "./errors.js";
 import { PostgresListener } from "./listener.js";
 import { CircuitLoader } from "./loader.js";
 import type { ResolvedPostgresOptions } from "./options.js";
@@ -139,7 +139,8 @@ export class PostgresCircuits {
 
   async #change(name: string, change: CircuitChange): Promise<CircuitChangeResult> {
     const isOpening = change.to === "OPEN";
-    const [row] = await this.#queries.query(CHANGE, [
+    const cause = isOpening ? change.cause : undefined;
+    const values = [
       this.#namespace,
       name,
       this.#queries.lockTimeout,
@@ -155,8 +156,17 @@ export class PostgresCircuits {
       (isOpening ? change.reason : undefined) ?? null,
       (isOpening ? change.opening : undefined) ?? change.owner,
       isOpening && change.openings !== undefined ? Math.min(change.openings, MAX_INTEGER) : null,
-    ]);
-    return this.#resultOf(name, row);
+    ];
+    const causes = cause === undefined ? NO_CAUSE : [cause.rule, cause.failure, cause.code];
+    let rows: Row[];
+    try {
+      rows = await this.#queries.query(CHANGE, [...values, ...causes]);
+    } catch (error) {
+      // The name of a failure, which any library may choose, must not fail the opening.
+      if (cause === undefined || !isDataError(error)) throw error;
+      rows = await this.#queries.query(CHANGE, [...values, ...NO_CAUSE]);
+    }
+    return this.#resultOf(name, rows[0]);
   }
 
   async #configure(
@@ -244,6 +254,8 @@ export class PostgresCircuits {
     this.#loader.forgetSchema();
   }
 }
+
+const NO_CAUSE = [null, null, null];
 
 /** The largest value of a Postgres integer. */
 const MAX_INTEGER = 2 ** 31 - 1;

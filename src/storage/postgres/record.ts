@@ -1,4 +1,9 @@
-import { type CircuitRecord, type CircuitSettings, isCircuitStatus } from "../circuit-storage.js";
+import {
+  type CircuitCause,
+  type CircuitRecord,
+  type CircuitSettings,
+  isCircuitStatus,
+} from "../circuit-storage.js";
 
 /**
  * SQL for a row as JSON, with its times in milliseconds of the epoch: independent of the session's
@@ -14,6 +19,9 @@ export function recordJson(row: string, indent = 2): string {
     `'openUntil', ${ms(`${row}.open_until`)},`,
     // A notice holds 8000 bytes, and every role that may write the table can store longer texts.
     `'openedBy', left(${row}.opened_by, 255), 'reason', left(${row}.reason, 255),`,
+    `'cause', CASE WHEN ${row}.opening_rule IS NOT NULL THEN json_build_object(`,
+    `'rule', left(${row}.opening_rule, 255), 'failure', left(${row}.failure_name, 255),`,
+    `'code', left(${row}.failure_code, 255)) END, 'changedBy', left(${row}.changed_by, 255),`,
     `'probeOwner', left(${row}.probe_owner, 255), 'probeUntil', ${ms(`${row}.probe_until`)},`,
     `'probeSuccesses', ${row}.probe_successes, 'openings', ${row}.openings, 'settings', ${row}.settings,`,
     `'version', ${row}.version, 'updatedAt', ${ms(`${row}.updated_at`)},`,
@@ -28,7 +36,7 @@ export function recordJson(row: string, indent = 2): string {
 export function toRecord(json: unknown): CircuitRecord {
   if (typeof json !== "object" || json === null) throw malformed(json);
   const row: { readonly [field: string]: unknown } = { ...json };
-  const { state, version, failureCount, openedBy, reason, probeOwner } = row;
+  const { state, version, failureCount } = row;
   const readAt = toDate(row["readAt"], Math.floor);
   if (!isCircuitStatus(state) || !Number.isSafeInteger(version) || readAt === null)
     throw malformed(json);
@@ -37,9 +45,11 @@ export function toRecord(json: unknown): CircuitRecord {
     failureCount: Number(failureCount),
     // Rounded up: otherwise an isolation would end here before it ends in the database.
     openUntil: toDate(row["openUntil"], Math.ceil),
-    openedBy: typeof openedBy === "string" ? openedBy : null,
-    reason: typeof reason === "string" ? reason : null,
-    probeOwner: typeof probeOwner === "string" ? probeOwner : null,
+    openedBy: toText(row["openedBy"]),
+    reason: toText(row["reason"]),
+    cause: toCause(row["cause"]),
+    changedBy: toText(row["changedBy"]),
+    probeOwner: toText(row["probeOwner"]),
     probeUntil: toDate(row["probeUntil"], Math.ceil),
     probeSuccesses: Number(row["probeSuccesses"]),
     openings: Number(row["openings"] ?? 0),
@@ -61,9 +71,19 @@ function toSettings(json: unknown): CircuitSettings | null {
   return {
     values,
     until: Number.isNaN(end.getTime()) ? null : end,
-    reason: typeof reason === "string" ? reason : null,
-    by: typeof by === "string" ? by : null,
+    reason: toText(reason),
+    by: toText(by),
   };
+}
+
+function toCause(json: unknown): CircuitCause | null {
+  const { rule, failure, code } = isObject(json) ? json : {};
+  if (typeof rule !== "string") return null;
+  return { rule, failure: toText(failure), code: toText(code) };
+}
+
+function toText(json: unknown): string | null {
+  return typeof json === "string" ? json : null;
 }
 
 function isObject(json: unknown): json is Readonly<Record<string, unknown>> {

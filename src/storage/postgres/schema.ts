@@ -1,3 +1,4 @@
+import { CREATE_HISTORY } from "./history.js";
 import {
   INSTALLED_VERSION,
   SCHEMA_VERSION,
@@ -101,6 +102,10 @@ END $$;`,
   ADD COLUMN IF NOT EXISTS written_blind boolean NOT NULL DEFAULT false,
   ADD COLUMN IF NOT EXISTS openings integer NOT NULL DEFAULT 0,
   ADD COLUMN IF NOT EXISTS settings jsonb,
+  ADD COLUMN IF NOT EXISTS changed_by text,
+  ADD COLUMN IF NOT EXISTS opening_rule text,
+  ADD COLUMN IF NOT EXISTS failure_name text,
+  ADD COLUMN IF NOT EXISTS failure_code text,
   ALTER COLUMN version SET DEFAULT ${VERSION_NOW};`,
 
   `-- A timestamp without time zone counts as one of this session's TimeZone.
@@ -139,6 +144,8 @@ END $$;`,
 UPDATE rc_circuit_breakers SET state = upper(state)
 WHERE state <> upper(state) AND upper(state) IN ('CLOSED', 'OPEN', 'HALF_OPEN');`,
 
+  CREATE_HISTORY,
+
   ...triggerStatements(CHANNEL),
 ];
 
@@ -155,9 +162,10 @@ export const SCHEMA_CHECK = `SELECT
   (SELECT count(*) FROM pg_attribute
     WHERE attrelid = to_regclass('rc_circuit_breakers') AND NOT attisdropped AND (
       attname IN ('resource_key', 'namespace', 'state', 'failure_count', 'execution_log', 'version',
-        'probe_owner', 'probe_successes', 'opened_by', 'reason', 'written_blind', 'openings', 'settings')
+        'probe_owner', 'probe_successes', 'opened_by', 'reason', 'written_blind', 'openings', 'settings',
+        'changed_by', 'opening_rule', 'failure_name', 'failure_code')
       OR (attname IN ('open_until', 'created_at', 'updated_at', 'probe_until')
-        AND atttypid = 'timestamptz'::regtype))) = 17
+        AND atttypid = 'timestamptz'::regtype))) = 21
   AND (SELECT count(*) FROM pg_constraint
     WHERE conrelid = to_regclass('rc_circuit_breakers') AND contype = 'p'
       AND cardinality(conkey) = 2) = 1

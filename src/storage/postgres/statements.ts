@@ -98,7 +98,7 @@ ${CHANGED_OR_NOT}`;
  * $1 namespace, $2 name, $3 lock timeout, $4 version, $5 new state, $6 owner, $7 by hand, $8 early,
  * $9 seconds to stay open, $10 failures, $11 seconds of the lease, $12 successful probes or null,
  * $13 a person's reason or null, $14 which opening it is,
- * $15 consecutive openings or null
+ * $15 consecutive openings or null, $16 rule, $17 failure and $18 code of the cause, or null
  */
 export const CHANGE = `WITH ${limits("$3::text")},
 ${LOCKED_OR_CREATED},
@@ -120,6 +120,14 @@ changed AS (
       THEN guarded.bulkman_time + make_interval(secs => $9::float8) END,
     opened_by = CASE $5::text WHEN 'OPEN' THEN $14::text ELSE guarded.opened_by END,
     reason = CASE WHEN $5::text = 'OPEN' THEN left($13::text, 255) END,
+    opening_rule = CASE $5::text WHEN 'OPEN' THEN left($16::text, 255)
+      WHEN 'HALF_OPEN' THEN guarded.opening_rule END,
+    failure_name = CASE $5::text WHEN 'OPEN' THEN left($17::text, 255)
+      WHEN 'HALF_OPEN' THEN guarded.failure_name END,
+    failure_code = CASE $5::text WHEN 'OPEN' THEN left($18::text, 255)
+      WHEN 'HALF_OPEN' THEN guarded.failure_code END,
+    -- Without the UUID that makes an owner unique.
+    changed_by = left(regexp_replace($6::text, ' [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$', ''), 255),
     probe_owner = CASE WHEN $5::text = 'HALF_OPEN' AND NOT $8::bool THEN $6::text END,
     probe_until = CASE WHEN $5::text = 'HALF_OPEN' AND NOT $8::bool
       THEN guarded.bulkman_time + make_interval(secs => $11::float8) END,

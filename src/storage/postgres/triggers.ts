@@ -1,3 +1,4 @@
+import { HISTORY_TRIGGERS, historyFunction } from "./history.js";
 import { recordJson } from "./record.js";
 
 /**
@@ -22,6 +23,9 @@ export const TRIGGERS: readonly string[] = [
   "rc_circuit_breakers_after_change",
   "rc_circuit_breakers_after_write",
   "rc_circuit_breakers_after_truncate",
+  "rc_circuit_breakers_history",
+  "rc_circuit_breakers_history_of_new",
+  "rc_circuit_breakers_history_of_removed",
   "rc_circuit_breakers_new_settings",
   "rc_circuit_breakers_settings",
 ];
@@ -32,6 +36,9 @@ export const TRIGGERS: readonly string[] = [
  */
 export const versionAt = (time: string) => `(extract(epoch FROM ${time}) * 1000000)::bigint`;
 export const VERSION_NOW = versionAt("clock_timestamp()");
+
+/** SQL: what is known of another program, such as `app in psql`. */
+const SESSION = "concat_ws(' in ', session_user, nullif(current_setting('application_name'), ''))";
 
 const BEFORE_WRITE = `-- Keeps a row's columns consistent with its state, raises its version when another program changes it, and guards isolations.
 CREATE OR REPLACE FUNCTION rc_circuit_breakers_before_write() RETURNS trigger
@@ -89,6 +96,9 @@ BEGIN
   END IF;
   IF NEW.state = 'CLOSED' THEN
     NEW.openings := 0;
+    NEW.opening_rule := NULL;
+    NEW.failure_name := NULL;
+    NEW.failure_code := NULL;
   END IF;
   IF NEW.state <> 'HALF_OPEN' THEN
     NEW.probe_owner := NULL;
@@ -97,6 +107,7 @@ BEGIN
   END IF;
   IF TG_OP = 'INSERT' THEN
     NEW.written_blind := is_blind AND NEW.state <> 'CLOSED';
+    NEW.changed_by := coalesce(NEW.changed_by, ${SESSION});
     RETURN NEW;
   END IF;
   NEW.written_blind := CASE WHEN is_blind THEN NEW.state <> 'CLOSED'
@@ -108,6 +119,12 @@ BEGIN
   THEN
     NEW.execution_log := NULL;
   END IF;
+  -- A process of an older version does not say who opened it, other than by its opening.
+  IF NEW.state = 'OPEN' AND NEW.opened_by IS DISTINCT FROM OLD.opened_by
+    AND NEW.changed_by IS NOT DISTINCT FROM OLD.changed_by AND NEW.opened_by ~ ' [0-9a-f-]{36}( [0-9]+)?$'
+  THEN
+    NEW.changed_by := left(regexp_replace(NEW.opened_by, ' [0-9a-f-]{36}( [0-9]+)?$', ''), 255);
+  END IF;
   IF NEW.version <= OLD.version THEN
     NEW.version := OLD.version;
     IF (NEW.state, NEW.open_until, NEW.reason, NEW.probe_owner, NEW.probe_until, NEW.probe_successes)
@@ -116,8 +133,12 @@ BEGIN
     THEN
       NEW.version := greatest(OLD.version + 1, ${VERSION_NOW});
       NEW.updated_at := clock_timestamp();
+      NEW.changed_by := ${SESSION};
       IF NEW.state = 'OPEN' THEN
         NEW.opened_by := NULL;
+        NEW.opening_rule := NULL;
+        NEW.failure_name := NULL;
+        NEW.failure_code := NULL;
       END IF;
     END IF;
   END IF;
@@ -134,7 +155,7 @@ DECLARE
 BEGIN
   IF jsonb_typeof(NEW.settings->'values') IS DISTINCT FROM 'object' THEN
     IF NEW.settings IS NOT NULL THEN
-      RAISE EXCEPTION 'settings must be {"values": {field: value, …}, "until": …, "reason": …, "by": …}; got %',
+      RAISE EXCEPTION 'settings must be {"values": {...}, "until": ..., "reason": ..., "by": ...}; got %',
         left(NEW.settings::text, 200) USING ERRCODE = 'check_violation';
     END IF;
   ELSE
@@ -142,7 +163,7 @@ BEGIN
       'until', to_char(nullif(ends, 'infinity') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
       'reason', left(NEW.settings->>'reason', 255),
       'by', left(coalesce(NEW.settings->>'by',
-        concat_ws(' in ', session_user, nullif(current_setting('application_name'), ''))), 255));
+        ${SESSION}), 255));
   END IF;
   IF TG_OP = 'UPDATE' AND NEW.version <= OLD.version THEN
     NEW.version := greatest(OLD.version + 1, ${VERSION_NOW});
@@ -224,9 +245,11 @@ CREATE TRIGGER rc_circuit_breakers_after_change
   FOR EACH ROW EXECUTE FUNCTION rc_circuit_breakers_after_write();
 CREATE TRIGGER rc_circuit_breakers_after_truncate
   AFTER TRUNCATE ON rc_circuit_breakers
-  FOR EACH STATEMENT EXECUTE FUNCTION rc_circuit_breakers_after_write();`;
+  FOR EACH STATEMENT EXECUTE FUNCTION rc_circuit_breakers_after_write();
+${HISTORY_TRIGGERS}`;
 
 /** Creates or replaces the functions and triggers, which notify `channel`. They belong in one transaction. */
 export function triggerStatements(channel: string): readonly string[] {
-  return [BEFORE_WRITE, BEFORE_SETTINGS, afterWrite(channel), CREATE_TRIGGERS];
+  const history = historyFunction(`-- ${MARK} ${SCHEMA_VERSION}`, SESSION);
+  return [BEFORE_WRITE, BEFORE_SETTINGS, afterWrite(channel), history, CREATE_TRIGGERS];
 }

@@ -81,7 +81,7 @@ function opened(version: number, seconds = 60): Partial<CircuitRecord> {
   return { state: "OPEN", version, openUntil, openedBy: "another" };
 }
 
-function connect(source = new Source()) {
+function connect(source = new Source(), onChange = () => {}) {
   const onError = vi.fn();
   const onAnswer = vi.fn();
   const config = resolveConfig({
@@ -93,7 +93,10 @@ function connect(source = new Source()) {
   const circuit: Circuit = new Circuit(config, [], {
     shared: true,
     leaseMs: 30_000,
-    onTransition: (transition) => shared.onTransition(transition),
+    onTransition: (transition) => {
+      shared.onTransition(transition);
+      onChange();
+    },
     onLeaseNeeded: () => shared.acquireLease(),
     onProbeSuccess: () => shared.renewLease(),
   });
@@ -218,6 +221,20 @@ describe("disconnecting", () => {
     expect(source.record).toMatchObject({ state: "HALF_OPEN", probeOwner: null });
   });
 
+  it("in the middle of a request returns the lease when that is answered", async () => {
+    const { source, shared } = await probing();
+    shared.renewLease();
+    await pass(1);
+    const left = shared.disconnect();
+    await flush();
+    expect(source.asked).toEqual(["HALF_OPEN"]);
+    await source.answer();
+    expect(source.asked).toEqual(["HALF_OPEN", "HALF_OPEN"]);
+    await source.answer();
+    await left;
+    expect(source.record).toMatchObject({ state: "HALF_OPEN", probeOwner: null });
+  });
+
   it("in the middle of a request drops every notice that arrives after it", async () => {
     const { source, circuit, shared } = connect();
     const left = shared.disconnect();
@@ -298,6 +315,30 @@ describe("notices", () => {
     expect(onError).toHaveBeenCalledTimes(2);
   });
 
+  it("that are malformed are reported once, until the circuit was read", async () => {
+    const { source, onError } = await loaded();
+    const malformed = new Error("malformed");
+    source.onInvalidRecord?.(malformed);
+    source.onInvalidRecord?.(malformed);
+    expect(onError.mock.calls).toEqual([[malformed]]);
+    await pass(2000);
+    await source.answer();
+    source.onInvalidRecord?.(malformed);
+    expect(onError).toHaveBeenCalledTimes(2);
+  });
+
+  it("that arrive while one is followed are followed in the same step", async () => {
+    const source = new Source();
+    let isFirst = true;
+    const { circuit } = connect(source, () => {
+      if (isFirst) source.send({ state: "CLOSED", version: 10 });
+      isFirst = false;
+    });
+    await source.answer();
+    source.send(opened(9));
+    expect(circuit.status).toBe("CLOSED");
+  });
+
   it("cannot be subscribed to: reports it, and goes on without them", async () => {
     const source = new Source();
     const broken = new Error("no listener");
@@ -306,12 +347,43 @@ describe("notices", () => {
     };
     const { shared, circuit, onError } = connect(source);
     expect(onError).not.toHaveBeenCalled();
-    await source.answer();
+    await source.fail();
     expect(onError.mock.calls).toEqual([[broken]]);
+    await pass(500);
+    await source.answer();
     circuit.open("why", "manual");
     await source.answer();
     expect(source.record.state).toBe("OPEN");
     await shared.disconnect();
+  });
+});
+
+describe("a storage that does not answer", () => {
+  it.each([
+    [0, 250],
+    [0.5, 375],
+    [0.999, 499.75],
+  ])("is read again after 250 to 500 ms: %d", async (random, ms) => {
+    vi.spyOn(Math, "random").mockReturnValue(random);
+    const { source } = connect();
+    await source.fail();
+    await pass(Math.floor(ms) - 1);
+    expect(source.asked).toEqual(["load"]);
+    await pass(1);
+    expect(source.asked).toEqual(["load", "load"]);
+  });
+
+  it("is read less and less often, every 30 s at last", async () => {
+    vi.spyOn(Math, "random").mockReturnValue(0);
+    const { source } = connect();
+    const pauses: number[] = [];
+    for (let n = 0; n < 9; n++) {
+      await source.fail();
+      const begin = Date.now();
+      await vi.advanceTimersToNextTimerAsync();
+      pauses.push(Date.now() - begin);
+    }
+    expect(pauses).toEqual([250, 500, 1000, 2000, 4000, 8000, 15_000, 15_000, 15_000]);
   });
 });
 

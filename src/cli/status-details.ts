@@ -1,0 +1,29 @@
+import type { CircuitRecord } from "../storage/circuit-storage.js";
+import { localTime, printable } from "./text.js";
+import { describeCause, describeSettings, settingsOf } from "./why.js";
+
+/** All that is known of one circuit, one fact a line. */
+export function statusDetails(namespace: string, name: string, record: CircuitRecord): string[] {
+  const { state, readAt, updatedAt, openUntil, probeOwner, probeUntil, probeSuccesses } = record;
+  const settings = settingsOf(record);
+  const isOpen = state === "OPEN";
+  const isProbed = state === "HALF_OPEN";
+  const time = (date: Date | null) => (date === null ? "" : localTime(date));
+  const facts: ReadonlyArray<readonly [fact: string, text: string]> = [
+    ["since", time(updatedAt)],
+    ["until", time(openUntil)],
+    ["why", state === "CLOSED" ? "" : describeCause(record)],
+    ["failure", [record.cause?.failure, record.cause?.code].filter(Boolean).join(" ")],
+    [isOpen ? "opened by" : "changed by", record.changedBy ?? ""],
+    ["openings", isOpen || isProbed ? `${record.openings ?? 0} since it was closed last` : ""],
+    ["probes", isProbed ? `${probeSuccesses} succeeded` : ""],
+    ["prober", probeOwner === null ? "" : `${probeOwner} until ${time(probeUntil)}`],
+    ["set", settings === null ? "" : describeSettings(settings, localTime)],
+  ];
+  const shown = facts.filter(([, text]) => text !== "");
+  return [
+    `${name} of ${namespace} is ${state} at ${localTime(readAt)}`,
+    "",
+    ...shown.map(([fact, text]) => `${fact.padEnd(12)}${text}`),
+  ].map(printable);
+}
