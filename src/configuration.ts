@@ -1,5 +1,15 @@
 import type { BulkheadConfig, BulkheadConfigChanges, ResolvedBulkheadConfig } from "./config.js";
+import type { BulkheadError } from "./errors.js";
+import type { ConfiguredEvent } from "./events.js";
+import { settingsError } from "./rejections.js";
 import { changeConfig } from "./resolve-config.js";
+
+interface ConfigurationHooks {
+  /** A field has another value than before. */
+  readonly onChanged: (before: ResolvedBulkheadConfig, event: ConfiguredEvent) => void;
+  /** The operator's settings cannot be taken. */
+  readonly onInvalid: (error: BulkheadError) => void;
+}
 
 /** What a bulkhead is configured with: by its program, and over that by the settings of an operator. */
 export class Configuration {
@@ -13,8 +23,10 @@ export class Configuration {
   /** Without the operator's settings. */
   #own: ResolvedBulkheadConfig;
   #settings: BulkheadConfigChanges = {};
+  readonly #hooks: ConfigurationHooks;
 
-  constructor(given: ResolvedBulkheadConfig) {
+  constructor(given: ResolvedBulkheadConfig, hooks: ConfigurationHooks) {
+    this.#hooks = hooks;
     this.live = { ...given };
     this.current = given;
     this.#own = given;
@@ -22,35 +34,36 @@ export class Configuration {
 
   /**
    * The program changes its configuration.
-   * @returns the fields that have other values now
    * @throws {TypeError | RangeError} for a wrong change; then nothing has changed
    */
-  change(changes: BulkheadConfigChanges): Array<keyof BulkheadConfig> {
+  change(changes: BulkheadConfigChanges): void {
     const own = changeConfig(this.#own, changes);
-    const changed = this.#apply(changeConfig(own, this.#settings));
+    const next = changeConfig(own, this.#settings);
     this.#own = own;
-    return changed;
+    this.#apply(next, "program");
   }
 
-  /**
-   * The operator sets fields, or none any more.
-   * @returns the fields that have other values now
-   * @throws {TypeError | RangeError} for wrong settings; then nothing has changed
-   */
-  override(settings: BulkheadConfigChanges): Array<keyof BulkheadConfig> {
-    const changed = this.#apply(changeConfig(this.#own, settings));
+  /** The operator sets fields, or none any more. What this process cannot take is reported, and changes nothing. */
+  override(settings: Readonly<Record<string, unknown>>): void {
+    let next: ResolvedBulkheadConfig;
+    try {
+      next = changeConfig(this.#own, settings);
+    } catch (error) {
+      this.#hooks.onInvalid(settingsError(this.#own.name, error));
+      return;
+    }
     this.#settings = settings;
-    return changed;
+    this.#apply(next, "operator");
   }
 
-  #apply(next: ResolvedBulkheadConfig): Array<keyof BulkheadConfig> {
+  #apply(next: ResolvedBulkheadConfig, by: ConfiguredEvent["by"]): void {
     const before = this.current;
     const fields = Object.keys(next) as Array<keyof BulkheadConfig>;
     const changed = fields.filter((field) => !isSame(before[field], next[field]));
-    if (changed.length === 0) return changed;
+    if (changed.length === 0) return;
     this.current = next;
     Object.assign(this.live, next);
-    return changed;
+    this.#hooks.onChanged(before, { config: next, changed, by });
   }
 }
 

@@ -3,27 +3,21 @@ import { Gate } from "../circuit/gate.js";
 import type { Verdict } from "../circuit/judge.js";
 import { outsideRequests } from "../common/async-context.js";
 import { now } from "../common/clock.js";
-import { Deadlines } from "../common/deadlines.js";
 import type { BulkheadConfigChanges, ResolvedBulkheadConfig } from "../config.js";
 import { Configuration } from "../configuration.js";
 import { type BulkheadEvents, type ConfiguredEvent, type Emit, safeEmit } from "../events.js";
-import {
-  abortReason,
-  overdueError,
-  settingsError,
-  shutdownError,
-  timeoutError,
-} from "../rejections.js";
+import { abortReason, overdueError, shutdownError, timeoutError } from "../rejections.js";
 import { Counters, type RejectionReason } from "../stats.js";
 import type { CircuitStorage } from "../storage/circuit-storage.js";
 import type { Call } from "./call.js";
 import { CallQueue } from "./call-queue.js";
-import { Drains } from "./drains.js";
 import { isDeadline } from "./fair-verdict.js";
 import type { HolderCall } from "./holder-call.js";
 import { type Lane, Lanes } from "./lanes.js";
 import { type AbandonReason, Outcomes } from "./outcomes.js";
 import { HELD } from "./permit-call.js";
+import { Shutdown } from "./shutdown.js";
+import { TimeLimits } from "./time-limits.js";
 import { TypicalRunTime } from "./typical-run-time.js";
 
 /**
@@ -39,15 +33,11 @@ export class Executor {
   readonly #lanes: Lanes<Call>;
   readonly #queue: CallQueue;
   readonly #typicalRunTime = new TypicalRunTime();
-  readonly #deadlines = new Deadlines<Call>((call) => this.#expire(call), { holdsProcess: true });
-  readonly #reclaims = new Deadlines<Call>((call) => this.#reclaim(call), { holdsProcess: false });
+  readonly #limits: TimeLimits;
   readonly #emit: Emit;
   readonly #onAbort = (call: Call, reason: unknown) => this.#abort(call, "aborted", reason);
-  readonly #drains = new Drains();
+  readonly #shutdown: Shutdown;
   #isStarting = false;
-  #isClosed = false;
-  /** `shutdown` was emitted. */
-  #isShutDown = false;
 
   /** @param emitter the bulkhead, whose listeners get the events */
   constructor(
@@ -55,10 +45,17 @@ export class Executor {
     circuitStorage: CircuitStorage | undefined,
     emitter: EventEmitter<BulkheadEvents>,
   ) {
-    this.#configuration = new Configuration(given);
+    this.#configuration = new Configuration(given, {
+      onChanged: (before, event) => this.#reconfigured(before, event),
+      onInvalid: (error) => this.#emit("storageError", error),
+    });
     const config = this.#configuration.live;
     this.#config = config;
     this.#emit = (event, ...payload) => void safeEmit(emitter, event, payload);
+    this.#limits = new TimeLimits(config, {
+      onExpired: (call) => this.#expire(call),
+      onReclaim: (call) => this.#reclaim(call),
+    });
     this.#queue = new CallQueue(config, this.#typicalRunTime);
     this.#lanes = new Lanes(config.maxConcurrentCalls, {
       onOpen: () => this.#startQueued(),
@@ -70,8 +67,17 @@ export class Executor {
       onStorageAnswered: () => this.#readmitAll(),
       onRejected: (call, reason, error) => this.#notifyRejected(call, reason, error),
       onAdmitting: () => this.#startQueued(),
-      onSettings: (values) => this.#override(values),
+      onSettings: (values) => this.#configuration.override(values),
       onShutdown: () => void this.shutdown(undefined),
+    });
+    this.#shutdown = new Shutdown({
+      emit: this.#emit,
+      isIdle: () => this.#isIdle,
+      onClosing: () => this.gate.stopHealthCheck(),
+      rejectQueued: () => this.#rejectAllForShutdown(),
+      cancelAll: () => this.#cancelAll(),
+      disconnect: () => this.gate.disconnect(),
+      onEnded: () => this.gate.end(),
     });
     const { counters, gate } = this;
     const typicalRunTime = this.#typicalRunTime;
@@ -86,7 +92,7 @@ export class Executor {
 
   /** No call is admitted any more. */
   get isClosed(): boolean {
-    return this.#isClosed;
+    return this.#shutdown.isClosed;
   }
 
   /** The configuration that holds now, frozen. */
@@ -120,7 +126,8 @@ export class Executor {
   #check(call: Call): Promise<never> | undefined {
     if (call.signal?.aborted) return this.#outcomes.reject("aborted", abortReason(call.signal));
     this.gate.refresh();
-    if (this.#isClosed) return this.#outcomes.reject("shutdown", shutdownError(this.#config.name));
+    if (this.#shutdown.isClosed)
+      return this.#outcomes.reject("shutdown", shutdownError(this.#config.name));
     if (!this.#config.enforce) {
       call.watched = this.#outcomes.wouldAdmit(call, this.#isCrowded) ? "admitted" : "refused";
       return undefined;
@@ -143,7 +150,7 @@ export class Executor {
     if (lane === undefined) this.#enqueue(call);
     else this.#start(call, lane, call.enteredAt);
     if (timeoutSeconds !== null) call.limitMs = timeoutSeconds * 1000;
-    if (timeoutSeconds !== null || this.#config.maxWaitSeconds !== null) this.#setDeadline(call);
+    if (timeoutSeconds !== null || this.#config.maxWaitSeconds !== null) this.#limits.set(call);
   }
 
   #idleLane(call: Call): Lane<Call> | undefined {
@@ -164,7 +171,7 @@ export class Executor {
     call.hasWaited = !call.isHeld && this.#queue.size >= this.#freePermits;
     this.#queue.push(call);
     // A queued call may depend on a permit that is to be reclaimed.
-    this.#reclaims.holdProcess(true);
+    this.#limits.holdProcess(true);
     if (!call.isHeld) this.#lanes.request();
   }
 
@@ -215,35 +222,7 @@ export class Executor {
   /** The storage has answered. What still has to wait, waits for a permit from now on. */
   #endHold(time: number): void {
     this.#queue.endHold(this.#freePermits, time);
-    if (this.#config.maxWaitSeconds === null) return;
-    for (const call of this.#queue.waiting()) {
-      if (call.deadline !== undefined) this.#deadlines.clear(call.deadline);
-      call.deadline = undefined;
-      this.#setDeadline(call);
-    }
-  }
-
-  /** Of the wait alone, while the call has to wait and `maxWaitSeconds` ends sooner; otherwise of the whole call. */
-  #setDeadline(call: Call): void {
-    const { limitMs, enteredAt, waitsSince } = call;
-    if (call.phase !== "waiting" && call.phase !== "running") return;
-    const { maxWaitSeconds } = this.#config;
-    if (maxWaitSeconds !== null && call.phase === "waiting" && call.hasWaited) {
-      const waitMs = maxWaitSeconds * 1000;
-      if (limitMs === undefined || waitsSince + waitMs < enteredAt + limitMs) {
-        call.deadline = this.#deadlines.set(call, waitsSince, waitMs);
-        return;
-      }
-    }
-    if (limitMs !== undefined) call.deadline = this.#deadlines.set(call, enteredAt, limitMs);
-  }
-
-  /** The wait is over: from now on the deadline is the one of the whole call. */
-  #endWait(call: Call): void {
-    if (call.deadline === undefined || call.deadline.delayMs === call.limitMs) return;
-    this.#deadlines.clear(call.deadline);
-    call.deadline = undefined;
-    this.#setDeadline(call);
+    this.#limits.endHold(this.#queue.waiting());
   }
 
   #start(call: Call, lane: Lane<Call>, time: number): void {
@@ -251,7 +230,7 @@ export class Executor {
     call.startedAt = time;
     call.lane = lane;
     this.counters.active++;
-    if (call.hasWaited) this.#endWait(call);
+    if (call.hasWaited) this.#limits.endWait(call);
     if (call.isTask) call.prepare();
     call.circuit.recordStart(call);
     let returned: unknown;
@@ -295,7 +274,7 @@ export class Executor {
   /** There is nothing to start. */
   #onQueueEmpty(): void {
     this.#lanes.closeIdleSoon();
-    if (this.#isClosed || this.#drains.isIdleAwaited) this.#checkIdle();
+    if (this.#shutdown.awaitsIdle) this.#checkIdle();
   }
 
   // What a permit that its holder got by `acquire` asks for
@@ -316,9 +295,7 @@ export class Executor {
   }
 
   endTimeLimit(call: Call): void {
-    if (call.phase !== "running" || call.deadline === undefined) return;
-    this.#deadlines.clear(call.deadline);
-    call.deadline = undefined;
+    if (call.phase === "running") this.#limits.end(call);
   }
 
   // When a call ends before its function has settled
@@ -411,15 +388,12 @@ export class Executor {
    */
   #abandon(call: Call, error: unknown, why: AbandonReason): void {
     const time = now();
-    const { reclaimAfterSeconds } = this.#config;
     this.#detachCaller(call, "abandoned");
-    if (reclaimAfterSeconds) {
-      call.deadline = this.#reclaims.set(call, time, reclaimAfterSeconds * 1000);
-    }
+    this.#limits.startReclaim(call, time);
     this.#outcomes.abandon(call, error, why, time);
     call.reject(error);
     call.abort(error);
-    if (reclaimAfterSeconds === 0) this.#reclaim(call);
+    if (this.#config.reclaimAfterSeconds === 0) this.#reclaim(call);
   }
 
   #reclaim(call: Call): void {
@@ -431,7 +405,7 @@ export class Executor {
   /** The permit of an abandoned function is free again: it has settled, or the permit is reclaimed. */
   #releaseAbandoned(call: Call, settled: boolean): void {
     call.phase = "over";
-    if (call.deadline !== undefined) this.#reclaims.clear(call.deadline);
+    this.#limits.stopReclaim(call);
     this.counters.abandoned--;
     if (call.lane !== undefined) {
       if (settled) this.#lanes.release(call.lane);
@@ -446,73 +420,38 @@ export class Executor {
     call.list?.remove(call);
     call.phase = phase;
     if (call.signal !== undefined) call.unwatch();
-    if (call.deadline !== undefined) this.#deadlines.clear(call.deadline);
+    if (call.deadline !== undefined) this.#limits.stop(call);
   }
 
   #checkIdle(): void {
-    if (this.#queue.size === 0) this.#reclaims.holdProcess(false);
-    if (!this.#isIdle) return;
-    this.#drains.becameIdle();
-    if (this.#isShutDown) this.gate.end();
-  }
-
-  /** Settles when no call runs or waits. */
-  async idle(): Promise<void> {
-    if (!this.#isIdle) await this.#drains.untilIdle();
+    if (this.#queue.size === 0) this.#limits.holdProcess(false);
+    this.#shutdown.checkIdle();
   }
 
   // Configuration
 
   /** @throws {TypeError | RangeError} for a wrong change; then nothing has changed */
   configure(changes: BulkheadConfigChanges): void {
-    this.#reconfigure("program", () => this.#configuration.change(changes));
-  }
-
-  /** What this process cannot take, it reports, and keeps what it has. */
-  #override(values: Readonly<Record<string, unknown>>): void {
-    try {
-      this.#reconfigure("operator", () => this.#configuration.override(values));
-    } catch (error) {
-      this.#emit("storageError", settingsError(this.#config.name, error));
-    }
+    this.#configuration.change(changes);
   }
 
   /** Everything takes effect first; the event follows. */
-  #reconfigure(by: "program" | "operator", change: () => ConfiguredEvent["changed"]): void {
-    const before = this.#configuration.current;
-    const changed = change();
-    if (changed.length === 0) return;
+  #reconfigured(before: ResolvedBulkheadConfig, event: ConfiguredEvent): void {
     this.#lanes.resize(this.#config.maxConcurrentCalls);
-    this.gate.reconfigure(before, this.#isClosed);
-    outsideRequests(() => this.#emit("configured", { config: this.config, changed, by }));
+    this.gate.reconfigure(before, this.isClosed);
+    outsideRequests(() => this.#emit("configured", event));
     this.#startQueued();
   }
 
   // Shutdown
 
-  /**
-   * Rejects new calls for good. The queued and the running ones have `drainSeconds` to end; without it the queued
-   * ones are rejected, and the running ones go on.
-   */
-  async shutdown(drainSeconds: number | undefined): Promise<void> {
-    this.#isClosed = true;
-    this.gate.stopHealthCheck();
-    if (drainSeconds !== undefined) {
-      this.#drains.begin(drainSeconds * 1000, () => this.#cancelAll());
-    } else if (this.#drains.ended === undefined) {
-      this.#rejectAllForShutdown();
-    }
-    this.#checkIdle();
-    if (this.#drains.ended !== undefined) await this.#drains.ended;
-    this.#emitShutdown();
-    await this.gate.disconnect();
+  shutdown(drainSeconds: number | undefined): Promise<void> {
+    return this.#shutdown.begin(drainSeconds);
   }
 
-  #emitShutdown(): void {
-    if (this.#isShutDown) return;
-    this.#isShutDown = true;
-    this.#emit("shutdown", { drained: this.#isIdle });
-    this.#checkIdle();
+  /** Settles when no call runs or waits. */
+  idle(): Promise<void> {
+    return this.#shutdown.idle();
   }
 
   #cancelAll(): void {

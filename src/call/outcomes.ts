@@ -25,7 +25,7 @@ interface OutcomeRecords {
 
 /**
  * Records how calls end: in the counters first, then for the listeners and the circuit, and at last for the caller.
- * So whoever looks at the statistics in between finds the call in them.
+ * So a listener that reads the statistics finds the call in them.
  */
 export class Outcomes {
   readonly #config: ResolvedBulkheadConfig;

@@ -32,7 +32,7 @@ export class PermitCall extends TaskCall {
 
   override prepare(): void {}
 
-  /** Grants the permit; from then on the outcome is not its caller's, but of whoever waits {@link untilEnd}. */
+  /** Grants the permit; from then on the outcome is that of {@link untilEnd}, and not its caller's. */
   override invoke(): typeof HELD {
     this.grant(new HeldPermit(this));
     return HELD;

@@ -7,8 +7,7 @@ import type { Emit } from "../events.js";
 import { circuitOpenError, isolationError } from "../rejections.js";
 import { BulkheadState } from "../state.js";
 import type { RejectionReason } from "../stats.js";
-import { CheckedStorage } from "../storage/checked-storage.js";
-import type { CircuitRecord, CircuitStatus, CircuitStorage } from "../storage/circuit-storage.js";
+import type { CircuitStatus, CircuitStorage } from "../storage/circuit-storage.js";
 import { Circuit } from "./circuit.js";
 import { HealthCheck } from "./health-check.js";
 import { FAILURE, type Verdict } from "./judge.js";
@@ -20,11 +19,9 @@ import {
 } from "./monitored-circuit.js";
 import { NewestFailure } from "./newest-failure.js";
 import { FailureRate, type OpeningRule } from "./opening-rules.js";
-import { OperatorSettings } from "./operator-settings.js";
 import { RollingWindow } from "./rolling-window.js";
-import { SettingsReader } from "./settings-reader.js";
-import { SharedCircuit } from "./shared-circuit.js";
 import { SlowCalls } from "./slow-calls.js";
+import { StorageConnection } from "./storage-connection.js";
 import type { CircuitTransition } from "./transition.js";
 
 /** A call on its way through the gate. */
@@ -73,13 +70,7 @@ export class Gate<C extends GatedCall> {
   readonly #monitored: MonitoredCircuit | undefined;
   /** What admits calls now: the bypass while the user has disabled opossum's breaker. */
   #inUse: CallCircuit = NO_CIRCUIT;
-  readonly #storage: CircuitStorage | undefined;
-  /** While the circuit is shared: it has a storage, and its decisions are enforced. */
-  #shared: SharedCircuit | undefined = undefined;
-  #isShared: boolean;
-  /** While it is not shared, but has a storage. */
-  #settingsReader: SettingsReader | undefined = undefined;
-  readonly #settings: OperatorSettings;
+  readonly #connection: StorageConnection | undefined = undefined;
   #healthCheck: HealthCheck | undefined;
   /** Changes of the circuit that have taken effect, and are not emitted yet. */
   readonly #pending: PendingChange<C>[] = [];
@@ -97,19 +88,23 @@ export class Gate<C extends GatedCall> {
     this.#config = config;
     this.#hooks = hooks;
     this.#window = new RollingWindow(config);
-    this.#storage = config.circuitBreakerEnabled ? storage : undefined;
-    this.#isShared = this.#storage !== undefined && config.enforce;
-    this.#settings = new OperatorSettings(hooks.onSettings);
     if (config.circuitBreakerEnabled) {
-      const isShared = () => this.#isShared;
+      const connection =
+        storage &&
+        new StorageConnection(storage, config.name, config.enforce, {
+          onError: (error) => hooks.emit("storageError", error),
+          onAnswer: hooks.onAdmitting,
+          onSettings: hooks.onSettings,
+        });
+      this.#connection = connection;
       this.#circuit = new Circuit(config, this.#openingRules, {
         get shared() {
-          return isShared();
+          return connection?.isShared === true;
         },
         leaseMs: (storage?.probeLeaseSeconds ?? 30) * 1000,
         onTransition: (transition) => this.#onTransition(transition),
-        onLeaseNeeded: () => outsideRequests(() => this.#shared?.acquireLease()),
-        onProbeSuccess: () => outsideRequests(() => this.#shared?.renewLease()),
+        onLeaseNeeded: () => connection?.acquireLease(),
+        onProbeSuccess: () => connection?.renewLease(),
       });
       this.#monitored = new MonitoredCircuit(
         config,
@@ -125,7 +120,7 @@ export class Gate<C extends GatedCall> {
         },
       );
       this.#inUse = this.#monitored;
-      this.#connect();
+      connection?.connect(this.#circuit);
     }
     this.#healthCheck = outsideRequests(() => this.#startHealthCheck());
   }
@@ -155,13 +150,14 @@ export class Gate<C extends GatedCall> {
 
   /** Settles when the circuit is loaded, or could not be in time. Never rejects. */
   get ready(): Promise<void> | undefined {
-    return this.#shared?.ready;
+    return this.#connection?.ready;
   }
 
   /** Whether admitted calls must wait for an answer of the storage. */
   get isAwaitingStorage(): boolean {
-    if (this.#shared === undefined) return false;
-    return !this.#shared.isLoaded || this.#circuit?.isAcquiringLease === true;
+    if (this.#connection === undefined) return false;
+    const isAcquiringLease = this.#connection.isShared && this.#circuit?.isAcquiringLease === true;
+    return isAcquiringLease || this.#connection.isLoading;
   }
 
   /** The state of a bulkhead that is not shut down. */
@@ -274,9 +270,9 @@ export class Gate<C extends GatedCall> {
       this.#circuit.openingRules = this.#openingRules;
       this.#circuit.changeProbes(config.successThreshold - before.successThreshold);
       this.#monitored.createdBreaker?.reconfigure(config);
-    }
-    if (config.enforce !== before.enforce && this.#storage !== undefined && !isClosed) {
-      this.#share(config.enforce);
+      if (config.enforce !== before.enforce && !isClosed) {
+        this.#connection?.share(config.enforce, this.#circuit);
+      }
     }
     const isSameCheck = HEALTH_CHECK_FIELDS.every((field) => config[field] === before[field]);
     if (isSameCheck || isClosed) return;
@@ -304,9 +300,7 @@ export class Gate<C extends GatedCall> {
 
   /** Disconnects from the storage. */
   async disconnect(): Promise<void> {
-    this.#settingsReader?.close();
-    this.#settings.stop();
-    await this.#shared?.disconnect();
+    await this.#connection?.disconnect();
   }
 
   /** No call is left, and none will come. */
@@ -330,14 +324,14 @@ export class Gate<C extends GatedCall> {
     this.#pending.push(change);
     const isFirst = !this.#isNotifying;
     this.#isNotifying = true;
-    outsideRequests(() => this.#shared?.onTransition(transition));
+    this.#connection?.onTransition(transition);
     change.rejected = this.#rejectQueued(transition);
     if (isFirst) outsideRequests(() => this.#notify());
   }
 
   #rejectQueued({ to, origin, endsLeaseRequest: endsClaim }: CircuitTransition): readonly C[] {
     if (to === "CLOSED" || this.#inUse !== this.#monitored) return [];
-    const wasAwaited = origin === "storage" && (endsClaim || this.#shared?.isLoaded === false);
+    const wasAwaited = origin === "storage" && (endsClaim || this.#connection?.isLoading === true);
     return wasAwaited ? this.#hooks.onStorageAnswered() : this.#hooks.onRejecting("circuitOpen");
   }
 
@@ -365,33 +359,6 @@ export class Gate<C extends GatedCall> {
     this.#hooks.onRejected(call, "circuitOpen", this.circuitRejection(call, status));
   }
 
-  /** Connects the circuit with its storage, or its configuration alone while decisions are not enforced. */
-  #connect(): void {
-    const circuit = this.#circuit;
-    if (this.#storage === undefined || circuit === undefined) return;
-    const stored = new CheckedStorage(this.#storage, this.#config.name);
-    const onError = (error: unknown) => this.#hooks.emit("storageError", error);
-    const hooks = {
-      onError,
-      onAnswer: this.#hooks.onAdmitting,
-      onRead: (record: CircuitRecord) => this.#settings.receive(record),
-    };
-    outsideRequests(() => {
-      if (this.#isShared) this.#shared = new SharedCircuit(stored, circuit, hooks);
-      else this.#settingsReader = new SettingsReader(stored, this.#settings, onError);
-    });
-  }
-
-  /** What is only watched is no other process's business. */
-  #share(isShared: boolean): void {
-    void this.#shared?.disconnect();
-    this.#settingsReader?.close();
-    this.#shared = undefined;
-    this.#settingsReader = undefined;
-    this.#isShared = isShared;
-    this.#connect();
-  }
-
   #startHealthCheck(): HealthCheck | undefined {
     const { healthCheck: check, healthCheckInterval, timeoutSeconds } = this.#config;
     if (check === undefined) return undefined;
@@ -408,7 +375,7 @@ export class Gate<C extends GatedCall> {
     if (!healthy) {
       this.#monitored?.createdBreaker?.emit("healthCheckFailed", error);
       this.#circuit?.healthCheckFailed(error);
-    } else if (this.#shared?.isIsolatedByOperator !== true) {
+    } else if (this.#connection?.isIsolatedByOperator !== true) {
       this.#circuit?.healthCheckPassed();
     }
   }

@@ -68,9 +68,10 @@ describe("ConsecutiveFailures", () => {
 
 describe("FailureRate", () => {
   function rateOf(config: Omit<BulkheadConfig, "name"> = {}) {
-    const window = new RollingWindow(10_000);
+    const resolved = configOf({ failureRateThreshold: 50, ...config });
+    const window = new RollingWindow(resolved);
     window.advance(0);
-    return { window, rule: new FailureRate(window, configOf(config), 50) };
+    return { window, rule: new FailureRate(window, resolved) };
   }
 
   it("opens at its share of at least minimumCalls, by a success, too", () => {
@@ -104,10 +105,10 @@ describe("FailureRate", () => {
 
 describe("SlowCalls", () => {
   function slowCalls(status = "CLOSED") {
-    const window = new RollingWindow(10_000);
-    window.advance(0);
     const config = configOf({ slowCallSeconds: 1, slowCallRateThreshold: 50, minimumCalls: 2 });
-    const rule = new SlowCalls(window, config, 1);
+    const window = new RollingWindow(config);
+    window.advance(0);
+    const rule = new SlowCalls(window, config);
     const circuit = { status, isCurrent: vi.fn(() => true), open: vi.fn() };
     return { rule, circuit };
   }

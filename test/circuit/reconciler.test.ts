@@ -165,7 +165,13 @@ describe("an opening", () => {
     const change = { to: "OPEN", owner: OWNER, byHand: false, openSeconds: 10, failureCount: 1 };
     expect(next()).toEqual({
       kind: "change",
-      change: { ...change, version: 1, opening: `${OWNER} 1`, openings: 1 },
+      change: {
+        ...change,
+        version: 1,
+        opening: `${OWNER} 1`,
+        openings: 1,
+        cause: { rule: "1 consecutive failure", failure: "string", code: null },
+      },
       offered: expect.objectContaining({ from: "CLOSED", to: "OPEN" }),
     });
     send(true, opened(2, 10));
