@@ -2,8 +2,8 @@
 import { BulkheadCircuitOpenError, BulkheadFullError, BulkheadTimeoutError } from "bulkman";
 
 /** One call to a dependency. An answer that is an error is thrown, as bulkheads and callers need it. */
-export async function askDependency(name, url, signal) {
-  const response = await fetch(url, { signal });
+export async function askDependency(name, url, options) {
+  const response = await fetch(url, options);
   const body = await response.text();
   if (!response.ok) throw new Error(`${name} answered with status ${response.status}`);
   return body;
@@ -24,7 +24,9 @@ export async function askThrough(bulkhead, task) {
 export async function answerWith(response, call) {
   try {
     response.end(await call());
-  } catch (error) {
+  } catch (thrown) {
+    // fetch throws a TypeError with the reason as its cause.
+    const error = thrown instanceof TypeError && thrown.cause ? thrown.cause : thrown;
     if (error instanceof BulkheadCircuitOpenError) {
       response.setHeader("Retry-After", Math.ceil(error.retryAfterSeconds));
     }

@@ -32,7 +32,7 @@ let sent = 0;
 async function ask({ signal }) {
   sent++;
   try {
-    return await askDependency(dependency, `${upstream}/${name}`, signal);
+    return await askDependency(dependency, `${upstream}/${name}`, { signal });
   } finally {
     settledAt = machineTime();
   }

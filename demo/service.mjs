@@ -1,9 +1,10 @@
-// The service: an HTTP server that answers each request with one call to a dependency, either bare or
-// through that dependency's bulkhead. Nothing else differs between the two.
-import { Bulkhead } from "bulkman";
+// The service: an HTTP server that answers each request with one call to a dependency, by a fetch that is either bare
+// or guarded by a dispatcher. Nothing else differs between the two.
+import { BulkheadManager } from "bulkman";
+import { guardDispatcher } from "bulkman/undici";
 import pLimit from "p-limit";
 import { serve, settings, tellParent } from "./child.mjs";
-import { answerWith, askDependency, askThrough } from "./http.mjs";
+import { answerWith, askDependency } from "./http.mjs";
 
 const { style, upstreams, timeoutSeconds, requestsAtOnce } = settings;
 const names = Object.keys(upstreams);
@@ -18,32 +19,47 @@ const names = Object.keys(upstreams);
  */
 const places = pLimit(requestsAtOnce);
 
+const manager = new BulkheadManager();
+/** The whole protection: one bulkhead for each dependency, in front of every fetch that uses it. */
+const dispatcher = guardDispatcher({
+  manager,
+  defaults: { timeoutSeconds, ...settings.bulkhead },
+  origins: Object.fromEntries(names.map((name) => [upstreams[name], { name }])),
+});
+
+const styles = {
+  bare: (name) => counted(name, { signal: AbortSignal.timeout(timeoutSeconds * 1000) }),
+  bulkhead: (name) => counted(name, { dispatcher }),
+};
+
 /**
  * Calls to each dependency: under way now, and the most at any instant. Counted here, since the other
  * side learns only some milliseconds later that a call was broken off.
  */
-const gauges = Object.fromEntries(names.map((name) => [name, { inFlight: 0, most: 0 }]));
+const gauges = Object.fromEntries(names.map((name) => [name, { asked: 0, inFlight: 0, most: 0 }]));
 
 /** One call to a dependency, the same in both runs. */
-async function ask(name, signal) {
-  const gauge = gauges[name];
-  gauge.inFlight++;
-  gauge.most = Math.max(gauge.most, gauge.inFlight);
+async function counted(name, options) {
+  gauges[name].asked++;
+  look(name);
   try {
-    return await askDependency(name, upstreams[name], signal);
+    return await askDependency(name, upstreams[name], options);
   } finally {
-    gauge.inFlight--;
+    gauges[name].asked--;
+    look(name);
   }
 }
 
-const bulkheads = Object.fromEntries(
-  names.map((name) => [name, new Bulkhead({ name, timeoutSeconds, ...settings.bulkhead })]),
-);
+/** What is under way: all that is asked for, less what waits in the bulkhead. Changes with a call's start and its end. */
+function look(name) {
+  const gauge = gauges[name];
+  setImmediate(() => {
+    const queued = manager.getBulkhead(name)?.getStats().queuedTasks ?? 0;
+    gauge.inFlight = gauge.asked - queued;
+    gauge.most = Math.max(gauge.most, gauge.inFlight);
+  });
+}
 
-const styles = {
-  bare: (name) => ask(name, AbortSignal.timeout(timeoutSeconds * 1000)),
-  bulkhead: (name) => askThrough(bulkheads[name], ({ signal }) => ask(name, signal)),
-};
 const call = styles[style];
 
 async function answer(name, response) {
@@ -52,12 +68,17 @@ async function answer(name, response) {
 }
 
 function report() {
-  const stats = Object.values(bulkheads).map((bulkhead) => bulkhead.getStats());
+  const stats = Array.from(manager, (bulkhead) => bulkhead.getStats());
   tellParent({
     gauges,
     waiting: stats.reduce((sum, { queuedTasks }) => sum + queuedTasks, places.pendingCount),
-    circuit: style === "bare" ? null : bulkheads[settings.sick].getStats().circuitStatus,
+    circuit: style === "bare" ? null : circuitOf(settings.sick),
   });
+}
+
+/** A bulkhead is made for the first request. */
+function circuitOf(name) {
+  return manager.getBulkhead(name)?.getStats().circuitStatus ?? "CLOSED";
 }
 
 await serve((request, response) => {

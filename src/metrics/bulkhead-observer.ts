@@ -1,3 +1,4 @@
+import { isUnnamed } from "../common/unnamed.js";
 import { format } from "../common/validation.js";
 import type { FailureEvent, RejectedEvent, SuccessEvent } from "../events.js";
 import type { BulkheadStats, RejectionReason } from "../stats.js";
@@ -13,6 +14,9 @@ export interface MetricsSink {
   /** No bulkhead of that name is observed any more. */
   remove(): void;
 }
+
+/** The name of all bulkheads together that get no series of their own. */
+const OTHERS = "other";
 
 /** The observed bulkheads of one name. */
 interface BulkheadGroup {
@@ -30,14 +34,21 @@ interface BulkheadGroup {
  */
 export class BulkheadObserver {
   readonly #createSink: (name: string) => MetricsSink;
+  readonly #boundsNames: boolean;
+  /** The name in the metrics of a bulkhead that gets no series of its own. */
+  readonly #names = new WeakMap<MeasuredBulkhead, string>();
   readonly #groups = new Map<string, BulkheadGroup>();
   /** The sink that has a bulkhead's earlier counts. */
   readonly #backfilled = new WeakMap<MeasuredBulkhead, MetricsSink>();
   #sources = 0;
 
-  /** @param createSink called for a name of which no bulkhead is observed yet */
-  constructor(createSink: (name: string) => MetricsSink) {
+  /**
+   * @param createSink called for a name of which no bulkhead is observed yet
+   * @param options.boundsNames whether the names have to be few, since those of removed bulkheads are kept
+   */
+  constructor(createSink: (name: string) => MetricsSink, { boundsNames = false } = {}) {
     this.#createSink = createSink;
+    this.#boundsNames = boundsNames;
   }
 
   /** Whether nothing is observed, not even a manager without bulkheads. */
@@ -52,6 +63,7 @@ export class BulkheadObserver {
     const hold = (bulkhead: MeasuredBulkhead) => {
       if (isOver || held.has(bulkhead)) return;
       held.add(bulkhead);
+      if (this.#boundsNames && isUnnamed(source, bulkhead.name)) this.#names.set(bulkhead, OTHERS);
       this.#hold(bulkhead);
     };
     const release = (bulkhead: MeasuredBulkhead) => {
@@ -87,7 +99,7 @@ export class BulkheadObserver {
   }
 
   #hold(bulkhead: MeasuredBulkhead): void {
-    const { sink, bulkheads } = this.#groupOf(bulkhead.name);
+    const { sink, bulkheads } = this.#groupOf(this.#nameOf(bulkhead));
     const held = bulkheads.get(bulkhead);
     if (held !== undefined) {
       held.holders++;
@@ -101,14 +113,19 @@ export class BulkheadObserver {
   }
 
   #release(bulkhead: MeasuredBulkhead): void {
-    const { sink, bulkheads } = this.#groupOf(bulkhead.name);
+    const name = this.#nameOf(bulkhead);
+    const { sink, bulkheads } = this.#groupOf(name);
     const held = bulkheads.get(bulkhead);
     if (held === undefined || --held.holders > 0) return;
     held.stop();
     bulkheads.delete(bulkhead);
     if (bulkheads.size > 0) return;
-    this.#groups.delete(bulkhead.name);
+    this.#groups.delete(name);
     sink.remove();
+  }
+
+  #nameOf(bulkhead: MeasuredBulkhead): string {
+    return this.#names.get(bulkhead) ?? bulkhead.name;
   }
 
   #groupOf(name: string): BulkheadGroup {

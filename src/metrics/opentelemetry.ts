@@ -92,7 +92,9 @@ class Collector {
   readonly #executionDuration: Histogram;
   readonly #waitDuration: Histogram;
   readonly #gauges: ReadonlyArray<{ metric: GaugeMetric; instrument: ObservableGauge }>;
-  readonly #observer = new BulkheadObserver((name) => this.#sinkOf(name));
+  readonly #observer = new BulkheadObserver((name) => this.#sinkOf(name), {
+    boundsNames: true,
+  });
   /** Of every name ever seen: their series never end in an SDK, and go on when the name comes back. */
   readonly #sinks = new Map<string, MetricsSink>();
   /** Names without a bulkhead whose gauges have not been set to 0 yet. */

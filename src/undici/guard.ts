@@ -62,15 +62,15 @@ export class Guard {
 
   /** @returns `undefined` for a request that is not guarded */
   #originOf(options: DispatchOptions, baseOrigin: unknown): Origin | Promise<unknown> | undefined {
-    const { origin = baseOrigin } = options;
+    const { origin } = options;
     // Nearly always it is one that fetch or request has parsed.
     const text = typeof origin === "string" ? origin : undefined;
     if (this.#key === undefined) {
       const known = text === undefined ? undefined : this.#origins.find(text);
-      return known ?? this.#origins.get(requireOrigin(origin));
+      return known ?? this.#origins.get(requireOrigin(origin, baseOrigin));
     }
     const { path = "", method = "GET" } = options;
-    const key: unknown = this.#key({ origin: requireOrigin(origin), path, method });
+    const key: unknown = this.#key({ origin: requireOrigin(origin, baseOrigin), path, method });
     if (key === null) return undefined;
     if (typeof key !== "string") {
       throw new TypeError(`key must return a string or null; it returned ${format(key)}`);
@@ -79,10 +79,14 @@ export class Guard {
   }
 }
 
-function requireOrigin(given: unknown): string {
-  const isUrl = typeof given === "string" || given instanceof URL;
-  const origin = isUrl ? originOf(given) : undefined;
-  if (origin !== undefined) return origin;
+/** A client of one origin takes any text for it, such as a host: that is its name then. */
+function requireOrigin(given: unknown, baseOrigin: unknown): string {
+  for (const origin of [given, baseOrigin]) {
+    const parsed =
+      typeof origin === "string" || origin instanceof URL ? originOf(origin) : undefined;
+    if (parsed !== undefined) return parsed;
+  }
+  if (typeof given === "string" && given !== "") return given;
   throw new TypeError(
     `origin of a request must be one such as "https://api.example.com"; got ${format(given)}`,
   );

@@ -24,7 +24,7 @@ export type FetchDispatcher = RequestInit extends { dispatcher?: infer D }
   : AnyDispatcher;
 
 /** An interceptor for `compose` of a dispatcher. */
-export type GuardInterceptor = (dispatch: AnyDispatch) => Dispatch;
+export type GuardInterceptor = (dispatch: AnyDispatch, origin?: unknown) => Dispatch;
 
 /** Has a dispatcher that is a guard, also under the proxies that `compose` puts around it. */
 const IS_GUARD = Symbol.for("bulkman.isGuard");

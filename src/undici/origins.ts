@@ -1,5 +1,6 @@
 import type { Bulkhead } from "../bulkhead.js";
 import { LinkedList, ListNode } from "../common/linked-list.js";
+import { unnamedOf } from "../common/unnamed.js";
 import type { BulkheadManager } from "../manager.js";
 import { type GuardInterceptorOptions, type OriginConfig, originOf } from "./settings.js";
 
@@ -39,10 +40,14 @@ export class Origins {
   /** Of keys that are not listed; the one that is idle for the longest time comes first. */
   readonly #idle = new LinkedList<Origin>();
   #unlisted = 0;
+  /** Names of unlisted origins that have metrics of their own, for good; the last place is for all others together. */
+  readonly #named = new Set<string>();
+  readonly #unnamed: Set<string>;
 
   constructor(manager: BulkheadManager, options: GuardInterceptorOptions) {
     const { defaults = {}, origins = {}, maxOrigins = 1000, key } = options;
     this.#manager = manager;
+    this.#unnamed = unnamedOf(manager);
     this.#defaults = { ...defaults };
     this.#maxOrigins = maxOrigins;
     this.#listed = new Map(
@@ -71,7 +76,10 @@ export class Origins {
     const existing = this.#manager.getBulkhead(name);
     // Somebody else made it, and may still hold it: it is not this guard's to remove.
     if (existing !== undefined) return this.#add(new Origin(key, existing, undefined));
-    if (listed === undefined) this.#makeRoom();
+    if (listed === undefined) {
+      this.#makeRoom();
+      this.#nameSeries(name);
+    }
     const created =
       listed === undefined
         ? this.#manager.createBulkhead({ ...this.#defaults, name }, {})
@@ -90,8 +98,16 @@ export class Origins {
   #forget(origin: Origin): void {
     this.#known.delete(origin.key);
     if (origin.idleList === undefined) return;
+    this.#unnamed.delete(origin.bulkhead.name);
     this.#unlisted--;
     origin.idleList.remove(origin);
+  }
+
+  /** Before the bulkhead is made: metrics begin with it. */
+  #nameSeries(name: string): void {
+    if (this.#named.has(name)) return;
+    if (this.#named.size < this.#maxOrigins - 1) this.#named.add(name);
+    else this.#unnamed.add(name);
   }
 
   /** What cannot be removed now is looked at last the next time. */
@@ -100,8 +116,8 @@ export class Origins {
       const origin = this.#idle.shift();
       if (origin === undefined) return;
       if (isRemovable(origin.bulkhead)) {
-        this.#forget(origin);
         this.#manager.removeBulkhead(origin.bulkhead.name);
+        this.#forget(origin);
       } else {
         this.#idle.push(origin);
       }

@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import { BulkheadManager, InMemoryStorage } from "../../src/index.js";
-import { guardDispatcher } from "../../src/undici/index.js";
+import { guardDispatcher, guardInterceptor } from "../../src/undici/index.js";
 import { FakeCaller } from "./fake-base.js";
 import { fakeGuard, ORIGIN, turn } from "./fakes.js";
 
@@ -141,7 +141,7 @@ describe("key", () => {
   });
 });
 
-it.each([undefined, "", "nonsense", "data:,", 1, null])(
+it.each([undefined, "", 1, null])(
   "a request with the origin %j has an error that says so",
   async (origin) => {
     const guard = answeringGuard();
@@ -151,6 +151,23 @@ it.each([undefined, "", "nonsense", "data:,", 1, null])(
     ]);
   },
 );
+
+it("a request with an origin that is no URL is named by it, unless the base has an origin of its own", async () => {
+  const guard = answeringGuard();
+  const client = await guard.dispatch("new", { origin: "localhost" });
+  expect(client.told.at(-1)?.[0]).toBe("end");
+  expect(names(guard.manager)).toEqual(["localhost"]);
+  const dispatch = guardInterceptor({ manager: guard.manager })(
+    (options: never, handler: never) => guard.base.dispatch(options, handler),
+    ORIGIN,
+  );
+  for (const origin of [undefined, "localhost"]) {
+    dispatch({ origin, path: "/" }, new FakeCaller("new").handler);
+  }
+  await turn();
+  expect(names(guard.manager)).toEqual(["localhost", ORIGIN]);
+  expect(guard.manager.getBulkhead(ORIGIN)?.getStats().successfulExecutions).toBe(2);
+});
 
 describe("maxOrigins", () => {
   const at = (i: number) => `https://origin-${i}.example.com`;
