@@ -26,6 +26,7 @@ const EVENTS = [
   "healthCheck",
   "isolated",
   "released",
+  "configured",
   "storageError",
   "shutdown",
 ] as const satisfies ReadonlyArray<keyof BulkheadEvents>;
@@ -653,6 +654,7 @@ const FAULTS: ReadonlyArray<[what: string, fault: () => unknown]> = [
 describe.each(FAULTS)("a listener that %s", (_, fault) => {
   /** Everything that a bulkhead can emit happens; returns what users can see of it. */
   async function everythingHappens(bulkhead: Bulkhead): Promise<unknown[]> {
+    vi.setSystemTime(0);
     const outcomes: unknown[] = [];
     const note = (call: Promise<{ success: boolean; error: unknown }>) =>
       call.then(
@@ -660,6 +662,8 @@ describe.each(FAULTS)("a listener that %s", (_, fault) => {
         (error: unknown) => outcomes.push(error instanceof Error ? error.name : error),
       );
     const busy = gate();
+    bulkhead.configure({ successThreshold: 2 });
+    bulkhead.configure({ successThreshold: 1 });
     const running = note(bulkhead.run(() => busy.promise, { timeoutSeconds: 2 }));
     const waiting = note(bulkhead.run(() => 1, { timeoutSeconds: 1 }));
     const full = note(bulkhead.execute(() => 1));
