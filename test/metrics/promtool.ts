@@ -2,9 +2,17 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { it } from "vitest";
 
 /** Whether Prometheus's own tool is installed, as by Debian's package `prometheus`. */
-export const hasPromtool = spawnSync("promtool", ["--version"]).error === undefined;
+const hasPromtool = spawnSync("promtool", ["--version"]).error === undefined;
+
+/** A test that needs promtool: its title says so where it is skipped because there is none. */
+export function itWithPromtool(title: string, test: () => void | Promise<void>): void {
+  if (hasPromtool) it(title, test);
+  else
+    it.skip(`${title} (skipped: promtool, of Debian's package prometheus, is not installed)`, test);
+}
 
 /** What `promtool check metrics` complains of. */
 export function checkMetrics(page: string): string {
