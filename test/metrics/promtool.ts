@@ -19,6 +19,16 @@ export function checkMetrics(page: string): string {
   return complaints(["check", "metrics"], page);
 }
 
+/** What `promtool check rules` complains of in a file. */
+export function checkRules(path: string): string {
+  return complaints(["check", "rules", path]);
+}
+
+/** What `promtool test rules` complains of in a file of tests. */
+export function testRules(path: string): string {
+  return complaints(["test", "rules", path]);
+}
+
 /** What `promtool check rules` complains of when each expression is a rule. */
 export function checkExpressions(expressions: readonly string[]): string {
   const rules = expressions.map((expr, i) => ({ record: `expression_${i}`, expr }));
@@ -27,7 +37,7 @@ export function checkExpressions(expressions: readonly string[]): string {
     const file = join(directory, "rules.yml");
     // JSON is YAML too.
     writeFileSync(file, JSON.stringify({ groups: [{ name: "expressions", rules }] }));
-    return complaints(["check", "rules", file]);
+    return checkRules(file);
   } finally {
     rmSync(directory, { recursive: true });
   }
