@@ -11,6 +11,7 @@ import {
 } from "@opentelemetry/api";
 import { type Rule, readFields } from "../common/validation.js";
 import { BulkheadObserver, checkSource, type MetricsSink } from "./bulkhead-observer.js";
+import { type TraceBulkheadsOptions, traceBulkheads } from "./call-spans.js";
 import type {
   MeasuredBulkhead,
   MeasuredEvent,
@@ -35,6 +36,7 @@ import {
 } from "./metrics.js";
 
 export type { MeasuredBulkhead, MeasuredEvent, MeasuredListener, MeasuredManager };
+export { type TraceBulkheadsOptions, traceBulkheads };
 
 /** Options of {@link instrumentBulkheads}. */
 export interface InstrumentBulkheadsOptions {
