@@ -6,6 +6,7 @@ import { now } from "../common/clock.js";
 import { Deadlines } from "../common/deadlines.js";
 import type { BulkheadConfigChanges, ResolvedBulkheadConfig } from "../config.js";
 import { Configuration } from "../configuration.js";
+import { KEEPS_FRAMES, withOrigin } from "../errors.js";
 import { type BulkheadEvents, type ConfiguredEvent, type Emit, safeEmit } from "../events.js";
 import {
   abortReason,
@@ -138,6 +139,7 @@ export class Executor {
 
   #enter(call: Call, timeoutSeconds: number | null): void {
     call.enter(now());
+    if (KEEPS_FRAMES) call.reject = withOrigin(call.reject);
     if (call.signal !== undefined) call.watch(this.#onAbort);
     const lane = this.#idleLane(call);
     if (lane === undefined) this.#enqueue(call);
