@@ -10,7 +10,6 @@ import {
 import { now } from "../common/clock.js";
 import { codeOf, describeThrown, typeName } from "../common/describe.js";
 import { type Rule, readFields } from "../common/validation.js";
-import { BulkheadError } from "../errors.js";
 import type { CallTrace } from "../index.js";
 import { BULKHEAD } from "./metrics.js";
 
@@ -30,6 +29,9 @@ const OPTIONS_RULES: { readonly [Field in keyof TraceBulkheadsOptions]-?: Rule }
     inRange: () => true,
   },
 };
+
+/** The code of an error that wraps what a function threw; the codes of rejections begin with it. Not imported: all errors would come. */
+const WRAPPED = "ERR_BULKHEAD";
 
 const tracings = new WeakMap<TracerProvider, CallTracing>();
 
@@ -137,11 +139,11 @@ class CallTracing {
 
 /** What the function threw can carry what the call was given: its message stays in the process. */
 function recordError(span: Span, error: unknown): void {
-  const isWrapped = codeOf(error) === BulkheadError.code;
+  const isWrapped = codeOf(error) === WRAPPED;
   const thrown = isWrapped && error instanceof Error ? (error.cause ?? error) : error;
   const code = codeOf(thrown);
   span.setAttribute("error.type", typeof code === "string" ? code : nameOrNumber(thrown, code));
-  const isOurs = typeof code === "string" && code.startsWith(BulkheadError.code);
+  const isOurs = typeof code === "string" && code.startsWith(WRAPPED);
   span.setStatus({
     code: SpanStatusCode.ERROR,
     ...(isOurs && { message: describeThrown(thrown) }),
