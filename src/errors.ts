@@ -150,7 +150,7 @@ function hasMark(value: unknown, mark: symbol): boolean {
 }
 
 /** With `NODE_DEBUG=bulkman` in the environment when the program starts, errors keep their stack frames. */
-const KEEPS_FRAMES =
+export const KEEPS_FRAMES =
   process.env["NODE_DEBUG"] !== undefined &&
   process.getBuiltinModule("node:util").debuglog("bulkman").enabled;
 
@@ -172,6 +172,26 @@ export function withoutFrames<T>(make: () => T): T {
   } finally {
     Error.stackTraceLimit = stackTraceLimit;
   }
+}
+
+/**
+ * Adds to an error with which a call is rejected later, by a timer or another call, where the call was made: its own
+ * frames do not lead there.
+ * @returns `reject` that does so
+ */
+export function withOrigin(reject: (error: unknown) => void): (error: unknown) => void {
+  const { stack = "" } = new Error();
+  return (error) => {
+    if (isInstance(error, BulkheadError)) {
+      // Not by assignment: a program can have frozen an error of its own bulkhead.
+      Reflect.set(
+        error,
+        "stack",
+        `${error.stack}\nThe call was made${stack.slice(stack.indexOf("\n"))}`,
+      );
+    }
+    reject(error);
+  };
 }
 
 const REJECTIONS: ReadonlySet<unknown> = new Set([

@@ -5,6 +5,7 @@ import { outsideRequests } from "../common/async-context.js";
 import { now } from "../common/clock.js";
 import type { BulkheadConfigChanges, ResolvedBulkheadConfig } from "../config.js";
 import { Configuration } from "../configuration.js";
+import { KEEPS_FRAMES, withOrigin } from "../errors.js";
 import { type BulkheadEvents, type ConfiguredEvent, type Emit, safeEmit } from "../events.js";
 import { abortReason, overdueError, shutdownError, timeoutError } from "../rejections.js";
 import { Counters, type RejectionReason } from "../stats.js";
@@ -145,6 +146,7 @@ export class Executor {
 
   #enter(call: Call, timeoutSeconds: number | null): void {
     call.enter(now());
+    if (KEEPS_FRAMES) call.reject = withOrigin(call.reject);
     if (call.signal !== undefined) call.watch(this.#onAbort);
     const lane = this.#idleLane(call);
     if (lane === undefined) this.#enqueue(call);

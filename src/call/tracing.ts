@@ -1,4 +1,5 @@
 import { tracingChannel } from "node:diagnostics_channel";
+import { now } from "../common/clock.js";
 import type { BulkheadError } from "../errors.js";
 import type { ExecutionResult } from "../result.js";
 import type { Call } from "./call.js";
@@ -13,7 +14,7 @@ export interface CallTrace {
   readonly bulkheadName: string;
   /** UUID of the call; the same as in events and results. */
   readonly executionId: string;
-  /** Seconds that the call waited for its permit; from `asyncStart` on, when its function was run to its end. */
+  /** Seconds that the call waited, also when it never started; from `error` or `asyncStart` on, unless it was rejected at once. */
   queuedTime?: number;
   /** Seconds that the function ran; from `asyncStart` on, when it was run to its end. */
   executionTime?: number;
@@ -24,6 +25,12 @@ export interface CallTrace {
    * of `call` threw, or the reason of the caller's signal; from `error` on.
    */
   error?: unknown;
+  /**
+   * Set by a subscriber of `start` that keeps its context elsewhere than in an `AsyncLocalStorage`, which it would bind
+   * to `start`: calls `begin`, with which the call begins, in the context that its function is to have. It wraps the
+   * one that another subscriber has set before.
+   */
+  runInContext?: <T>(begin: () => T) => T;
 }
 
 /** Its `hasSubscribers` says whether calls are traced. */
@@ -48,13 +55,13 @@ function createChannel() {
  * context of the call's function.
  */
 export function trace<T>(call: Call, bulkheadName: string, begin: () => Promise<T>): Promise<T> {
-  const report = { bulkheadName, executionId: call.id };
+  const report: CallTrace = { bulkheadName, executionId: call.id };
   return publishEnd(report, call, publishStart(report, begin));
 }
 
 /** Publishes a call whose permit is held: it ends when the permit is settled, or its time is over. */
 export function traceHold<T>(call: PermitCall, bulkheadName: string, begin: () => Promise<T>) {
-  const report = { bulkheadName, executionId: call.id };
+  const report: CallTrace = { bulkheadName, executionId: call.id };
   const end = call.untilEnd();
   const granted = publishStart(report, begin);
   const hold = granted.then(() => end);
@@ -65,7 +72,7 @@ export function traceHold<T>(call: PermitCall, bulkheadName: string, begin: () =
 function publishStart<T>(report: CallTrace, begin: () => Promise<T>): Promise<T> {
   return callChannel.start.runStores(report, () => {
     try {
-      return begin();
+      return report.runInContext === undefined ? begin() : report.runInContext(begin);
     } finally {
       callChannel.end.publish(report);
     }
@@ -85,7 +92,7 @@ function publishEnd<T>(report: CallTrace, call: Call, outcome: Promise<T>): Prom
       return answer;
     },
     (error: unknown) => {
-      if (call.endedAt > 0) recordTimes(report, call);
+      recordTimes(report, call);
       fail(report, error);
       end(report);
       throw error;
@@ -94,8 +101,10 @@ function publishEnd<T>(report: CallTrace, call: Call, outcome: Promise<T>): Prom
 }
 
 function recordTimes(report: CallTrace, call: Call): void {
-  report.queuedTime = call.queuedTime;
-  report.executionTime = call.executionTime();
+  const hasStarted = call.lane !== undefined;
+  if (hasStarted) report.queuedTime = call.queuedTime;
+  else if (call.enteredAt > 0) report.queuedTime = (now() - call.enteredAt) / 1000;
+  if (call.endedAt > 0) report.executionTime = call.executionTime();
 }
 
 function fail(call: CallTrace, error: unknown): void {

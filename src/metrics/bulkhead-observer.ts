@@ -1,15 +1,30 @@
 import { isUnnamed } from "../common/unnamed.js";
 import { format } from "../common/validation.js";
-import type { FailureEvent, RejectedEvent, SuccessEvent } from "../events.js";
+import type { SuccessEvent } from "../events.js";
 import type { BulkheadStats, RejectionReason } from "../stats.js";
-import type { MeasuredBulkhead, MeasuredManager } from "./measured.js";
-import { type Outcome, REASONS } from "./metrics.js";
+import type {
+  MeasuredBulkhead,
+  MeasuredEvent,
+  MeasuredListener,
+  MeasuredManager,
+} from "./measured.js";
+import {
+  CIRCUIT_STATES,
+  COUNTER_NAMES,
+  COUNTERS,
+  type CounterName,
+  labelValuesOf,
+  NO_LABEL,
+  type Outcome,
+  REASONS,
+} from "./metrics.js";
 
-/** Receives the calls of all observed bulkheads of one name. */
+/** Receives what happens to all observed bulkheads of one name. */
 export interface MetricsSink {
-  countEnded(outcome: Outcome, calls: number): void;
-  countRejected(reason: RejectionReason, calls: number): void;
-  /** Beside `countEnded`, for a call that ended while its bulkhead was observed. */
+  /** Where the counts are. While it is the same, a bulkhead's earlier counts are in it once. */
+  readonly counts: object;
+  count(counter: CounterName, labelValue: string, by: number): void;
+  /** Beside `count`, for a call that ended while its bulkhead was observed. */
   recordDurations(outcome: Outcome, call: SuccessEvent): void;
   /** No bulkhead of that name is observed any more. */
   remove(): void;
@@ -38,8 +53,8 @@ export class BulkheadObserver {
   /** The name in the metrics of a bulkhead that gets no series of its own. */
   readonly #names = new WeakMap<MeasuredBulkhead, string>();
   readonly #groups = new Map<string, BulkheadGroup>();
-  /** The sink that has a bulkhead's earlier counts. */
-  readonly #backfilled = new WeakMap<MeasuredBulkhead, MetricsSink>();
+  /** The counts that include a bulkhead's earlier ones. */
+  readonly #backfilled = new WeakMap<MeasuredBulkhead, object>();
   #sources = 0;
 
   /**
@@ -105,8 +120,8 @@ export class BulkheadObserver {
       held.holders++;
       return;
     }
-    if (this.#backfilled.get(bulkhead) !== sink) {
-      this.#backfilled.set(bulkhead, sink);
+    if (this.#backfilled.get(bulkhead) !== sink.counts) {
+      this.#backfilled.set(bulkhead, sink.counts);
       backfill(bulkhead.getStats(), sink);
     }
     bulkheads.set(bulkhead, { holders: 1, stop: observe(bulkhead, sink) });
@@ -138,43 +153,75 @@ export class BulkheadObserver {
   }
 }
 
-/** Counts what a bulkhead counted before it was observed. */
+/** Counts what a bulkhead counted before it was observed, and 0 in every other series. */
 function backfill(stats: BulkheadStats, sink: MetricsSink): void {
-  const { successfulExecutions, failedExecutions, rejections } = stats;
+  const earlier = countsOf(stats);
+  for (const name of COUNTER_NAMES) {
+    for (const labelValue of labelValuesOf(COUNTERS[name])) {
+      sink.count(name, labelValue, earlier[name]?.[labelValue] ?? 0);
+    }
+  }
+}
+
+type Counts = Readonly<Record<string, number>>;
+
+/** What the statistics know of the counters. */
+function countsOf(stats: BulkheadStats): Partial<Record<CounterName, Counts>> {
   const { timedOutExecutions, abortedExecutions, ignoredExecutions } = stats;
   const otherwise = timedOutExecutions + abortedExecutions + ignoredExecutions;
-  sink.countEnded("success", successfulExecutions);
-  sink.countEnded("failure", failedExecutions - otherwise);
-  sink.countEnded("timeout", timedOutExecutions);
-  sink.countEnded("aborted", abortedExecutions);
-  sink.countEnded("ignored", ignoredExecutions);
-  for (const reason of Object.keys(REASONS) as RejectionReason[]) {
-    sink.countRejected(reason, rejections[reason]);
-  }
+  return {
+    calls: {
+      success: stats.successfulExecutions,
+      failure: stats.failedExecutions - otherwise,
+      timeout: timedOutExecutions,
+      aborted: abortedExecutions,
+      ignored: ignoredExecutions,
+    },
+    rejections: byReason(stats.rejections),
+    wouldBeRejections: byReason(stats.wouldReject),
+    transitions: { [CIRCUIT_STATES.OPEN]: stats.openings },
+  };
+}
+
+function byReason(rejections: Record<RejectionReason, number>): Counts {
+  const reasons = Object.keys(REASONS) as RejectionReason[];
+  return Object.fromEntries(reasons.map((reason) => [REASONS[reason], rejections[reason]]));
 }
 
 /** @returns stops observing */
 function observe(bulkhead: MeasuredBulkhead, sink: MetricsSink): () => void {
-  let isOver = false;
-  const end = (outcome: Outcome, call: SuccessEvent) => {
+  const stops: Array<() => void> = [];
+  const listen = <E extends MeasuredEvent>(event: E, listener: MeasuredListener<E>) => {
+    let isOver = false;
     // An event also reaches the listeners that are removed while it is emitted.
-    if (isOver) return;
-    sink.countEnded(outcome, 1);
+    const guarded: MeasuredListener<E> = (...payload) => {
+      if (!isOver) listener(...payload);
+    };
+    bulkhead.on(event, guarded);
+    stops.push(() => {
+      isOver = true;
+      bulkhead.off(event, guarded);
+    });
+  };
+  const end = (outcome: Outcome, call: SuccessEvent) => {
+    sink.count("calls", outcome, 1);
     sink.recordDurations(outcome, call);
   };
-  const onSuccess = (call: SuccessEvent) => end("success", call);
-  const onFailure = (call: FailureEvent) => end(call.outcome, call);
-  const onRejected = ({ reason, enforced }: RejectedEvent) => {
-    if (!isOver && enforced !== false) sink.countRejected(reason, 1);
-  };
-  bulkhead.on("success", onSuccess);
-  bulkhead.on("failure", onFailure);
-  bulkhead.on("rejected", onRejected);
+  listen("success", (call) => end("success", call));
+  listen("failure", (call) => end(call.outcome, call));
+  listen("rejected", ({ reason, enforced = true }) => {
+    sink.count(enforced ? "rejections" : "wouldBeRejections", REASONS[reason], 1);
+  });
+  listen("stateChange", ({ to }) => sink.count("transitions", CIRCUIT_STATES[to], 1));
+  listen("reclaimed", ({ settled }) => {
+    if (!settled) sink.count("reclaimedPermits", NO_LABEL, 1);
+  });
+  listen("storageError", () => sink.count("storageErrors", NO_LABEL, 1));
+  listen("healthCheck", ({ healthy }) => {
+    sink.count("healthChecks", healthy ? "passed" : "failed", 1);
+  });
   return () => {
-    isOver = true;
-    bulkhead.off("success", onSuccess);
-    bulkhead.off("failure", onFailure);
-    bulkhead.off("rejected", onRejected);
+    for (const stop of stops) stop();
   };
 }
 

@@ -1,7 +1,20 @@
-import type { FailureEvent, RejectedEvent, SuccessEvent } from "../events.js";
+import type { BulkheadEvents } from "../events.js";
 import type { BulkheadStats } from "../stats.js";
 
 // By their shape, not their class, because a program can have both builds of this library loaded.
+
+/** The events that are measured. */
+export type MeasuredEvent =
+  | "success"
+  | "failure"
+  | "rejected"
+  | "stateChange"
+  | "reclaimed"
+  | "healthCheck"
+  | "storageError";
+
+/** A listener of one of the events that are measured. */
+export type MeasuredListener<E extends MeasuredEvent> = (...payload: BulkheadEvents[E]) => void;
 
 /** A source of metrics: a `Bulkhead` of either build of this library. */
 export interface MeasuredBulkhead {
@@ -9,18 +22,10 @@ export interface MeasuredBulkhead {
   readonly name: string;
   /** The statistics of this instant. */
   getStats(): BulkheadStats;
-  /** Adds a listener of calls that succeeded. */
-  on(event: "success", listener: (call: SuccessEvent) => void): unknown;
-  /** Adds a listener of calls that failed after their start. */
-  on(event: "failure", listener: (call: FailureEvent) => void): unknown;
-  /** Adds a listener of calls that never started. */
-  on(event: "rejected", listener: (call: RejectedEvent) => void): unknown;
-  /** Removes a listener of calls that succeeded. */
-  off(event: "success", listener: (call: SuccessEvent) => void): unknown;
-  /** Removes a listener of calls that failed after their start. */
-  off(event: "failure", listener: (call: FailureEvent) => void): unknown;
-  /** Removes a listener of calls that never started. */
-  off(event: "rejected", listener: (call: RejectedEvent) => void): unknown;
+  /** Adds a listener. */
+  on<E extends MeasuredEvent>(event: E, listener: MeasuredListener<E>): unknown;
+  /** Removes a listener. */
+  off<E extends MeasuredEvent>(event: E, listener: MeasuredListener<E>): unknown;
 }
 
 /** A source of metrics of its bulkheads: a `BulkheadManager` of either build of this library. */

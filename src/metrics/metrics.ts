@@ -17,7 +17,8 @@ export const REASONS: Readonly<Record<RejectionReason, string>> = {
   shutdown: "shutdown",
 };
 
-const CIRCUIT_STATES: Readonly<Record<CircuitStatus, string>> = {
+/** The label values of the statuses of a circuit. */
+export const CIRCUIT_STATES: Readonly<Record<CircuitStatus, string>> = {
   CLOSED: "closed",
   OPEN: "open",
   HALF_OPEN: "half_open",
@@ -51,18 +52,6 @@ export function byOutcome<T>(create: (outcome: Outcome) => T): Record<Outcome, T
   };
 }
 
-/** One value for each reason of a rejection. */
-export function byReason<T>(create: (labelValue: string) => T): Record<RejectionReason, T> {
-  return {
-    full: create(REASONS.full),
-    circuitOpen: create(REASONS.circuitOpen),
-    timeout: create(REASONS.timeout),
-    aborted: create(REASONS.aborted),
-    isolated: create(REASONS.isolated),
-    shutdown: create(REASONS.shutdown),
-  };
-}
-
 /**
  * The labels of a series.
  * @param key what the backend calls a label: its `name` for Prometheus, its `attribute` for OpenTelemetry
@@ -71,10 +60,10 @@ export function labelsOf(
   key: "name" | "attribute",
   bulkhead: string,
   label?: Label,
-  labelValue?: string,
+  labelValue: string = NO_LABEL,
 ): Record<string, string> {
   const labels = { [BULKHEAD[key]]: bulkhead };
-  if (label !== undefined && labelValue !== undefined) labels[label[key]] = labelValue;
+  if (label !== undefined) labels[label[key]] = labelValue;
   return labels;
 }
 
@@ -87,23 +76,88 @@ export interface Metric {
   readonly label?: Label;
 }
 
-export const CALLS = {
-  name: "calls",
-  unit: "{call}",
-  description: "Calls that were started and have ended, by outcome.",
-  label: OUTCOME,
-} satisfies Metric;
+const REASON = {
+  name: "reason",
+  attribute: "bulkman.rejection.reason",
+  values: Object.values(REASONS),
+};
 
-export const REJECTIONS = {
-  name: "rejections",
-  unit: "{call}",
-  description: "Calls that never started, by reason.",
-  label: {
-    name: "reason",
-    attribute: "bulkman.rejection.reason",
-    values: Object.values(REASONS),
+/** Counted while a bulkhead is observed; each has all its series from the start, at 0. */
+export const COUNTERS = {
+  calls: {
+    name: "calls",
+    unit: "{call}",
+    description: "Calls that were started and have ended, by outcome.",
+    label: OUTCOME,
   },
-} satisfies Metric;
+  rejections: {
+    name: "rejections",
+    unit: "{call}",
+    description: "Calls that never started, by reason.",
+    label: REASON,
+  },
+  wouldBeRejections: {
+    name: "would_be_rejections",
+    unit: "{call}",
+    description: "Calls that ran because enforce is false and would have been rejected, by reason.",
+    label: REASON,
+  },
+  transitions: {
+    name: "circuit.transitions",
+    unit: "{transition}",
+    description: "Changes of the circuit, by the state that it changed to.",
+    label: {
+      name: "to",
+      attribute: "bulkman.circuit.transition.to",
+      values: Object.values(CIRCUIT_STATES),
+    },
+  },
+  reclaimedPermits: {
+    name: "reclaimed_permits",
+    unit: "{permit}",
+    description: "Permits that were taken back from functions that did not settle.",
+  },
+  storageErrors: {
+    name: "storage.errors",
+    unit: "{error}",
+    description: "How many times the storage of the circuit began to fail.",
+  },
+  healthChecks: {
+    name: "health_checks",
+    unit: "{check}",
+    description: "Health checks that ended, by result.",
+    label: {
+      name: "result",
+      attribute: "bulkman.health_check.result",
+      values: ["passed", "failed"],
+    },
+  },
+} satisfies Record<string, Metric>;
+
+export type CounterName = keyof typeof COUNTERS;
+
+export const COUNTER_NAMES = Object.keys(COUNTERS) as readonly CounterName[];
+
+/** One value for each counter. */
+export function byCounter<T>(create: (name: CounterName) => T): Record<CounterName, T> {
+  return {
+    calls: create("calls"),
+    rejections: create("rejections"),
+    wouldBeRejections: create("wouldBeRejections"),
+    transitions: create("transitions"),
+    reclaimedPermits: create("reclaimedPermits"),
+    storageErrors: create("storageErrors"),
+    healthChecks: create("healthChecks"),
+  };
+}
+
+/** The label values of a metric; one that is empty for a metric without a label. */
+export function labelValuesOf({ label }: Metric): readonly string[] {
+  return label?.values ?? [NO_LABEL];
+}
+
+/** Instead of a label value, for the only series of a metric without a label. */
+export const NO_LABEL = "";
 
 export const EXECUTION_DURATION = {
   name: "execution.duration",
@@ -124,8 +178,10 @@ export const DURATION_BUCKETS: readonly number[] = [
 ];
 
 export interface GaugeMetric extends Metric {
-  /** The value of a bulkhead. Values of bulkheads of the same name are added up. */
-  read(stats: BulkheadStats, labelValue: string | undefined): number;
+  /** The value of a bulkhead. */
+  read(stats: BulkheadStats, labelValue: string): number;
+  /** The value for bulkheads of the same name. Default: the sum. */
+  readonly combine?: (one: number, other: number) => number;
 }
 
 export const GAUGES: readonly GaugeMetric[] = [
@@ -183,16 +239,31 @@ export const GAUGES: readonly GaugeMetric[] = [
     read: ({ circuitStatus }, value) =>
       Number(circuitStatus !== undefined && CIRCUIT_STATES[circuitStatus] === value),
   },
+  {
+    name: "circuit.opened_timestamp",
+    unit: "s",
+    description: "When the circuit opened last, in seconds of the Unix epoch; 0 when it never did.",
+    read: ({ openedAt }) => (openedAt?.getTime() ?? 0) / 1000,
+    combine: Math.max,
+  },
+  {
+    name: "retry_after",
+    unit: "s",
+    description: "Seconds until the circuit admits a call at the latest; 0 while it is closed.",
+    read: ({ retryAfterSeconds }) => retryAfterSeconds,
+    combine: Math.max,
+  },
 ];
 
-/** The values of a gauge for bulkheads of one name, by the values of its label. */
+/** The values of a gauge for bulkheads of one name, by the values of its label; 0 when there is none. */
 export function* readGauge(
   gauge: GaugeMetric,
   bulkheads: readonly BulkheadStats[],
-): Iterable<[labelValue: string | undefined, value: number]> {
-  for (const labelValue of gauge.label?.values ?? [undefined]) {
-    let sum = 0;
-    for (const stats of bulkheads) sum += gauge.read(stats, labelValue);
-    yield [labelValue, sum];
+): Iterable<[labelValue: string, value: number]> {
+  const { combine = (one, other) => one + other } = gauge;
+  for (const labelValue of labelValuesOf(gauge)) {
+    let value = 0;
+    for (const stats of bulkheads) value = combine(value, gauge.read(stats, labelValue));
+    yield [labelValue, value];
   }
 }

@@ -11,24 +11,32 @@ import {
 } from "@opentelemetry/api";
 import { type Rule, readFields } from "../common/validation.js";
 import { BulkheadObserver, checkSource, type MetricsSink } from "./bulkhead-observer.js";
-import type { MeasuredBulkhead, MeasuredManager } from "./measured.js";
+import { type TraceBulkheadsOptions, traceBulkheads } from "./call-spans.js";
+import type {
+  MeasuredBulkhead,
+  MeasuredEvent,
+  MeasuredListener,
+  MeasuredManager,
+} from "./measured.js";
 import {
+  byCounter,
   byOutcome,
-  byReason,
-  CALLS,
+  COUNTERS,
+  type CounterName,
   DURATION_BUCKETS,
   EXECUTION_DURATION,
   GAUGES,
   type GaugeMetric,
   type Label,
   labelsOf,
+  labelValuesOf,
   type Metric,
-  REJECTIONS,
   readGauge,
   WAIT_DURATION,
 } from "./metrics.js";
 
-export type { MeasuredBulkhead, MeasuredManager };
+export type { MeasuredBulkhead, MeasuredEvent, MeasuredListener, MeasuredManager };
+export { type TraceBulkheadsOptions, traceBulkheads };
 
 /** Options of {@link instrumentBulkheads}. */
 export interface InstrumentBulkheadsOptions {
@@ -53,16 +61,18 @@ const collectors = new WeakMap<MeterProvider, Collector>();
  * Reports a bulkhead, or every bulkhead of a manager as they come and go, to OpenTelemetry, under the
  * meter `bulkman`. Call it after the SDK is set up: without one, nothing is reported.
  *
- * Counters: `bulkman.bulkhead.calls` by `bulkman.call.outcome` (`success`, `failure`, `timeout`), and
- * `bulkman.bulkhead.rejections` by `bulkman.rejection.reason`. Each call is in one of them, once. They
- * begin with what `getStats()` shows, and `resetStats()` does not lower them.
+ * Counters, which begin with what `getStats()` shows, and which `resetStats()` does not lower:
+ * `bulkman.bulkhead.calls` by `bulkman.call.outcome` and `bulkman.bulkhead.rejections` by `bulkman.rejection.reason`, where each
+ * call is in one of them, once; `would_be_rejections` by the same, `circuit.transitions` by
+ * `bulkman.circuit.transition.to`, `reclaimed_permits`, `storage.errors`, and `health_checks` by
+ * `bulkman.health_check.result`.
  * Gauges: `active_calls`, `waiting_calls`, `abandoned_calls`, `concurrency.limit`, `queue.limit`,
- * `state` and `circuit.state`, read when metrics are collected. Histograms in seconds:
- * `execution.duration` and `wait.duration`.
+ * `state`, `circuit.state`, and in seconds `circuit.opened_timestamp` and `retry_after`, read when metrics are
+ * collected. Histograms in seconds: `execution.duration` and `wait.duration`.
  *
  * The only attribute with values of yours is `bulkman.bulkhead.name`; bulkheads of the same name are
  * added up. Gauges of a bulkhead that was removed are 0 at the next collection, and not observed after
- * it.
+ * it. What an SDK keeps of its series is the SDK's: see the reference of the metrics.
  * @returns stops it; may be called again
  * @throws {TypeError} for anything but a bulkhead or a manager, and for an invalid option
  */
@@ -87,24 +97,23 @@ export function instrumentBulkheads(
 /** The instruments of one meter, and the bulkheads that they measure. */
 class Collector {
   readonly #meter: Meter;
-  readonly #calls: Counter;
-  readonly #rejections: Counter;
+  readonly #counters: Readonly<Record<CounterName, Counter>>;
   readonly #executionDuration: Histogram;
   readonly #waitDuration: Histogram;
   readonly #gauges: ReadonlyArray<{ metric: GaugeMetric; instrument: ObservableGauge }>;
-  readonly #observer = new BulkheadObserver((name) => this.#sinkOf(name), {
+  readonly #observer = new BulkheadObserver((name) => this.#createSink(name), {
     boundsNames: true,
   });
-  /** Of every name ever seen: their series never end in an SDK, and go on when the name comes back. */
-  readonly #sinks = new Map<string, MetricsSink>();
-  /** Names without a bulkhead whose gauges have not been set to 0 yet. */
-  readonly #removed = new Set<string>();
+  /** The names whose gauges were observed by the newest collection. */
+  #observed = new Set<string>();
   readonly #observe = (result: BatchObservableResult) => this.#observeGauges(result);
 
   constructor(meter: Meter) {
     this.#meter = meter;
-    this.#calls = meter.createCounter(nameOf(CALLS), optionsOf(CALLS));
-    this.#rejections = meter.createCounter(nameOf(REJECTIONS), optionsOf(REJECTIONS));
+    this.#counters = byCounter((name) => {
+      const metric: Metric = COUNTERS[name];
+      return meter.createCounter(nameOf(metric), optionsOf(metric));
+    });
     const advice = { explicitBucketBoundaries: [...DURATION_BUCKETS] };
     const histogram = (metric: Metric) =>
       meter.createHistogram(nameOf(metric), { ...optionsOf(metric), advice });
@@ -125,37 +134,31 @@ class Collector {
     return this.#gauges.map(({ instrument }) => instrument);
   }
 
-  #sinkOf(name: string): MetricsSink {
-    this.#removed.delete(name);
-    let sink = this.#sinks.get(name);
-    if (sink === undefined) {
-      sink = this.#createSink(name);
-      this.#sinks.set(name, sink);
-    }
-    return sink;
-  }
-
+  /** Keeps nothing of a name that is not observed any more: with `bulkman/undici` origins come and go. */
   #createSink(name: string): MetricsSink {
     const ofBulkhead = attributes(name);
-    const ofOutcome = byOutcome((outcome) => attributes(name, CALLS.label, outcome));
-    const ofReason = byReason((labelValue) => attributes(name, REJECTIONS.label, labelValue));
+    const ofOutcome = byOutcome((outcome) => attributes(name, EXECUTION_DURATION.label, outcome));
+    const ofCounter = byCounter((counter) => attributesByValue(name, COUNTERS[counter]));
     return {
-      countEnded: (outcome, calls) => this.#calls.add(calls, ofOutcome[outcome]),
-      countRejected: (reason, calls) => this.#rejections.add(calls, ofReason[reason]),
+      counts: this,
+      count: (counter, labelValue, by) => {
+        this.#counters[counter].add(by, ofCounter[counter].get(labelValue));
+      },
       recordDurations: (outcome, { executionTime, queuedTime }) => {
         this.#executionDuration.record(executionTime, ofOutcome[outcome]);
         this.#waitDuration.record(queuedTime, ofBulkhead);
       },
-      remove: () => this.#removed.add(name),
+      remove: () => {},
     };
   }
 
   #observeGauges(result: BatchObservableResult): void {
     const statistics = this.#observer.read();
+    const names = new Set(statistics.keys());
     // The SDK repeats the last value of a gauge that is not observed any more for ever, unless its reader has delta
     // temporality.
-    for (const name of this.#removed) statistics.set(name, []);
-    this.#removed.clear();
+    for (const name of this.#observed) if (!names.has(name)) statistics.set(name, []);
+    this.#observed = names;
     for (const { metric, instrument } of this.#gauges) {
       for (const [name, bulkheads] of statistics) {
         for (const [labelValue, value] of readGauge(metric, bulkheads)) {
@@ -172,6 +175,12 @@ class Collector {
     if (!this.#observer.isIdle) return;
     this.#meter.removeBatchObservableCallback(this.#observe, this.#instruments);
   }
+}
+
+function attributesByValue(name: string, metric: Metric): ReadonlyMap<string, Attributes> {
+  return new Map(
+    labelValuesOf(metric).map((value) => [value, attributes(name, metric.label, value)]),
+  );
 }
 
 function nameOf({ name }: Metric): string {

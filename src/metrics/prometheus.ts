@@ -8,28 +8,32 @@ import {
   type Registry,
 } from "prom-client";
 import { format, type Rule, readFields } from "../common/validation.js";
-import type { RejectionReason } from "../stats.js";
 import { BulkheadObserver, checkSource, type MetricsSink } from "./bulkhead-observer.js";
-import type { MeasuredBulkhead, MeasuredManager } from "./measured.js";
+import type {
+  MeasuredBulkhead,
+  MeasuredEvent,
+  MeasuredListener,
+  MeasuredManager,
+} from "./measured.js";
 import {
   BULKHEAD,
+  byCounter,
   byOutcome,
-  byReason,
-  CALLS,
+  COUNTER_NAMES,
+  COUNTERS,
+  type CounterName,
   DURATION_BUCKETS,
   EXECUTION_DURATION,
   GAUGES,
   type GaugeMetric,
   labelsOf,
+  labelValuesOf,
   type Metric,
-  type Outcome,
-  REASONS,
-  REJECTIONS,
   readGauge,
   WAIT_DURATION,
 } from "./metrics.js";
 
-export type { MeasuredBulkhead, MeasuredManager };
+export type { MeasuredBulkhead, MeasuredEvent, MeasuredListener, MeasuredManager };
 
 /** A registry of prom-client, whichever of its two formats it writes. */
 export type AnyRegistry = Registry<PrometheusContentType> | Registry<OpenMetricsContentType>;
@@ -68,11 +72,13 @@ const collectors = new WeakMap<AnyRegistry, Collector>();
 /**
  * Registers the metrics of a bulkhead, or of every bulkhead of a manager as they come and go, with `prom-client`.
  *
- * Counters: `bulkman_bulkhead_calls_total` by `outcome` (`success`, `failure`, `timeout`), and
- * `bulkman_bulkhead_rejections_total` by `reason`. Each call is in one of them, once. They begin with
- * what `getStats()` shows, and `resetStats()` does not lower them.
+ * Counters, which begin with what `getStats()` shows, and which `resetStats()` does not lower:
+ * `bulkman_bulkhead_calls_total` by `outcome` and `bulkman_bulkhead_rejections_total` by `reason`, where each call is in one of
+ * them, once; `…_would_be_rejections_total` by `reason`, `…_circuit_transitions_total` by `to`,
+ * `…_reclaimed_permits_total`, `…_storage_errors_total`, and `…_health_checks_total` by `result`.
  * Gauges: `bulkman_bulkhead_active_calls`, `…_waiting_calls`, `…_abandoned_calls`,
- * `…_concurrency_limit`, `…_queue_limit`, and `…_state` and `…_circuit_state` by `state`. Histograms:
+ * `…_concurrency_limit`, `…_queue_limit`, `…_state` and `…_circuit_state` by `state`,
+ * `…_circuit_opened_timestamp_seconds`, and `…_retry_after_seconds`. Histograms:
  * `bulkman_bulkhead_execution_duration_seconds` by `outcome` and `…_wait_duration_seconds`.
  *
  * Counters and gauges are set when the registry is read; a call costs the two histograms. The only
@@ -101,11 +107,8 @@ export function collectBulkheads(
   return collector.add(bulkheadOrManager);
 }
 
-/** The counts of the bulkheads of one name. */
-interface Tally {
-  readonly calls: Record<Outcome, number>;
-  readonly rejections: Record<RejectionReason, number>;
-}
+/** The counts of the bulkheads of one name: of each counter by the values of its label. */
+type Tally = Readonly<Record<CounterName, Record<string, number>>>;
 
 /** The metrics of one registry, and the bulkheads that they measure. */
 class Collector {
@@ -121,10 +124,7 @@ class Collector {
   constructor(register: AnyRegistry, buckets: readonly number[]) {
     this.buckets = [...buckets];
     this.#register = register;
-    this.#addCounter(CALLS, ({ calls }) => Object.entries(calls));
-    this.#addCounter(REJECTIONS, ({ rejections }) =>
-      REASON_LABELS.map(([reason, labelValue]) => [labelValue, rejections[reason]]),
-    );
+    for (const name of COUNTER_NAMES) this.#addCounter(name);
     for (const metric of GAUGES) this.#addGauge(metric);
     this.#executionDuration = this.#addHistogram(EXECUTION_DURATION);
     this.#waitDuration = this.#addHistogram(WAIT_DURATION);
@@ -160,18 +160,17 @@ class Collector {
   }
 
   #createSink(name: string): MetricsSink {
-    const tally: Tally = { calls: byOutcome(() => 0), rejections: byReason(() => 0) };
+    const tally: Tally = byCounter(() => ({}));
     this.#tallies.set(name, tally);
     const executions = byOutcome((outcome) =>
       series(this.#executionDuration, labels(name, EXECUTION_DURATION, outcome)),
     );
     const waits = series(this.#waitDuration, labels(name));
     return {
-      countEnded: (outcome, calls) => {
-        tally.calls[outcome] += calls;
-      },
-      countRejected: (reason, calls) => {
-        tally.rejections[reason] += calls;
+      counts: tally,
+      count: (counter, labelValue, by) => {
+        const counts = tally[counter];
+        counts[labelValue] = (counts[labelValue] ?? 0) + by;
       },
       recordDurations: (outcome, { executionTime, queuedTime }) => {
         executions[outcome].observe(executionTime);
@@ -180,24 +179,26 @@ class Collector {
       remove: () => {
         this.#tallies.delete(name);
         this.#waitDuration.remove(labels(name));
-        for (const outcome of CALLS.label.values) {
+        for (const outcome of labelValuesOf(EXECUTION_DURATION)) {
           this.#executionDuration.remove(labels(name, EXECUTION_DURATION, outcome));
         }
       },
     };
   }
 
-  #addCounter(metric: Metric, read: (tally: Tally) => Array<[labelValue: string, count: number]>) {
+  #addCounter(name: CounterName): void {
     const tallies = this.#tallies;
+    const metric: Metric = COUNTERS[name];
     const config = configOf(metric, "_total");
     const counter = new Counter({
       ...config,
       // A counter of prom-client can only be raised: it is reset and counted again at each read.
       collect() {
         this.reset();
-        for (const [name, tally] of tallies) {
-          for (const [labelValue, count] of read(tally))
-            this.inc(labels(name, metric, labelValue), count);
+        for (const [bulkhead, tally] of tallies) {
+          for (const [labelValue, count] of Object.entries(tally[name])) {
+            this.inc(labels(bulkhead, metric, labelValue), count);
+          }
         }
       },
     });
@@ -206,7 +207,7 @@ class Collector {
 
   #addGauge(metric: GaugeMetric): void {
     const observer = this.#observer;
-    const config = configOf(metric);
+    const config = configOf(metric, metric.unit === "s" ? "_seconds" : "");
     const gauge = new Gauge({
       ...config,
       collect() {
@@ -229,10 +230,8 @@ class Collector {
   }
 }
 
-const REASON_LABELS = Object.entries(REASONS) as ReadonlyArray<[RejectionReason, string]>;
-
 /** Of a metric that is in no registry yet. */
-function configOf({ name, description, label }: Metric, suffix = "") {
+function configOf({ name, description, label }: Metric, suffix: string) {
   return {
     name: `bulkman_bulkhead_${name.replaceAll(".", "_")}${suffix}`,
     help: description,

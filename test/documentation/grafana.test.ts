@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import dashboard from "../../docs/grafana.json" with { type: "json" };
 import { busyPage } from "../metrics/busy-page.js";
 import { readPage } from "../metrics/exposition.js";
-import { checkExpressions, hasPromtool } from "../metrics/promtool.js";
+import { checkExpressions, itWithPromtool } from "../metrics/promtool.js";
 
 interface Query {
   readonly title: string;
@@ -10,9 +10,17 @@ interface Query {
   readonly legend: string;
 }
 
-const queries: readonly Query[] = dashboard.panels.flatMap(({ title, targets }) =>
+const panelQueries: readonly Query[] = dashboard.panels.flatMap(({ title, targets = [] }) =>
   targets.map(({ expr, legendFormat }) => ({ title, expression: expr, legend: legendFormat })),
 );
+const annotations: readonly Query[] = dashboard.annotations.list.map(
+  ({ name, expr, titleFormat, textFormat }) => ({
+    title: name,
+    expression: expr,
+    legend: `${titleFormat} ${textFormat}`,
+  }),
+);
+const queries = [...panelQueries, ...annotations];
 /** Everything in the file that is PromQL. */
 const expressions = [
   ...queries.map(({ expression }) => expression),
@@ -77,21 +85,48 @@ describe("the Grafana dashboard", () => {
     ]);
   });
 
-  it.for(queries)("groups $title by labels that all its metrics have, and names them", (query) => {
-    const { expression, legend } = query;
-    const families = Array.from(expression.matchAll(METRIC), ([, family = ""]) => family);
-    const groups = Array.from(expression.matchAll(/\bby \(([\w, ]+)\)/g), ([, list = ""]) =>
-      list.split(", "),
-    );
-    for (const label of groups.flat()) {
-      for (const family of families) expect(labelsOf(family)).toContain(label);
-    }
-    for (const [, label] of legend.matchAll(/\{\{(\w+)\}\}/g)) {
-      for (const group of groups) expect(group).toContain(label);
-    }
+  it.for(panelQueries)(
+    "groups $title by labels that all its metrics have, and names them",
+    (query) => {
+      const { expression, legend } = query;
+      const families = Array.from(expression.matchAll(METRIC), ([, family = ""]) => family);
+      const groups = Array.from(expression.matchAll(/\bby \(([\w, ]+)\)/g), ([, list = ""]) =>
+        list.split(", "),
+      );
+      for (const label of groups.flat()) {
+        for (const family of families) expect(labelsOf(family)).toContain(label);
+      }
+      for (const [, label] of legend.matchAll(/\{\{(\w+)\}\}/g)) {
+        for (const group of groups) expect(group).toContain(label);
+      }
+    },
+  );
+
+  it("shows the figures of each service below a row of its own", () => {
+    const isRow = dashboard.panels.map(({ type }) => type === "row");
+    const at = isRow.indexOf(true);
+    expect(isRow.filter(Boolean)).toEqual([true]);
+    expect(dashboard.panels[at]).toMatchObject({ title: "$job", repeat: "job", collapsed: false });
+    const bottom = (dashboard.panels[at]?.gridPos.y ?? 0) + 1;
+    const kinds = dashboard.panels.map(({ type, gridPos }) => [
+      type === "stat",
+      gridPos.y < bottom,
+    ]);
+    expect(kinds.toSpliced(at, 1).every(([isStat, isAbove]) => isStat === isAbove)).toBe(true);
   });
 
-  it.skipIf(!hasPromtool)("has queries that Prometheus understands", () => {
+  it("marks each opening of a circuit when it opened, with the names of bulkhead, service and process", () => {
+    expect(dashboard.annotations.list).toMatchObject([{ enable: true, useValueForTime: true }]);
+    const [{ expression, legend } = { expression: "", legend: "" }] = annotations;
+    // Grafana takes the value for milliseconds of the epoch. A circuit that never opened has 0.
+    expect(expression).toMatch(
+      /^1000 \* bulkman_bulkhead_circuit_opened_timestamp_seconds\{.*\} > 0$/,
+    );
+    const labels = Array.from(legend.matchAll(/\{\{(\w+)\}\}/g), ([, label]) => label);
+    expect(labels).toEqual(["bulkhead", "job", "instance"]);
+  });
+
+  itWithPromtool("has queries that Prometheus understands", () => {
     const complete = queries.map(({ expression }) =>
       expression.replaceAll("$__rate_interval", "1m"),
     );

@@ -65,6 +65,7 @@ export class Sandbox {
     const dependencies = await install(join(modules, "bulkman"));
     const used = [
       "@opentelemetry/sdk-metrics",
+      "@opentelemetry/sdk-trace-base",
       "@sinonjs/fake-timers",
       "axios",
       "cockatiel",

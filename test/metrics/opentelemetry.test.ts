@@ -1,9 +1,12 @@
-import { metrics } from "@opentelemetry/api";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { createNoopMeter, metrics } from "@opentelemetry/api";
 import { AggregationTemporality, DataPointType, type MetricData } from "@opentelemetry/sdk-metrics";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { Bulkhead, BulkheadManager } from "../../src/index.js";
 import { instrumentBulkheads } from "../../src/metrics/opentelemetry.js";
 import { failCalls, passCalls } from "../helpers/failing.js";
+import { turn } from "../helpers/gate.js";
 import { expectedOf, inMemory } from "./reporters.js";
 
 /** Every metric as it is exported: kind, unit, attributes beside the bulkhead's name, their values. */
@@ -19,6 +22,26 @@ const METRICS = {
     "{call}",
     "bulkman.rejection.reason",
     "full circuit_open timeout aborted isolated shutdown",
+  ],
+  "bulkman.bulkhead.would_be_rejections": [
+    "counter",
+    "{call}",
+    "bulkman.rejection.reason",
+    "full circuit_open timeout aborted isolated shutdown",
+  ],
+  "bulkman.bulkhead.circuit.transitions": [
+    "counter",
+    "{transition}",
+    "bulkman.circuit.transition.to",
+    "closed open half_open",
+  ],
+  "bulkman.bulkhead.reclaimed_permits": ["counter", "{permit}", "", ""],
+  "bulkman.bulkhead.storage.errors": ["counter", "{error}", "", ""],
+  "bulkman.bulkhead.health_checks": [
+    "counter",
+    "{check}",
+    "bulkman.health_check.result",
+    "passed failed",
   ],
   "bulkman.bulkhead.active_calls": ["gauge", "{call}", "", ""],
   "bulkman.bulkhead.waiting_calls": ["gauge", "{call}", "", ""],
@@ -37,6 +60,8 @@ const METRICS = {
     "bulkman.circuit.state",
     "closed open half_open",
   ],
+  "bulkman.bulkhead.circuit.opened_timestamp": ["gauge", "s", "", ""],
+  "bulkman.bulkhead.retry_after": ["gauge", "s", "", ""],
   "bulkman.bulkhead.execution.duration": [
     "histogram",
     "s",
@@ -113,6 +138,8 @@ describe("instrumentBulkheads", () => {
     const db = await manager.createBulkhead({ name: "db" });
     const api = await manager.createBulkhead({ name: "api" });
     reporter.add(manager);
+    await passCalls(api, 3);
+    expect(await reporter.read()).toMatchObject({ "concurrency.limit{api}": 10 });
     await passCalls(api, 3);
     manager.removeBulkhead("api");
     const ofApi = async () =>
@@ -192,6 +219,43 @@ describe("instrumentBulkheads", () => {
     expect(await other.read()).toEqual(expectedOf(bulkhead.getStats()));
     await one.stop();
     await other.stop();
+  });
+
+  it("keeps nothing of bulkheads that have come and gone, whether or not metrics are collected", async () => {
+    setFlagsFromString("--expose-gc");
+    const collect: () => void = runInNewContext("gc");
+    const meterProvider = { getMeter: () => createNoopMeter() };
+    const manager = new BulkheadManager();
+    instrumentBulkheads(manager, { meterProvider });
+    const useNames = async (names: number) => {
+      for (let n = 0; n < names; n++) {
+        await manager.createBulkhead({ name: `https://${n}.example.com` });
+        manager.removeBulkhead(`https://${n}.example.com`);
+      }
+      await turn();
+      collect();
+      return process.memoryUsage().heapUsed;
+    };
+    await useNames(500);
+    const before = await useNames(500);
+    const after = await useNames(5000);
+    // Those that are kept take about 14 MB.
+    expect((after - before) / 2 ** 20).toBeLessThan(3);
+  });
+
+  it("observes no gauge of a name that has come and gone between two collections", async () => {
+    const reporter = inMemory();
+    const manager = new BulkheadManager();
+    reporter.add(manager);
+    await manager.createBulkhead({ name: "api" });
+    await reporter.read();
+    for (let n = 0; n < 10; n++) {
+      await manager.createBulkhead({ name: `short ${n}` });
+      manager.removeBulkhead(`short ${n}`);
+    }
+    const gauges = Object.keys(await reporter.read()).filter((key) => key.startsWith("state{"));
+    expect(new Set(gauges.map((key) => key.slice(6, 9)))).toEqual(new Set(["api"]));
+    await reporter.stop();
   });
 
   it("does nothing without an SDK", async () => {

@@ -27,7 +27,10 @@ export interface Reporter {
   stop(): Promise<void>;
 }
 
-/** What a metric has to show of a bulkhead that was never reset. */
+/**
+ * What a metric has to show of a bulkhead that was never reset, and that has emitted none of the events of which
+ * `getStats()` knows nothing: then {@link countEvents} has the rest.
+ */
 export function expectedOf(...all: readonly BulkheadStats[]): Figures {
   const figures: Figures = {};
   for (const stats of all) {
@@ -45,9 +48,21 @@ export function expectedOf(...all: readonly BulkheadStats[]): Figures {
       add(metric, ignoredExecutions, "ignored");
     }
     add("wait.duration", stats.successfulExecutions + failedExecutions);
-    for (const [reason, count] of Object.entries(rejections)) {
-      add("rejections", count, reason === "circuitOpen" ? "circuit_open" : reason);
+    for (const [metric, counts] of [
+      ["rejections", rejections],
+      ["would_be_rejections", stats.wouldReject],
+    ] as const) {
+      for (const [reason, count] of Object.entries(counts)) {
+        add(metric, count, reason === "circuitOpen" ? "circuit_open" : reason);
+      }
     }
+    add("circuit.transitions", stats.openings, "open");
+    add("circuit.transitions", 0, "half_open");
+    add("circuit.transitions", 0, "closed");
+    add("reclaimed_permits", 0);
+    add("storage.errors", 0);
+    add("health_checks", 0, "passed");
+    add("health_checks", 0, "failed");
     add("active_calls", stats.activeTasks);
     add("waiting_calls", stats.queuedTasks);
     add("abandoned_calls", stats.abandonedTasks);
@@ -59,8 +74,29 @@ export function expectedOf(...all: readonly BulkheadStats[]): Figures {
     for (const state of ["CLOSED", "OPEN", "HALF_OPEN"]) {
       add("circuit.state", Number(stats.circuitStatus === state), state.toLowerCase());
     }
+    add("circuit.opened_timestamp", (stats.openedAt?.getTime() ?? 0) / 1000);
+    add("retry_after", stats.retryAfterSeconds);
   }
-  return withoutEmptyHistograms(figures);
+  return comparable(figures);
+}
+
+/** Counts the events of a bulkhead of which `getStats()` knows nothing. */
+export function countEvents(bulkhead: Bulkhead): Figures {
+  const { name } = bulkhead;
+  const figures: Figures = {};
+  const count = (metric: string, label?: string) => {
+    const key = keyOf(metric, name, label);
+    figures[key] = (figures[key] ?? 0) + 1;
+  };
+  bulkhead.on("stateChange", ({ to }) => count("circuit.transitions", to.toLowerCase()));
+  bulkhead.on("reclaimed", ({ settled }) => {
+    if (!settled) count("reclaimed_permits");
+  });
+  bulkhead.on("storageError", () => count("storage.errors"));
+  bulkhead.on("healthCheck", ({ healthy }) =>
+    count("health_checks", healthy ? "passed" : "failed"),
+  );
+  return figures;
 }
 
 /** OpenTelemetry with its SDK and an exporter that keeps what it is given. */
@@ -145,7 +181,7 @@ function figuresOf(metrics: readonly MetricData[]): Figures {
       else if (dataPointType === DataPointType.HISTOGRAM) figures[key] = value.count;
     }
   }
-  return withoutEmptyHistograms(figures);
+  return comparable(figures);
 }
 
 function figuresOn({ families, samples }: Page): Figures {
@@ -157,20 +193,23 @@ function figuresOn({ families, samples }: Page): Figures {
       .replace(/^bulkman_bulkhead_/, "")
       .replace(/_(total|seconds)$/, "")
       .replace(/_(limit|duration)$/, ".$1")
-      .replace("circuit_state", "circuit.state");
+      .replace(/^(circuit|storage)_/, "$1.");
     const { bulkhead, bulkman_bulkhead_name = bulkhead, otel_scope_name: _, ...others } = labels;
     figures[keyOf(metric, String(bulkman_bulkhead_name), ...Object.values(others))] = value;
   }
-  return withoutEmptyHistograms(figures);
+  return comparable(figures);
 }
 
 function keyOf(metric: string, ...labels: ReadonlyArray<string | undefined>): string {
   return `${metric}{${labels.filter((label) => label !== undefined).join()}}`;
 }
 
-function withoutEmptyHistograms(figures: Figures): Figures {
+/** Without empty histograms, and with whole minutes of what goes down between two readings. */
+function comparable(figures: Figures): Figures {
   return Object.fromEntries(
-    Object.entries(figures).filter(([key, value]) => value > 0 || !/^\w+\.duration/.test(key)),
+    Object.entries(figures)
+      .filter(([key, value]) => value > 0 || !/^\w+\.duration/.test(key))
+      .map(([key, value]) => [key, key.startsWith("retry_after") ? Math.ceil(value / 60) : value]),
   );
 }
 

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Bulkhead, BulkheadManager } from "../../src/index.js";
 import { failCalls, passCalls } from "../helpers/failing.js";
 import { gate } from "../helpers/gate.js";
-import { expectedOf, type Figures, REPORTERS, type Reporter } from "./reporters.js";
+import { countEvents, expectedOf, type Figures, REPORTERS, type Reporter } from "./reporters.js";
 import { everyKindOfCall, SMALL } from "./traffic.js";
 
 describe.each(REPORTERS)("metrics by $name", ({ start }) => {
@@ -22,8 +22,10 @@ describe.each(REPORTERS)("metrics by $name", ({ start }) => {
   it("agree with getStats() at every moment, whatever becomes of a call", async () => {
     const bulkhead = new Bulkhead(SMALL);
     reporter.add(bulkhead);
+    const events = countEvents(bulkhead);
     await everyKindOfCall(bulkhead, async (moment) => {
-      expect(await reporter.read(), moment).toEqual(expectedOf(bulkhead.getStats()));
+      const expected = { ...expectedOf(bulkhead.getStats()), ...events };
+      expect(await reporter.read(), moment).toEqual(expected);
     });
     const { rejections, timedOutExecutions, successfulExecutions } = bulkhead.getStats();
     expect(Object.values(rejections).every((count) => count > 0)).toBe(true);
@@ -37,6 +39,13 @@ describe.each(REPORTERS)("metrics by $name", ({ start }) => {
     expect(await reporter.read()).toMatchObject({
       "calls{api,failure}": 0,
       "rejections{api,circuit_open}": 0,
+      "would_be_rejections{api,full}": 0,
+      "circuit.transitions{api,open}": 0,
+      "reclaimed_permits{api}": 0,
+      "storage.errors{api}": 0,
+      "health_checks{api,failed}": 0,
+      "circuit.opened_timestamp{api}": 0,
+      "retry_after{api}": 0,
       "state{api,healthy}": 1,
       "circuit.state{api,closed}": 1,
       "circuit.state{api,open}": 0,
