@@ -10,6 +10,7 @@ import { set } from "./set.js";
 import { status } from "./status.js";
 import { printable } from "./text.js";
 import { unset } from "./unset.js";
+import { wait } from "./wait.js";
 
 const COMMANDS = new Map<string, Command>([
   ["status", status],
@@ -18,6 +19,7 @@ const COMMANDS = new Map<string, Command>([
   ["release", release],
   ["set", set],
   ["unset", unset],
+  ["wait", wait],
   ["prune", prune],
   ["pg-setup", pgSetup],
 ]);
