@@ -11,6 +11,7 @@ const publicEntries = {
   opentelemetry: "src/metrics/opentelemetry.ts",
   prometheus: "src/metrics/prometheus.ts",
   "storage-contract": "src/storage/contract.ts",
+  undici: "src/undici/index.ts",
 };
 
 /**
@@ -20,32 +21,41 @@ const publicEntries = {
 const postgresOnDemand: EsbuildPlugin = {
   name: "postgres-on-demand",
   setup(build) {
-    const extension = build.initialOptions.format === "cjs" ? "cjs" : "js";
     build.onResolve({ filter: /\/circuits\.js$/ }, ({ kind }) =>
-      kind === "dynamic-import" ? { path: `./postgres.${extension}`, external: true } : undefined,
+      kind === "dynamic-import" ? { path: "./postgres.cjs", external: true } : undefined,
+    );
+  },
+};
+
+/** `bulkman/undici` imports the bulkheads from the library itself: with a copy of its own it would be twice as large. */
+const guardOverLibrary: EsbuildPlugin = {
+  name: "guard-over-library",
+  setup(build) {
+    const extension = build.initialOptions.format === "cjs" ? "cjs" : "js";
+    build.onResolve({ filter: /^\.\.\/[^/]+\.js$/ }, ({ importer }) =>
+      /[\\/]undici[\\/][^\\/]+$/.test(importer)
+        ? { path: `./index.${extension}`, external: true }
+        : undefined,
     );
   },
 };
 
 const library: Options = {
-  entry: {
-    index: "src/index.ts",
-    opentelemetry: "src/metrics/opentelemetry.ts",
-    prometheus: "src/metrics/prometheus.ts",
-    "storage-contract": "src/storage/contract.ts",
-    postgres: "src/storage/postgres/circuits.ts",
-  },
+  entry: { index: "src/index.ts", undici: "src/undici/index.ts" },
   format: ["esm", "cjs"],
   target: "node20",
   // One file for each entry: each file more is searched for and read at the program's start.
   splitting: false,
   // tsup's declaration build sets `baseUrl`, which TypeScript 6 reports as deprecated.
-  dts: { entry: publicEntries, compilerOptions: { ignoreDeprecations: "6.0" } },
+  dts: {
+    entry: publicEntries,
+    compilerOptions: { ignoreDeprecations: "6.0", stripInternal: true },
+  },
   // p-limit is published as ESM only. The CommonJS build carries a copy of it (and of its one
   // dependency), because Jest and other CommonJS loaders cannot require() an ES module; the ESM
   // build imports the installed package.
   noExternal: ["p-limit"],
-  esbuildPlugins: [postgresOnDemand],
+  esbuildPlugins: [postgresOnDemand, guardOverLibrary],
   esbuildOptions(options, { format }) {
     shrink(options);
     if (format === "esm") options.external = [...(options.external ?? []), "p-limit"];
@@ -56,6 +66,23 @@ const library: Options = {
     format === "cjs"
       ? { js: `/*!\nContains p-limit and yocto-queue.\n\n${licenceOfPLimit}\n*/` }
       : {},
+};
+
+/** What has no state that two builds would have twice is CommonJS for both, which halves it. */
+const onDemand: Options = {
+  entry: {
+    opentelemetry: "src/metrics/opentelemetry.ts",
+    prometheus: "src/metrics/prometheus.ts",
+    "storage-contract": "src/storage/contract.ts",
+    postgres: "src/storage/postgres/circuits.ts",
+  },
+  format: ["cjs"],
+  target: "node20",
+  splitting: false,
+  esbuildOptions(options) {
+    shrink(options);
+    options.supported = { ...options.supported, "dynamic-import": false };
+  },
 };
 
 const command: Options = {
@@ -80,4 +107,4 @@ function shrink(options: Parameters<NonNullable<Options["esbuildOptions"]>>[0]):
   options.lineLimit = 120;
 }
 
-export default defineConfig([library, command]);
+export default defineConfig([library, onDemand, command]);

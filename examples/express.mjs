@@ -1,6 +1,8 @@
-// Express: 503 with Retry-After when a bulkhead rejects, and a health page.
+// Express: what bulkheads reject becomes 503 or 504 with Retry-After, a route has a bulkhead of its own, and
+// there is a health page.
+import { withBulkhead } from "bulkman";
 import express from "express";
-import { bulkheads, getHealth, getUser, toAnswer } from "./users-service.mjs";
+import { bulkheads, getHealth, getReport, getUser, reports, toAnswer } from "./users-service.mjs";
 
 const app = express();
 
@@ -9,14 +11,24 @@ app.get("/users/:id", async (request, response) => {
   response.json(await getUser(request.params.id));
 });
 
+// A bulkhead for this route. "original": the handler's own errors stay what they are.
+const limited = withBulkhead(reports, { errors: "original" });
+app.get(
+  "/report",
+  limited(async (_request, response) => {
+    response.json(await getReport());
+  }),
+);
+
 app.get("/health", (_request, response) => {
   const { status, body } = getHealth();
   response.status(status).json(body);
 });
 
+// The middleware, after the routes.
 app.use((error, _request, response, next) => {
   const answer = toAnswer(error);
-  if (answer === undefined) return next(error);
+  if (answer === undefined || response.headersSent) return next(error);
   response.status(answer.status).set(answer.headers).json(answer.body);
 });
 

@@ -1,11 +1,12 @@
 // A pg pool behind a bulkhead. Needs a Postgres: PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE.
-import { Bulkhead, withBulkhead } from "bulkman";
+import { Bulkhead } from "bulkman";
 import pg from "pg";
+import { guardPool } from "./guard-pool.mjs";
 
 const MAX = 5;
 const TIMEOUT_SECONDS = 1;
 
-const pool = new pg.Pool({
+const unguarded = new pg.Pool({
   // As many as the bulkhead lets through: calls wait in the bulkhead's queue, which is bounded and
   // counted, and not in the pool's, which is neither.
   max: MAX,
@@ -14,7 +15,7 @@ const pool = new pg.Pool({
   statement_timeout: TIMEOUT_SECONDS * 1000 + 100,
   connectionTimeoutMillis: 2000,
 });
-pool.on("error", (error) => console.error("idle connection lost:", error.message));
+unguarded.on("error", (error) => console.error("idle connection lost:", error.message));
 
 const database = new Bulkhead({
   name: "database",
@@ -25,15 +26,24 @@ const database = new Bulkhead({
   errorFilter: (error) => /^(22|23|42)/.test(error.code),
 });
 
-const query = withBulkhead(database)((text, values) => pool.query(text, values));
+const pool = guardPool(unguarded, database);
 
-const { rows } = await query("SELECT $1::int + 1 AS next", [41]);
+const { rows } = await pool.query("SELECT $1::int + 1 AS next", [41]);
 console.log("next:", rows[0].next);
 
-for (let i = 0; i < 6; i++) await query("SELECT 1 / 0").catch(() => {});
+const client = await pool.connect(); // for a transaction: the permit is held until release()
+try {
+  await client.query("BEGIN");
+  await client.query("COMMIT");
+  console.log("permits held in a transaction:", database.getStats().activeTasks);
+} finally {
+  client.release();
+}
+
+for (let i = 0; i < 6; i++) await pool.query("SELECT 1 / 0").catch(() => {});
 console.log("after 6 wrong statements the circuit is", database.getStats().circuitStatus);
 
-const sleeps = Array.from({ length: 5 }, () => query("SELECT pg_sleep(60)"));
+const sleeps = Array.from({ length: 5 }, () => pool.query("SELECT pg_sleep(60)"));
 const ends = await Promise.allSettled(sleeps);
 console.log("5 slow statements:", ends[0].reason.code);
 console.log("after them the circuit is", database.getStats().circuitStatus);

@@ -11,6 +11,19 @@ const users = await bulkheads.createBulkhead({
   failureThreshold: 3,
 });
 
+/** For a route that is too expensive to be served twice at once. */
+export const reports = await bulkheads.createBulkhead({
+  name: "reports",
+  maxConcurrentCalls: 1,
+  maxQueueSize: 0,
+  circuitBreakerEnabled: false, // it limits our own work, which is no dependency
+});
+
+export async function getReport() {
+  const { name } = await getUser("1");
+  return { best: name };
+}
+
 export async function getUser(id) {
   const outcome = await users.run(async ({ signal }) => {
     const url = new URL(`/users/${encodeURIComponent(id)}`, process.env.API_URL);
@@ -38,11 +51,11 @@ const STATUS_OF = {
 export function toAnswer(error) {
   const status = STATUS_OF[error?.code];
   if (status === undefined) return undefined;
-  // An open circuit says when it will try again. For the others, a second is a guess.
+  // An open circuit says when it will try again, a full bulkhead estimates it. For the others, a second is a guess.
   const seconds = Math.max(1, Math.ceil(error.retryAfterSeconds ?? 1));
   return {
     status,
-    headers: status === 503 ? { "Retry-After": String(seconds) } : {},
+    headers: status === 502 ? {} : { "Retry-After": String(seconds) },
     body: { error: error.code },
   };
 }

@@ -34,13 +34,14 @@ export async function packLibrary(directory) {
 /**
  * Installs a tarball into a new, empty project, as a stranger would.
  * @param {string[]} npm the program that installs, with its first arguments
+ * @param {string[]} packages what is installed with it
  */
-export async function createProject(directory, tarball, npm = ["npm"]) {
+export async function createProject(directory, tarball, npm = ["npm"], packages = []) {
   await mkdir(directory);
   await writeFile(join(directory, "package.json"), JSON.stringify({ private: true }));
   const [program, ...first] = npm;
   const flags = ["--prefer-offline", "--no-audit", "--no-fund"];
-  await run(program, [...first, "install", ...flags, tarball], { cwd: directory });
+  await run(program, [...first, "install", ...flags, tarball, ...packages], { cwd: directory });
 }
 
 /** Runs a program to its end and resolves to its output; rejects with the output when it fails. */

@@ -2,18 +2,22 @@ import { EventEmitter } from "node:events";
 import type CircuitBreaker from "opossum";
 import { Call, TaskCall } from "./call/call.js";
 import { Executor } from "./call/executor.js";
+import { HolderCall } from "./call/holder-call.js";
 import { PermitCall } from "./call/permit-call.js";
 import { callChannel, trace, traceHold } from "./call/tracing.js";
 import type { AnyFunction, ArgsOf, ResultOf } from "./common/function-types.js";
+import { HOLD } from "./common/hold-key.js";
 import { format } from "./common/validation.js";
 import type {
   BulkheadConfig,
+  BulkheadConfigChanges,
   BulkheadOptions,
   ResolvedBulkheadConfig,
   ShutdownOptions,
 } from "./config.js";
 import type { BulkheadError } from "./errors.js";
 import type { BulkheadEvents } from "./events.js";
+import type { Hold, PermitHolder } from "./hold.js";
 import type { Permit } from "./permit.js";
 import { notAFunction } from "./rejections.js";
 import {
@@ -35,8 +39,6 @@ import type { BulkheadStats } from "./stats.js";
  * and never keeps the process alive.
  */
 export class Bulkhead extends EventEmitter<BulkheadEvents> {
-  /** The configuration with its defaults, frozen. */
-  readonly config: ResolvedBulkheadConfig;
   readonly #executor: Executor;
 
   /**
@@ -45,9 +47,14 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
    */
   constructor(config: BulkheadConfig, options: BulkheadOptions = {}) {
     super();
-    this.config = resolveConfig(config);
+    const resolved = resolveConfig(config);
     const { circuitStorage } = readOptions(options);
-    this.#executor = new Executor(this.config, circuitStorage, this);
+    this.#executor = new Executor(resolved, circuitStorage, this);
+  }
+
+  /** The configuration with its defaults, frozen. Another object after each {@link configure}. */
+  get config(): ResolvedBulkheadConfig {
+    return this.#executor.config;
   }
 
   /** As configured. */
@@ -174,6 +181,25 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
     return traceHold(call, this.name, () => this.#executor.admit<Permit>(call, timeoutSeconds));
   }
 
+  /**
+   * {@link acquire} without a promise and a signal for each permit, for the guard of `bulkman/undici`.
+   * @internal
+   */
+  [HOLD](holder: PermitHolder): Hold {
+    const { timeoutSeconds } = this.config;
+    const call = new HolderCall(holder, this.name, this.#executor);
+    if (!callChannel.hasSubscribers) this.#executor.admitHeld(call, timeoutSeconds);
+    else {
+      const granted = call.untilGranted();
+      const begin = () => {
+        this.#executor.admitHeld(call, timeoutSeconds);
+        return granted;
+      };
+      traceHold(call, this.name, begin).catch(() => {});
+    }
+    return call;
+  }
+
   #admitTraced<T>(call: Call, timeoutSeconds: number | null): Promise<T> {
     return trace<T>(call, this.name, () => this.#executor.admit(call, timeoutSeconds));
   }
@@ -201,6 +227,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
       maxQueueSize,
       circuitBreakerEnabled,
       ...(circuitStatus && { circuitStatus }),
+      ...this.#executor.gate.stats,
     };
   }
 
@@ -218,6 +245,21 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   /** Sets every counter to 0. Calls under way and the circuit are left as they are. */
   resetStats(): void {
     this.#executor.counters.reset();
+  }
+
+  /**
+   * Changes the configuration while calls run: all of the changes in one turn, or none. A field that is `undefined` gets its
+   * default. A lower limit cuts no call: no function starts until fewer run. A higher one serves the queue at once. A
+   * call that has come already keeps its time limit, and an open circuit its end. Settings of an operator in the storage
+   * go before those of the program.
+   *
+   * Emits `configured` when a field has another value than before.
+   * @param changes any fields but `name` and `circuitBreakerEnabled`
+   * @throws {TypeError} for a wrong type, an unknown field, and one that cannot be changed
+   * @throws {RangeError} for a value out of range
+   */
+  configure(changes: BulkheadConfigChanges): void {
+    this.#executor.configure(changes);
   }
 
   /**

@@ -111,6 +111,13 @@ export interface BulkheadConfig {
   minimumCalls?: number | undefined;
   /** Length of the rolling window in seconds. > 0. @default 10 */
   windowSeconds?: number | undefined;
+  /**
+   * `false` only watches: every decision is made, counted in `wouldReject` and emitted as `rejected` with
+   * `enforced: false`, and the call runs at once and to its end. The circuit changes by what it sees, and never reaches the
+   * storage. A caller's own signal and a shutdown still end calls.
+   * @default true
+   */
+  enforce?: boolean | undefined;
 }
 
 /**
@@ -137,6 +144,9 @@ export type ResolvedBulkheadConfig = {
       ? number | Readonly<Record<keyof GrowingIsolation, number>>
       : Exclude<BulkheadConfig[Field], undefined>;
 };
+
+/** What `configure` can change: every field but those that make the bulkhead what it is. */
+export type BulkheadConfigChanges = Omit<BulkheadConfig, "name" | "circuitBreakerEnabled">;
 
 /** What a bulkhead can be given besides its configuration. */
 export interface BulkheadOptions {

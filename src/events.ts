@@ -1,5 +1,6 @@
 import type { EventEmitter } from "node:events";
 import { describeThrown } from "./common/describe.js";
+import type { BulkheadConfig, ResolvedBulkheadConfig } from "./config.js";
 import type { BulkheadError } from "./errors.js";
 import type { FailureOutcome, RejectionReason } from "./stats.js";
 import type { CircuitStatus } from "./storage/circuit-storage.js";
@@ -22,6 +23,8 @@ export interface RejectedEvent {
   reason: RejectionReason;
   /** What the caller was rejected with: a {@link BulkheadError}, or the reason of its own signal. */
   error: unknown;
+  /** `false` while `enforce` is `false`: the call would have been rejected, or timed out, and runs. Absent otherwise. */
+  enforced?: false;
 }
 
 /** A call's function succeeded in time. */
@@ -78,6 +81,16 @@ export interface IsolatedEvent {
   reason: string | null;
 }
 
+/** The configuration changed. */
+export interface ConfiguredEvent {
+  /** The configuration that holds from now on, frozen; the same as `bulkhead.config`. */
+  config: ResolvedBulkheadConfig;
+  /** The fields that changed. */
+  changed: Array<keyof BulkheadConfig>;
+  /** `program`: by `configure()`; `operator`: by the settings of the circuit in the storage, or by their end. */
+  by: "program" | "operator";
+}
+
 /** The bulkhead was shut down. */
 export interface ShutdownEvent {
   /** Whether no function ran any more. */
@@ -106,6 +119,8 @@ export interface BulkheadEvents {
   isolated: [IsolatedEvent];
   /** `release()` ended the isolation. */
   released: [];
+  /** The configuration changed. */
+  configured: [ConfiguredEvent];
   /** The circuit's storage began to fail; emitted once until it has answered again. */
   storageError: [unknown];
   /** The bulkhead was shut down. */

@@ -9,6 +9,7 @@ export type {
 } from "./classification.js";
 export type {
   BulkheadConfig,
+  BulkheadConfigChanges,
   BulkheadOptions,
   GrowingIsolation,
   HealthCheckContext,
@@ -30,6 +31,7 @@ export {
 export type {
   AbandonedEvent,
   BulkheadEvents,
+  ConfiguredEvent,
   FailureEvent,
   HealthCheckEvent,
   IsolatedEvent,
@@ -52,7 +54,7 @@ export type {
   RunOptions,
 } from "./result.js";
 export { BulkheadState } from "./state.js";
-export type { BulkheadStats, FailureOutcome, RejectionReason } from "./stats.js";
+export type { BulkheadStats, FailureOutcome, LastFailure, RejectionReason } from "./stats.js";
 export { type ApplyChangeOptions, applyChange } from "./storage/apply-change.js";
 export type {
   CircuitCause,

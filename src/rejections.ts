@@ -1,5 +1,5 @@
 import { now } from "./common/clock.js";
-import { oneLine } from "./common/describe.js";
+import { describeThrown, oneLine } from "./common/describe.js";
 import { format } from "./common/validation.js";
 import type { ResolvedBulkheadConfig } from "./config.js";
 import {
@@ -110,6 +110,12 @@ export function judgedError(bulkheadName: string): BulkheadError {
 export function droppedError(bulkheadName: string): BulkheadError {
   const message = `A permit of bulkhead "${oneLine(bulkheadName)}" was dropped without a verdict`;
   return withoutFrames(() => new BulkheadError(message, { bulkheadName }));
+}
+
+/** Settings of an operator in the storage that this process cannot take. */
+export function settingsError(bulkheadName: string, cause: unknown): BulkheadError {
+  const message = `The settings of bulkhead "${oneLine(bulkheadName)}" in the storage are invalid: ${describeThrown(cause)}`;
+  return new BulkheadError(message, { bulkheadName, cause, code: "ERR_BULKHEAD_SETTINGS" });
 }
 
 /** Why the signal was aborted: an `AbortError` when it is of a polyfill without reasons. */

@@ -1,7 +1,15 @@
 import { CONFIG_RULES, readIsolation } from "./common/config-rules.js";
-import { POSITIVE_SECONDS, type Rule, readFields, SECONDS, validate } from "./common/validation.js";
+import {
+  format,
+  POSITIVE_SECONDS,
+  type Rule,
+  readFields,
+  SECONDS,
+  validate,
+} from "./common/validation.js";
 import type {
   BulkheadConfig,
+  BulkheadConfigChanges,
   BulkheadOptions,
   ResolvedBulkheadConfig,
   ShutdownOptions,
@@ -41,12 +49,32 @@ export function resolveConfig(given: BulkheadConfig): ResolvedBulkheadConfig {
     slowCallRateThreshold: config.slowCallRateThreshold ?? 100,
     minimumCalls: config.minimumCalls ?? 10,
     windowSeconds: config.windowSeconds ?? 10,
+    enforce: config.enforce ?? true,
   };
   if (resolved.classify !== undefined && resolved.errorFilter !== undefined) {
     throw new TypeError("classify and errorFilter exclude each other; got both");
   }
   if (resolved.circuitBreakerEnabled) checkThatCircuitCanOpen(resolved);
   return Object.freeze(resolved);
+}
+
+const FIXED_FIELDS = ["name", "circuitBreakerEnabled"];
+
+/**
+ * The configuration after changes, checked as a whole.
+ * @throws {TypeError} for a wrong type, an unknown field, and one that cannot be changed
+ * @throws {RangeError} for a value out of range
+ */
+export function changeConfig(
+  config: ResolvedBulkheadConfig,
+  changes: BulkheadConfigChanges,
+): ResolvedBulkheadConfig {
+  const fixed = FIXED_FIELDS.find((field) => Object.hasOwn(Object(changes), field));
+  if (fixed !== undefined) {
+    throw new TypeError(`${fixed} cannot be changed; got ${format(Reflect.get(changes, fixed))}`);
+  }
+  readFields("changes", changes, RULES);
+  return resolveConfig({ ...config, ...changes });
 }
 
 function checkThatCircuitCanOpen(config: ResolvedBulkheadConfig): void {

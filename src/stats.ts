@@ -20,6 +20,18 @@ export type RejectionReason =
  */
 export type FailureOutcome = "failure" | "timeout" | "aborted" | "ignored";
 
+/** The newest failure that counted. */
+export interface LastFailure {
+  /** The error's name; the type of what was thrown when it is no error. */
+  readonly name: string;
+  /** The error's `code`, if it is a text or a number. */
+  readonly code: string | number | null;
+  /** What was thrown, described on one line. */
+  readonly message: string;
+  /** When the call failed. */
+  readonly at: Date;
+}
+
 /**
  * A bulkhead's figures at one instant. Counters run from the bulkhead's creation or the last
  * `resetStats()`. At every instant `totalExecutions = successfulExecutions + failedExecutions +
@@ -53,8 +65,26 @@ export interface BulkheadStats {
   circuitBreakerEnabled: boolean;
   /** State of the circuit; absent when the circuit is switched off. */
   circuitStatus?: CircuitStatus;
+  /** Seconds until the circuit admits a call at the latest, as far as is known; 0 while it is closed. */
+  retryAfterSeconds: number;
+  /** Failures in succession that the circuit has counted; 0 while it is not closed. */
+  consecutiveFailures: number;
+  /** When the circuit opened last, as this process saw it; `null` when it never did. */
+  openedAt: Date | null;
+  /** How many times the circuit has opened since the bulkhead was created, whatever the reason. */
+  openings: number;
+  /**
+   * The newest failure, or timeout, that counted against the dependency; `null` when there was none. Not one that was
+   * excused, or neutral.
+   */
+  lastFailure: LastFailure | null;
   /** `rejectedExecutions` by reason. */
   rejections: Record<RejectionReason, number>;
+  /**
+   * Calls that ran, while `enforce` is `false`, and would have been rejected, or would have timed out, by reason. A call that
+   * timed out after it was counted for another reason counts once.
+   */
+  wouldReject: Record<RejectionReason, number>;
   /** Started calls that timed out; they are among the `failedExecutions`. */
   timedOutExecutions: number;
   /** Started calls whose caller aborted them; they are among the `failedExecutions`. */
@@ -78,9 +108,15 @@ export class Counters {
   abandoned = 0;
   #failures = noFailures();
   #rejections = noRejections();
+  #wouldReject: Record<RejectionReason, number> | undefined = undefined;
 
   recordRejection(reason: RejectionReason): void {
     this.#rejections[reason]++;
+  }
+
+  recordWouldReject(reason: RejectionReason): void {
+    this.#wouldReject ??= noRejections();
+    this.#wouldReject[reason]++;
   }
 
   recordFailure(outcome: FailureOutcome): void {
@@ -97,6 +133,7 @@ export class Counters {
     this.successful = 0;
     this.#failures = noFailures();
     this.#rejections = noRejections();
+    this.#wouldReject = undefined;
   }
 
   snapshot() {
@@ -114,6 +151,7 @@ export class Counters {
       ignoredExecutions: ignored,
       rejectedExecutions,
       rejections,
+      wouldReject: { ...(this.#wouldReject ?? noRejections()) },
       activeTasks: this.active,
       abandonedTasks: this.abandoned,
     };

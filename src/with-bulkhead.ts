@@ -12,6 +12,14 @@ export interface BulkheadWrapper {
     method: (this: This, ...args: A) => R,
     context: ClassMethodDecoratorContext<This>,
   ): (this: This, ...args: A) => Promise<Awaited<R>>;
+  /** A legacy decorator, of `experimentalDecorators`: the method has to return a promise, as the decorated one does. */
+  <F extends AnyFunction>(
+    target: object,
+    key: string | symbol,
+    descriptor: TypedPropertyDescriptor<F>,
+  ): TypedPropertyDescriptor<
+    Promise<ResultOf<F>> extends ReturnType<F> ? F : (...args: never) => Promise<ResultOf<F>>
+  >;
   /** Takes a function whose type is a union, too. */
   <F extends AnyFunction>(fn: F): (this: ThisOf<F>, ...args: ArgsOf<F>) => Promise<ResultOf<F>>;
 }
@@ -39,11 +47,12 @@ const RULES = {
  * Wraps functions so that they run in the bulkhead: with the same parameters and `this`, resolving with the
  * function's value and rejecting with a {@link BulkheadError} on any failure.
  *
- * Also a standard (TC39) method decorator.
+ * Also a method decorator: a standard (TC39) one, and a legacy one (`experimentalDecorators`, as NestJS has it), which
+ * keeps the metadata that `reflect-metadata` has for the method's function.
  * @example
  * const query = withBulkhead(bulkhead)(async (sql: string) => pool.query(sql));
  * class Api { @withBulkhead(bulkhead) async get(id: string) { … } }
- * @throws {TypeError} for something that is not a function, or a class member that is not a method
+ * @throws {TypeError} for something that is not a function, or for a class member that is not a method
  * @throws {RangeError} for an unknown value of an option
  */
 export function withBulkhead(
@@ -65,25 +74,81 @@ export function withBulkhead(
   if (typeof bulkhead !== "object" || typeof bulkhead?.[method] !== "function") {
     throw new TypeError(`withBulkhead takes a Bulkhead; got ${format(bulkhead)}`);
   }
-  return <This, A extends unknown[], R>(
-    fn: (this: This, ...args: A) => R,
-    context?: ClassMethodDecoratorContext<This>,
-  ) => {
-    if (typeof context === "string" || typeof context === "symbol") {
-      throw new TypeError("withBulkhead is a standard decorator; got a call in the legacy form");
-    }
+  const wrap: Wrap = (fn) => {
     if (typeof fn !== "function") throw notAFunction("The function of withBulkhead", fn);
-    if (typeof context === "object" && context !== null && context.kind !== "method") {
-      throw new TypeError(`withBulkhead decorates methods only; got a ${context.kind}`);
-    }
-    return namedLike(fn, async function (this: This, ...args: A): Promise<Awaited<R>> {
-      const bound = (...given: A): R => Reflect.apply(fn, this, given);
+    return namedLike(fn, async function (this: unknown, ...args: unknown[]): Promise<unknown> {
+      const bound = (...given: unknown[]): unknown => Reflect.apply(fn, this, given);
       if (method === "call" && bulkhead.call !== undefined) return bulkhead.call(bound, ...args);
       const outcome = await bulkhead.execute(bound, ...args);
       if (outcome.success) return outcome.result;
       throw outcome.error;
     });
   };
+  // The cast: a signature for three forms has no return type that suits each of them.
+  return ((
+    target: AnyFunction,
+    context?: unknown,
+    descriptor?: PropertyDescriptor | number,
+  ): unknown => {
+    if (typeof context === "string" || typeof context === "symbol") {
+      return decorateLegacy(wrap, context, descriptor);
+    }
+    rejectOtherMembers(context, descriptor);
+    return wrap(target);
+  }) as BulkheadWrapper;
+}
+
+type Wrap = (fn: AnyFunction) => AnyFunction;
+
+function rejectOtherMembers(context: unknown, descriptor: unknown): void {
+  // A legacy decorator of a constructor's parameter gets its index, and no key.
+  if (context === undefined && typeof descriptor === "number") {
+    throw notAMethod("a parameter of the constructor");
+  }
+  // The index that `functions.map(wrapper)` passes is no context.
+  if (typeof context === "object" && context !== null && "kind" in context) {
+    if (context.kind !== "method") throw notAMethod(`a member of the kind ${format(context.kind)}`);
+  }
+}
+
+/** Changes the descriptor, too: what combines decorators, such as Nest's `applyDecorators`, drops what they return. */
+function decorateLegacy(
+  wrap: Wrap,
+  key: string | symbol,
+  descriptor: PropertyDescriptor | number | undefined,
+): PropertyDescriptor {
+  if (descriptor === undefined) throw notAMethod(`the property ${format(key)}`);
+  if (typeof descriptor === "number") throw notAMethod(`a parameter of ${format(key)}`);
+  if (descriptor?.get || descriptor?.set) throw notAMethod(`the accessor ${format(key)}`);
+  const method: unknown = descriptor?.value;
+  if (!isFunction(method)) throw notAFunction(`The member ${format(key)}`, method);
+  const wrapper = wrap(method);
+  copyMetadata(method, wrapper);
+  descriptor.value = wrapper;
+  return descriptor;
+}
+
+/** What `reflect-metadata` adds to `Reflect`. */
+interface MetadataOfReflect {
+  getOwnMetadataKeys(target: object): unknown[];
+  getOwnMetadata(key: unknown, target: object): unknown;
+  defineMetadata(key: unknown, value: unknown, target: object): void;
+}
+
+/** Nest, for one, keeps there what the decorators below this one have said of the method, and finds a route by it. */
+function copyMetadata(from: object, to: object): void {
+  const reflect: object & Partial<MetadataOfReflect> = Reflect;
+  for (const key of reflect.getOwnMetadataKeys?.(from) ?? []) {
+    reflect.defineMetadata?.(key, reflect.getOwnMetadata?.(key, from), to);
+  }
+}
+
+function notAMethod(member: string): TypeError {
+  return new TypeError(`withBulkhead decorates methods only; got ${member}`);
+}
+
+function isFunction(value: unknown): value is AnyFunction {
+  return typeof value === "function";
 }
 
 /** `wrapper` with the name and length of `fn`, so that stack traces and frameworks still know it. */

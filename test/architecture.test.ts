@@ -11,6 +11,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   circuit: [".", "common", "storage"],
   call: [".", "circuit", "common", "storage"],
   metrics: [".", "common", "storage"],
+  undici: [".", "common"],
   cli: ["common", "storage"],
   ".": ["call", "common", "storage"],
 };

@@ -128,6 +128,7 @@ interface Field {
 
 /** The design's table. `name` is apart: it has no default. */
 const TABLE: Record<Exclude<keyof BulkheadConfig, "name">, Field> = {
+  enforce: { byDefault: true, rule: BOOLEAN },
   maxConcurrentCalls: { byDefault: 10, rule: integerFrom(1) },
   maxQueueSize: { byDefault: 100, rule: integerFrom(0) },
   timeoutSeconds: { byDefault: null, rule: orNull(POSITIVE_SECONDS) },

@@ -13,7 +13,7 @@ import {
   InMemoryStorage,
 } from "../src/index.js";
 import { failCalls, passCalls } from "./helpers/failing.js";
-import { gate } from "./helpers/gate.js";
+import { gate, started } from "./helpers/gate.js";
 
 const EVENTS = [
   "stateChange",
@@ -865,11 +865,18 @@ function revokedProxy(): object {
 
 describe("without listeners", () => {
   it("no event of a call is emitted", async () => {
-    const bulkhead = new Bulkhead({ name: "api" });
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1 });
     const look = vi.spyOn(bulkhead, "rawListeners");
     await passCalls(bulkhead, 1);
     await failCalls(bulkhead, 1);
     await errorOf(bulkhead.run(() => 1, { signal: AbortSignal.abort() }));
+    const busy = gate();
+    const running = bulkhead.execute(() => busy.promise);
+    const controller = new AbortController();
+    const queued = errorOf(bulkhead.run(() => 1, { signal: controller.signal }));
+    controller.abort();
+    busy.open();
+    await Promise.all([running, queued]);
     expect(look).not.toHaveBeenCalled();
     for (const event of ["success", "failure", "rejected"] as const) bulkhead.on(event, () => {});
     await passCalls(bulkhead, 1);
@@ -880,10 +887,16 @@ describe("without listeners", () => {
 
   it("of an event, its payload is not made; with one, it is", async () => {
     const times = vi.spyOn(Call.prototype, "times");
-    const bulkhead = new Bulkhead({ name: "api" });
+    const bulkhead = new Bulkhead({ name: "api", reclaimAfterSeconds: null });
     bulkhead.on("rejected", () => {});
     await passCalls(bulkhead, 1);
     await failCalls(bulkhead, 1);
+    const controller = new AbortController();
+    const hanging = bulkhead.run(() => new Promise(() => {}), { signal: controller.signal });
+    await started();
+    controller.abort();
+    await errorOf(hanging);
+    expect(bulkhead.getStats().abandonedTasks).toBe(1);
     expect(times).not.toHaveBeenCalled();
     bulkhead.on("failure", () => {});
     await passCalls(bulkhead, 1);

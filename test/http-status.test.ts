@@ -1,5 +1,6 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import axios from "axios";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { parseRetryAfter } from "../src/common/retry-after.js";
 import { Bulkhead, httpStatus } from "../src/index.js";
@@ -71,7 +72,10 @@ describe("httpStatus", () => {
     expect(classify({ result: { status: 429, headers } })).toBe("failure");
   });
 
-  it("opens the circuit of a real fetch for as long as the server says", async () => {
+  it.each([
+    ["fetch", fetch],
+    ["axios", axios.get],
+  ])("opens the circuit of a real %s for as long as the server says", async (_client, get) => {
     const server = createServer((_, response) => {
       response.writeHead(503, { "retry-after": "90" }).end("busy");
     });
@@ -79,9 +83,11 @@ describe("httpStatus", () => {
     try {
       const bulkhead = new Bulkhead({ name: "api", classify: httpStatus() });
       const { port } = server.address() as AddressInfo;
-      const response = await bulkhead.call(fetch, `http://127.0.0.1:${port}/`);
-      expect(await response.text()).toBe("busy");
-      const error: unknown = await bulkhead.call(fetch, "http://127.0.0.1:1/").catch((e) => e);
+      const answer: unknown = await bulkhead
+        .call(get, `http://127.0.0.1:${port}/`)
+        .catch((error) => error.response);
+      expect(answer).toMatchObject({ status: 503 });
+      const error: unknown = await bulkhead.call(get, "http://127.0.0.1:1/").catch((e) => e);
       expect(error).toMatchObject({ code: "ERR_BULKHEAD_CIRCUIT_OPEN" });
       const { retryAfterSeconds } = error as { retryAfterSeconds: number };
       expect(retryAfterSeconds).toBeGreaterThan(30);

@@ -21,6 +21,7 @@ import {
   type ExecutionContext,
   type ExecutionResult,
   type InMemoryStorage,
+  type LastFailure,
   type RejectionReason,
   type RunOptions,
   type StateChangeEvent,
@@ -516,6 +517,7 @@ describe("events", () => {
       | "healthCheck"
       | "isolated"
       | "released"
+      | "configured"
       | "storageError"
       | "shutdown"
     >();
@@ -595,6 +597,12 @@ describe("the rest", () => {
       timedOutExecutions: number;
       abortedExecutions: number;
       ignoredExecutions: number;
+      wouldReject: Record<RejectionReason, number>;
+      retryAfterSeconds: number;
+      consecutiveFailures: number;
+      openedAt: Date | null;
+      openings: number;
+      lastFailure: LastFailure | null;
     }>();
     expectTypeOf<BulkheadStats["circuitStatus"]>().toEqualTypeOf<CircuitStatus | undefined>();
     expectTypeOf<RejectionReason>().toEqualTypeOf<

@@ -446,16 +446,6 @@ describe("withBulkhead throws TypeError", () => {
   );
 });
 
-it.each(["get", Symbol("get")])("throws for a decorator call in the legacy form, of %o", (key) => {
-  const decorate = untyped<(...legacy: unknown[]) => unknown>(
-    withBulkhead(new Bulkhead({ name: "api" })),
-  );
-  class Api {}
-  for (const target of [Api, Api.prototype]) {
-    expect(() => decorate(target, key, {})).toThrow("legacy form");
-  }
-});
-
 describe("withBulkhead with the original errors", () => {
   it("rejects with what the function threw, the very value", async () => {
     const error = Object.assign(new Error("duplicate key"), { code: "23505" });

@@ -9,14 +9,14 @@ import type { TypicalRunTime } from "./typical-run-time.js";
  * worth starting when its turn comes.
  */
 export class CallQueue extends LinkedList<Call> {
-  readonly #permits: number;
+  readonly #config: ResolvedBulkheadConfig;
   readonly #target: QueueTarget;
   readonly #typicalRunTime: TypicalRunTime;
 
   constructor(config: ResolvedBulkheadConfig, typicalRunTime: TypicalRunTime) {
     super();
-    this.#permits = config.maxConcurrentCalls;
-    this.#target = new QueueTarget(config.queueTargetSeconds);
+    this.#config = config;
+    this.#target = new QueueTarget(config);
     this.#typicalRunTime = typicalRunTime;
   }
 
@@ -48,7 +48,7 @@ export class CallQueue extends LinkedList<Call> {
 
   /** Seconds until the calls that are queued now have probably started. */
   get drainSeconds(): number {
-    return (this.size * this.#typicalRunTime.meanMs) / this.#permits / 1000;
+    return (this.size * this.#typicalRunTime.meanMs) / this.#config.maxConcurrentCalls / 1000;
   }
 
   /**

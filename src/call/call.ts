@@ -53,6 +53,8 @@ export class Call extends ListNode<Call> implements GatedCall {
   limitMs: number | undefined = undefined;
   /** The end of the call's time, or of its wait, and then of its function's right to the permit. */
   deadline: Deadline<Call> | undefined = undefined;
+  /** It came while `enforce` was `false`, and would have been admitted or refused. Its time limit cuts nothing. */
+  watched: "admitted" | "refused" | undefined = undefined;
   /** What the holder of its permit has judged, instead of `classify` or `errorFilter`. */
   verdict: Verdict | undefined = undefined;
   /** Set by the circuit while it looks for slow calls. */

@@ -1,19 +1,23 @@
 import type { EventEmitter } from "node:events";
 import { Gate } from "../circuit/gate.js";
 import type { Verdict } from "../circuit/judge.js";
+import { outsideRequests } from "../common/async-context.js";
 import { now } from "../common/clock.js";
-import { Deadlines } from "../common/deadlines.js";
-import type { ResolvedBulkheadConfig } from "../config.js";
-import { type BulkheadEvents, type Emit, safeEmit } from "../events.js";
+import type { BulkheadConfigChanges, ResolvedBulkheadConfig } from "../config.js";
+import { Configuration } from "../configuration.js";
+import { type BulkheadEvents, type ConfiguredEvent, type Emit, safeEmit } from "../events.js";
 import { abortReason, overdueError, shutdownError, timeoutError } from "../rejections.js";
 import { Counters, type RejectionReason } from "../stats.js";
 import type { CircuitStorage } from "../storage/circuit-storage.js";
 import type { Call } from "./call.js";
 import { CallQueue } from "./call-queue.js";
-import { Drains } from "./drains.js";
 import { isDeadline } from "./fair-verdict.js";
+import type { HolderCall } from "./holder-call.js";
 import { type Lane, Lanes } from "./lanes.js";
 import { type AbandonReason, Outcomes } from "./outcomes.js";
+import { HELD } from "./permit-call.js";
+import { Shutdown } from "./shutdown.js";
+import { TimeLimits } from "./time-limits.js";
 import { TypicalRunTime } from "./typical-run-time.js";
 
 /**
@@ -24,28 +28,34 @@ export class Executor {
   readonly gate: Gate<Call>;
   readonly counters = new Counters();
   readonly #outcomes: Outcomes;
+  readonly #configuration: Configuration;
   readonly #config: ResolvedBulkheadConfig;
   readonly #lanes: Lanes<Call>;
   readonly #queue: CallQueue;
   readonly #typicalRunTime = new TypicalRunTime();
-  readonly #deadlines = new Deadlines<Call>((call) => this.#expire(call), { holdsProcess: true });
-  readonly #reclaims = new Deadlines<Call>((call) => this.#reclaim(call), { holdsProcess: false });
+  readonly #limits: TimeLimits;
   readonly #emit: Emit;
   readonly #onAbort = (call: Call, reason: unknown) => this.#abort(call, "aborted", reason);
-  readonly #drains = new Drains();
+  readonly #shutdown: Shutdown;
   #isStarting = false;
-  #isClosed = false;
-  /** `shutdown` was emitted. */
-  #isShutDown = false;
 
   /** @param emitter the bulkhead, whose listeners get the events */
   constructor(
-    config: ResolvedBulkheadConfig,
+    given: ResolvedBulkheadConfig,
     circuitStorage: CircuitStorage | undefined,
     emitter: EventEmitter<BulkheadEvents>,
   ) {
+    this.#configuration = new Configuration(given, {
+      onChanged: (before, event) => this.#reconfigured(before, event),
+      onInvalid: (error) => this.#emit("storageError", error),
+    });
+    const config = this.#configuration.live;
     this.#config = config;
     this.#emit = (event, ...payload) => void safeEmit(emitter, event, payload);
+    this.#limits = new TimeLimits(config, {
+      onExpired: (call) => this.#expire(call),
+      onReclaim: (call) => this.#reclaim(call),
+    });
     this.#queue = new CallQueue(config, this.#typicalRunTime);
     this.#lanes = new Lanes(config.maxConcurrentCalls, {
       onOpen: () => this.#startQueued(),
@@ -57,7 +67,17 @@ export class Executor {
       onStorageAnswered: () => this.#readmitAll(),
       onRejected: (call, reason, error) => this.#notifyRejected(call, reason, error),
       onAdmitting: () => this.#startQueued(),
+      onSettings: (values) => this.#configuration.override(values),
       onShutdown: () => void this.shutdown(undefined),
+    });
+    this.#shutdown = new Shutdown({
+      emit: this.#emit,
+      isIdle: () => this.#isIdle,
+      onClosing: () => this.gate.stopHealthCheck(),
+      rejectQueued: () => this.#rejectAllForShutdown(),
+      cancelAll: () => this.#cancelAll(),
+      disconnect: () => this.gate.disconnect(),
+      onEnded: () => this.gate.end(),
     });
     const { counters, gate } = this;
     const typicalRunTime = this.#typicalRunTime;
@@ -72,7 +92,12 @@ export class Executor {
 
   /** No call is admitted any more. */
   get isClosed(): boolean {
-    return this.#isClosed;
+    return this.#shutdown.isClosed;
+  }
+
+  /** The configuration that holds now, frozen. */
+  get config(): ResolvedBulkheadConfig {
+    return this.#configuration.current;
   }
 
   get queueSize(): number {
@@ -80,30 +105,65 @@ export class Executor {
   }
 
   admit<T>(call: Call, timeoutSeconds: number | null): Promise<T> {
-    if (call.signal?.aborted) return this.#outcomes.reject("aborted", abortReason(call.signal));
-    this.gate.refresh();
-    if (this.#isClosed) return this.#outcomes.reject("shutdown", shutdownError(this.#config.name));
-    const isolation = this.gate.isolationRejection();
-    if (isolation !== undefined) return this.#outcomes.reject("isolated", isolation);
-    if (!this.gate.tryAcquire(call)) return this.#outcomes.rejectByCircuit(call);
-    const { maxConcurrentCalls, maxQueueSize, maxWaitSeconds } = this.#config;
-    const freePermits = maxConcurrentCalls - this.counters.active - this.counters.abandoned;
-    // A call that waits for its lane, or for the storage, needs no place as long as a permit is free.
-    if (this.#queue.size >= maxQueueSize + freePermits)
-      return this.#outcomes.rejectFull(call, this.#queue.drainSeconds);
+    const rejected = this.#check(call);
+    if (rejected !== undefined) return rejected;
     const outcome = new Promise<T>((resolve, reject) => {
       call.resolve = resolve as Call["resolve"];
       call.reject = reject;
     });
+    this.#enter(call, timeoutSeconds);
+    return outcome;
+  }
+
+  /** {@link admit} for a call that knows whom to tell. */
+  admitHeld(call: HolderCall, timeoutSeconds: number | null): void {
+    const rejected = this.#check(call);
+    if (rejected === undefined) this.#enter(call, timeoutSeconds);
+    else rejected.catch(call.reject);
+  }
+
+  /** @returns the rejection of a call that is not admitted */
+  #check(call: Call): Promise<never> | undefined {
+    if (call.signal?.aborted) return this.#outcomes.reject("aborted", abortReason(call.signal));
+    this.gate.refresh();
+    if (this.#shutdown.isClosed)
+      return this.#outcomes.reject("shutdown", shutdownError(this.#config.name));
+    if (!this.#config.enforce) {
+      call.watched = this.#outcomes.wouldAdmit(call, this.#isCrowded) ? "admitted" : "refused";
+      return undefined;
+    }
+    const isolation = this.gate.isolationRejection();
+    if (isolation !== undefined) return this.#outcomes.reject("isolated", isolation);
+    if (!this.gate.tryAcquire(call)) return this.#outcomes.rejectByCircuit(call);
+    const { maxQueueSize } = this.#config;
+    // A call that waits for its lane, or for the storage, needs no place as long as a permit is free.
+    const { size } = this.#queue;
+    if (size >= maxQueueSize && size >= maxQueueSize + this.#freePermits)
+      return this.#outcomes.rejectFull(call, this.#queue.drainSeconds);
+    return undefined;
+  }
+
+  #enter(call: Call, timeoutSeconds: number | null): void {
     call.enter(now());
     if (call.signal !== undefined) call.watch(this.#onAbort);
-    const mustWait = this.#queue.size > 0 || this.gate.isAwaitingStorage;
-    const lane = mustWait ? undefined : this.#lanes.take(call);
+    const lane = this.#idleLane(call);
     if (lane === undefined) this.#enqueue(call);
     else this.#start(call, lane, call.enteredAt);
     if (timeoutSeconds !== null) call.limitMs = timeoutSeconds * 1000;
-    if (timeoutSeconds !== null || maxWaitSeconds !== null) this.#setDeadline(call);
-    return outcome;
+    if (timeoutSeconds !== null || this.#config.maxWaitSeconds !== null) this.#limits.set(call);
+  }
+
+  #idleLane(call: Call): Lane<Call> | undefined {
+    if (call.watched !== undefined) return this.#lanes.openUnlimited(call, call.watched);
+    const mustWait = this.#queue.size > 0 || this.gate.isAwaitingStorage;
+    return mustWait ? undefined : this.#lanes.take(call);
+  }
+
+  /** Whether as many calls run as could run and wait if the limits were enforced. */
+  get #isCrowded(): boolean {
+    const { active, abandoned } = this.counters;
+    const { maxConcurrentCalls, maxQueueSize } = this.#config;
+    return active + abandoned - this.#lanes.refused >= maxConcurrentCalls + maxQueueSize;
   }
 
   #enqueue(call: Call): void {
@@ -111,12 +171,13 @@ export class Executor {
     call.hasWaited = !call.isHeld && this.#queue.size >= this.#freePermits;
     this.#queue.push(call);
     // A queued call may depend on a permit that is to be reclaimed.
-    this.#reclaims.holdProcess(true);
+    this.#limits.holdProcess(true);
     if (!call.isHeld) this.#lanes.request();
   }
 
+  /** None when the limit was lowered and more functions still run. */
   get #freePermits(): number {
-    return this.#lanes.count - this.counters.active - this.counters.abandoned;
+    return Math.max(0, this.#lanes.count - this.counters.active - this.counters.abandoned);
   }
 
   /**
@@ -136,7 +197,10 @@ export class Executor {
         this.#expire(call);
         continue;
       }
-      const lane = this.#lanes.take(call);
+      // Calls that waited when `enforce` became `false` run at once.
+      const lane = this.#config.enforce
+        ? this.#lanes.take(call)
+        : this.#lanes.openUnlimited(call, "admitted");
       if (lane === undefined) {
         this.#lanes.request();
         break;
@@ -158,35 +222,7 @@ export class Executor {
   /** The storage has answered. What still has to wait, waits for a permit from now on. */
   #endHold(time: number): void {
     this.#queue.endHold(this.#freePermits, time);
-    if (this.#config.maxWaitSeconds === null) return;
-    for (const call of this.#queue.waiting()) {
-      if (call.deadline !== undefined) this.#deadlines.clear(call.deadline);
-      call.deadline = undefined;
-      this.#setDeadline(call);
-    }
-  }
-
-  /** Of the wait alone, while the call has to wait and `maxWaitSeconds` ends sooner; otherwise of the whole call. */
-  #setDeadline(call: Call): void {
-    const { limitMs, enteredAt, waitsSince } = call;
-    if (call.phase !== "waiting" && call.phase !== "running") return;
-    const { maxWaitSeconds } = this.#config;
-    if (maxWaitSeconds !== null && call.phase === "waiting" && call.hasWaited) {
-      const waitMs = maxWaitSeconds * 1000;
-      if (limitMs === undefined || waitsSince + waitMs < enteredAt + limitMs) {
-        call.deadline = this.#deadlines.set(call, waitsSince, waitMs);
-        return;
-      }
-    }
-    if (limitMs !== undefined) call.deadline = this.#deadlines.set(call, enteredAt, limitMs);
-  }
-
-  /** The wait is over: from now on the deadline is the one of the whole call. */
-  #endWait(call: Call): void {
-    if (call.deadline === undefined || call.deadline.delayMs === call.limitMs) return;
-    this.#deadlines.clear(call.deadline);
-    call.deadline = undefined;
-    this.#setDeadline(call);
+    this.#limits.endHold(this.#queue.waiting());
   }
 
   #start(call: Call, lane: Lane<Call>, time: number): void {
@@ -194,7 +230,7 @@ export class Executor {
     call.startedAt = time;
     call.lane = lane;
     this.counters.active++;
-    if (call.hasWaited) this.#endWait(call);
+    if (call.hasWaited) this.#limits.endWait(call);
     if (call.isTask) call.prepare();
     call.circuit.recordStart(call);
     let returned: unknown;
@@ -202,6 +238,10 @@ export class Executor {
       returned = call.invoke();
     } catch (error) {
       this.#settle(call, false, error);
+      return;
+    }
+    if (returned === HELD) {
+      if (call.isOverdue) this.#expire(call);
       return;
     }
     if (!isObject(returned)) {
@@ -234,13 +274,17 @@ export class Executor {
   /** There is nothing to start. */
   #onQueueEmpty(): void {
     this.#lanes.closeIdleSoon();
-    if (this.#isClosed || this.#drains.isIdleAwaited) this.#checkIdle();
+    if (this.#shutdown.awaitsIdle) this.#checkIdle();
   }
 
   // What a permit that its holder got by `acquire` asks for
 
   settlePermit(call: Call, succeeded: boolean, value: unknown): void {
     call.inContext(this.#settle, this, call, succeeded, value);
+  }
+
+  abortPermit(call: HolderCall, reason: unknown): void {
+    this.#abort(call, "aborted", reason);
   }
 
   /** The circuit gets its verdict; the permit is still held. */
@@ -251,9 +295,7 @@ export class Executor {
   }
 
   endTimeLimit(call: Call): void {
-    if (call.phase !== "running" || call.deadline === undefined) return;
-    this.#deadlines.clear(call.deadline);
-    call.deadline = undefined;
+    if (call.phase === "running") this.#limits.end(call);
   }
 
   // When a call ends before its function has settled
@@ -264,6 +306,8 @@ export class Executor {
       call.isOverdue = true;
     } else if (call.phase === "waiting") {
       this.#rejectQueued(call, "timeout", timeoutError(this.#config.name, call, "waiting"));
+    } else if (call.phase === "running" && call.watched !== undefined) {
+      call.inContext(this.#outcomes.watchTimeout, this.#outcomes, call);
     } else if (call.phase === "running") {
       const error = timeoutError(this.#config.name, call, "running");
       call.inContext(this.#abandon, this, call, error, "timeout");
@@ -344,15 +388,12 @@ export class Executor {
    */
   #abandon(call: Call, error: unknown, why: AbandonReason): void {
     const time = now();
-    const { reclaimAfterSeconds } = this.#config;
     this.#detachCaller(call, "abandoned");
-    if (reclaimAfterSeconds) {
-      call.deadline = this.#reclaims.set(call, time, reclaimAfterSeconds * 1000);
-    }
+    this.#limits.startReclaim(call, time);
     this.#outcomes.abandon(call, error, why, time);
     call.reject(error);
     call.abort(error);
-    if (reclaimAfterSeconds === 0) this.#reclaim(call);
+    if (this.#config.reclaimAfterSeconds === 0) this.#reclaim(call);
   }
 
   #reclaim(call: Call): void {
@@ -364,7 +405,7 @@ export class Executor {
   /** The permit of an abandoned function is free again: it has settled, or the permit is reclaimed. */
   #releaseAbandoned(call: Call, settled: boolean): void {
     call.phase = "over";
-    if (call.deadline !== undefined) this.#reclaims.clear(call.deadline);
+    this.#limits.stopReclaim(call);
     this.counters.abandoned--;
     if (call.lane !== undefined) {
       if (settled) this.#lanes.release(call.lane);
@@ -379,46 +420,38 @@ export class Executor {
     call.list?.remove(call);
     call.phase = phase;
     if (call.signal !== undefined) call.unwatch();
-    if (call.deadline !== undefined) this.#deadlines.clear(call.deadline);
+    if (call.deadline !== undefined) this.#limits.stop(call);
   }
 
   #checkIdle(): void {
-    if (this.#queue.size === 0) this.#reclaims.holdProcess(false);
-    if (!this.#isIdle) return;
-    this.#drains.becameIdle();
-    if (this.#isShutDown) this.gate.end();
+    if (this.#queue.size === 0) this.#limits.holdProcess(false);
+    this.#shutdown.checkIdle();
   }
 
-  /** Settles when no call runs or waits. */
-  async idle(): Promise<void> {
-    if (!this.#isIdle) await this.#drains.untilIdle();
+  // Configuration
+
+  /** @throws {TypeError | RangeError} for a wrong change; then nothing has changed */
+  configure(changes: BulkheadConfigChanges): void {
+    this.#configuration.change(changes);
+  }
+
+  /** Everything takes effect first; the event follows. */
+  #reconfigured(before: ResolvedBulkheadConfig, event: ConfiguredEvent): void {
+    this.#lanes.resize(this.#config.maxConcurrentCalls);
+    this.gate.reconfigure(before, this.isClosed);
+    outsideRequests(() => this.#emit("configured", event));
+    this.#startQueued();
   }
 
   // Shutdown
 
-  /**
-   * Rejects new calls for good. The queued and the running ones have `drainSeconds` to end; without it the queued
-   * ones are rejected, and the running ones go on.
-   */
-  async shutdown(drainSeconds: number | undefined): Promise<void> {
-    this.#isClosed = true;
-    this.gate.stopHealthCheck();
-    if (drainSeconds !== undefined) {
-      this.#drains.begin(drainSeconds * 1000, () => this.#cancelAll());
-    } else if (this.#drains.ended === undefined) {
-      this.#rejectAllForShutdown();
-    }
-    this.#checkIdle();
-    if (this.#drains.ended !== undefined) await this.#drains.ended;
-    this.#emitShutdown();
-    await this.gate.disconnect();
+  shutdown(drainSeconds: number | undefined): Promise<void> {
+    return this.#shutdown.begin(drainSeconds);
   }
 
-  #emitShutdown(): void {
-    if (this.#isShutDown) return;
-    this.#isShutDown = true;
-    this.#emit("shutdown", { drained: this.#isIdle });
-    this.#checkIdle();
+  /** Settles when no call runs or waits. */
+  idle(): Promise<void> {
+    return this.#shutdown.idle();
   }
 
   #cancelAll(): void {

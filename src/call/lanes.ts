@@ -11,6 +11,8 @@ export interface LanesHooks<T> {
 /** A slot of p-limit that runs one call after another. */
 export class Lane<T> {
   holder: T | undefined = undefined;
+  /** No slot of p-limit, for a call that only is watched. `refused`: it would not have been started. */
+  unlimited: "admitted" | "refused" | undefined = undefined;
   /** Gives the slot back to p-limit. */
   readonly close: () => void;
   // Here and not per call: two closures less for each call.
@@ -38,7 +40,7 @@ const SOON = Promise.resolve();
  * stays open for one microtask, so that calls one after another pay for p-limit once.
  */
 export class Lanes<T> {
-  readonly #count: number;
+  #count: number;
   readonly #hooks: LanesHooks<T>;
   /** Created for the first call: an idle bulkhead stays small. */
   #limit: LimitFunction | undefined = undefined;
@@ -46,6 +48,12 @@ export class Lanes<T> {
   readonly #idle: Lane<T>[] = [];
   #isRequested = false;
   #isClosing = false;
+  /** Without slots of p-limit. */
+  readonly #unlimited = new Set<Lane<T>>();
+  /** Calls that run and would not have been started. */
+  refused = 0;
+  /** More lanes are open than p-limit may open by now. */
+  #hasSurplus = false;
   readonly #requestLane = () => {
     this.#limit ??= pLimit(this.#count);
     void this.#limit(this.#openLane);
@@ -69,15 +77,44 @@ export class Lanes<T> {
     return this.#limit?.concurrency ?? this.#count;
   }
 
+  /** Opens at most `count` lanes from now on. A lane that is taken closes when its function has settled. */
+  resize(count: number): void {
+    if (count === this.#count) return;
+    this.#count = count;
+    if (this.#limit !== undefined) this.#limit.concurrency = count;
+    this.#hasSurplus = this.#open.size > count;
+    this.#closeSurplus();
+  }
+
+  #closeSurplus(): void {
+    while (this.#hasSurplus) {
+      const lane = this.#idle.pop();
+      if (lane === undefined) return;
+      this.#close(lane);
+    }
+  }
+
   /** Who has a lane now. */
   get holders(): T[] {
-    return [...this.#open].flatMap(({ holder }) => (holder === undefined ? [] : [holder]));
+    return [...this.#open, ...this.#unlimited].flatMap(({ holder }) =>
+      holder === undefined ? [] : [holder],
+    );
   }
 
   /** An idle lane for `holder`, if there is one. */
   take(holder: T): Lane<T> | undefined {
     const lane = this.#idle.pop();
     if (lane !== undefined) lane.holder = holder;
+    return lane;
+  }
+
+  /** A lane without a slot of p-limit. */
+  openUnlimited(holder: T, as: "admitted" | "refused"): Lane<T> {
+    const lane = new Lane<T>(ignore, this.#hooks.onSettled);
+    lane.holder = holder;
+    lane.unlimited = as;
+    if (as === "refused") this.refused++;
+    this.#unlimited.add(lane);
     return lane;
   }
 
@@ -92,7 +129,15 @@ export class Lanes<T> {
   /** The function in the lane has settled. */
   release(lane: Lane<T>): void {
     lane.holder = undefined;
-    this.#idle.push(lane);
+    if (lane.unlimited !== undefined) this.#closeUnlimited(lane);
+    else if (this.#hasSurplus) this.#close(lane);
+    else this.#idle.push(lane);
+  }
+
+  #close(lane: Lane<T>): void {
+    this.#open.delete(lane);
+    lane.close();
+    this.#hasSurplus = this.#open.size > this.count;
   }
 
   /**
@@ -100,8 +145,21 @@ export class Lanes<T> {
    * the function may settle later, and must not settle the call that has the slot by then.
    */
   reclaim(lane: Lane<T>): void {
+    if (lane.unlimited !== undefined) {
+      this.#closeUnlimited(lane);
+      return;
+    }
+    if (this.#hasSurplus) {
+      this.#close(lane);
+      return;
+    }
     this.#open.delete(lane);
     this.#add(lane.close);
+  }
+
+  #closeUnlimited(lane: Lane<T>): void {
+    if (!this.#unlimited.delete(lane)) return;
+    if (lane.unlimited === "refused") this.refused--;
   }
 
   /** Closes the lanes that are still idle after the microtasks that are queued by now. */
@@ -114,6 +172,9 @@ export class Lanes<T> {
   #opened(close: () => void): void {
     this.#isRequested = false;
     this.#add(close);
+    // p-limit was about to open it when the count was lowered.
+    this.#hasSurplus = this.#open.size > this.count;
+    this.#closeSurplus();
     this.#hooks.onOpen();
   }
 
@@ -123,3 +184,5 @@ export class Lanes<T> {
     this.#idle.push(lane);
   }
 }
+
+function ignore(): void {}

@@ -1,9 +1,11 @@
 import type { EventEmitter } from "node:events";
 import type { Gate } from "../circuit/gate.js";
+import { NO_CIRCUIT } from "../circuit/monitored-circuit.js";
+import { now } from "../common/clock.js";
 import type { ResolvedBulkheadConfig } from "../config.js";
 import { type BulkheadError, type BulkheadFullError, toBulkheadError } from "../errors.js";
 import { type BulkheadEvents, type Emit, failureEvent } from "../events.js";
-import { fullError } from "../rejections.js";
+import { fullError, timeoutError } from "../rejections.js";
 import type { Counters, RejectionReason } from "../stats.js";
 import type { Call } from "./call.js";
 import { isFairVerdict } from "./fair-verdict.js";
@@ -23,7 +25,7 @@ interface OutcomeRecords {
 
 /**
  * Records how calls end: in the counters first, then for the listeners and the circuit, and at last for the caller.
- * So whoever looks at the statistics in between finds the call in them.
+ * So a listener that reads the statistics finds the call in them.
  */
 export class Outcomes {
   readonly #config: ResolvedBulkheadConfig;
@@ -64,6 +66,38 @@ export class Outcomes {
   #notifyRejection(reason: RejectionReason, error: unknown): Promise<never> {
     if (this.#emitter.listenerCount("rejected") > 0) this.#emit("rejected", { reason, error });
     return Promise.reject(error);
+  }
+
+  // Calls that are only watched
+
+  /** Whether the call would be admitted. What rejects it is counted and emitted. */
+  wouldAdmit(call: Call, isFull: boolean): boolean {
+    const isolation = this.#gate.isolationRejection();
+    if (isolation !== undefined) return this.#watchRejection(call, "isolated", isolation);
+    if (!this.#gate.tryAcquire(call)) {
+      return this.#watchRejection(call, "circuitOpen", this.#gate.circuitRejection(call));
+    }
+    if (!isFull) return true;
+    const error = fullError(this.#config, 0);
+    this.#gate.recordFull(call, error);
+    return this.#watchRejection(call, "full", error);
+  }
+
+  /** The function would have been cut; it runs on, and what becomes of it moves the circuit no more. */
+  watchTimeout(call: Call): void {
+    if (call.watched === "refused") return;
+    const error = timeoutError(this.#config.name, call, "running");
+    this.#gate.recordTimeout(call, error, now());
+    this.#watchRejection(call, "timeout", error);
+  }
+
+  #watchRejection(call: Call, reason: RejectionReason, error: unknown): false {
+    this.#counters.recordWouldReject(reason);
+    call.circuit = NO_CIRCUIT;
+    if (this.#emitter.listenerCount("rejected") > 0) {
+      this.#emit("rejected", { reason, error, enforced: false });
+    }
+    return false;
   }
 
   // Calls that leave the queue without having started

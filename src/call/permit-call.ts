@@ -12,6 +12,9 @@ export interface PermitSettling {
   endTimeLimit(call: Call): void;
 }
 
+/** What the function of such a call returns: its holder settles the call. */
+export const HELD: unique symbol = Symbol("held");
+
 /** A call that was started with `acquire`: it runs until the holder of its permit settles it. */
 export class PermitCall extends TaskCall {
   readonly #settling: PermitSettling;
@@ -29,13 +32,16 @@ export class PermitCall extends TaskCall {
 
   override prepare(): void {}
 
-  /** Grants the permit; from then on the outcome is not its caller's, but of whoever waits {@link untilEnd}. */
-  override invoke(): Promise<never> {
-    this.resolve(new HeldPermit(this));
+  /** Grants the permit; from then on the outcome is that of {@link untilEnd}, and not its caller's. */
+  override invoke(): typeof HELD {
+    this.grant(new HeldPermit(this));
+    return HELD;
+  }
+
+  protected grant(permit: Permit | undefined): void {
+    this.resolve(permit);
     this.resolve = this.#endHooks.resolve;
     this.reject = this.#endHooks.reject;
-    // Its holder settles the call.
-    return new Promise(ignore);
   }
 
   /** Settles as the call will, once the permit is granted. Asked before that. */

@@ -1,13 +1,15 @@
+import type { ResolvedBulkheadConfig } from "../config.js";
+
 /**
  * Finds the calls that have waited too long in a queue that does not get empty (`queueTargetSeconds`). A short burst is
  * served whole; under a lasting overload the queue is cut to what can be served in the target time.
  */
 export class QueueTarget {
-  readonly #targetMs: number;
+  readonly #config: ResolvedBulkheadConfig;
   #nonEmptySince = 0;
 
-  constructor(targetSeconds: number | null) {
-    this.#targetMs = targetSeconds === null ? Number.POSITIVE_INFINITY : targetSeconds * 1000;
+  constructor(config: ResolvedBulkheadConfig) {
+    this.#config = config;
   }
 
   /** The queue was empty, and gets its first call at `time`. */
@@ -17,6 +19,9 @@ export class QueueTarget {
 
   /** Whether a call that came at `enteredAt`, and whose turn it is, has waited too long. */
   isExceeded(enteredAt: number, time: number): boolean {
-    return time - enteredAt > this.#targetMs && time - this.#nonEmptySince >= 2 * this.#targetMs;
+    const { queueTargetSeconds } = this.#config;
+    if (queueTargetSeconds === null) return false;
+    const targetMs = queueTargetSeconds * 1000;
+    return time - enteredAt > targetMs && time - this.#nonEmptySince >= 2 * targetMs;
   }
 }

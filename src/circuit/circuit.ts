@@ -46,13 +46,15 @@ interface OpeningOptions {
 export class Circuit {
   readonly #config: ResolvedBulkheadConfig;
   readonly #consecutiveFailures: ConsecutiveFailures;
-  readonly #openingRules: readonly OpeningRule[];
+  #openingRules: readonly OpeningRule[];
   readonly #hooks: CircuitHooks;
   #state: State = { status: "CLOSED" };
   /** Goes up with each change of the circuit: an older call's verdict moves nothing. */
   #generation = 0;
   /** How many times it has opened since it was closed last. */
   #openings = 0;
+  /** And since it was created, whatever the reason. */
+  #allOpenings = 0;
   #lastFailure: unknown = undefined;
   /** The failure that opened the circuit in this process; `undefined` while it is closed. */
   #cause: unknown = undefined;
@@ -71,6 +73,11 @@ export class Circuit {
     this.#hooks = hooks;
   }
 
+  /** @param openingRules beside the one that counts consecutive failures */
+  set openingRules(openingRules: readonly OpeningRule[]) {
+    this.#openingRules = [this.#consecutiveFailures, ...openingRules];
+  }
+
   get status(): CircuitStatus {
     return this.#current().status;
   }
@@ -83,6 +90,15 @@ export class Circuit {
   /** How many times the circuit has opened since it was closed last; manual openings do not count. */
   get openings(): number {
     return this.#openings;
+  }
+
+  /** How many times the circuit has opened since it was created. */
+  get allOpenings(): number {
+    return this.#allOpenings;
+  }
+
+  get consecutiveFailures(): number {
+    return this.#consecutiveFailures.count;
   }
 
   /** The failure that opened the circuit in this process, if it is not closed and one did. */
@@ -202,6 +218,13 @@ export class Circuit {
     this.#transitionTo(halfOpen("elsewhere", now() + leaseMs, 0, successes), reason, "storage");
   }
 
+  /** `successThreshold` has changed by `difference`: so many more probes are admitted, or fewer. */
+  changeProbes(difference: number): void {
+    const state = this.#state;
+    if (state.status !== "HALF_OPEN" || state.prober === "elsewhere") return;
+    state.probesLeft = Math.max(0, state.probesLeft + difference);
+  }
+
   // For the model of the fleet, which goes back to states that it has seen
 
   save(): CircuitSnapshot {
@@ -253,7 +276,7 @@ export class Circuit {
   #tryAcquirePrivateProbe(state: HalfOpen): boolean {
     const time = now();
     if (time >= state.until) {
-      state.probesLeft = this.#config.successThreshold - state.successes;
+      state.probesLeft = Math.max(1, this.#config.successThreshold - state.successes);
       state.until = Number.POSITIVE_INFINITY;
     }
     if (state.probesLeft <= 0) return false;
@@ -266,10 +289,8 @@ export class Circuit {
   drop(generation: number): void {
     const state = this.#state;
     if (state.status !== "HALF_OPEN" || generation !== this.#generation) return;
-    state.probesLeft = Math.min(
-      state.probesLeft + 1,
-      this.#config.successThreshold - state.successes,
-    );
+    const needed = this.#config.successThreshold - state.successes;
+    state.probesLeft = Math.min(state.probesLeft + 1, Math.max(needed, 1));
   }
 
   /** Whether a verdict at `time` on a call of that generation moves the circuit. */
@@ -289,7 +310,7 @@ export class Circuit {
     } else if (state.status === "HALF_OPEN") {
       state.successes++;
       const { successThreshold } = this.#config;
-      if (state.successes === successThreshold) {
+      if (state.successes >= successThreshold) {
         const reason = `${successThreshold} of ${successThreshold} probes succeeded`;
         this.#transitionTo({ status: "CLOSED" }, reason, "verdict");
       } else {
@@ -344,7 +365,10 @@ export class Circuit {
     const endsClaim = this.isAcquiringLease;
     this.#state = state;
     this.#generation++;
-    if (state.status === "OPEN") this.#openedAt = Date.now();
+    if (state.status === "OPEN") {
+      this.#openedAt = Date.now();
+      if (from !== "OPEN") this.#allOpenings++;
+    }
     // A half-open circuit is still the one that this failure opened.
     if (state.status !== "HALF_OPEN") this.#cause = cause;
     if (state.status === "CLOSED") this.#openings = 0;

@@ -7,7 +7,6 @@ import type { Emit } from "../events.js";
 import { circuitOpenError, isolationError } from "../rejections.js";
 import { BulkheadState } from "../state.js";
 import type { RejectionReason } from "../stats.js";
-import { CheckedStorage } from "../storage/checked-storage.js";
 import type { CircuitStatus, CircuitStorage } from "../storage/circuit-storage.js";
 import { Circuit } from "./circuit.js";
 import { HealthCheck } from "./health-check.js";
@@ -18,10 +17,11 @@ import {
   MonitoredCircuit,
   NO_CIRCUIT,
 } from "./monitored-circuit.js";
+import { NewestFailure } from "./newest-failure.js";
 import { FailureRate, type OpeningRule } from "./opening-rules.js";
 import { RollingWindow } from "./rolling-window.js";
-import { SharedCircuit } from "./shared-circuit.js";
 import { SlowCalls } from "./slow-calls.js";
+import { StorageConnection } from "./storage-connection.js";
 import type { CircuitTransition } from "./transition.js";
 
 /** A call on its way through the gate. */
@@ -42,6 +42,8 @@ export interface GateHooks<C extends GatedCall> {
   readonly onRejected: (call: C, reason: RejectionReason, error: BulkheadError) => void;
   /** Queued calls may start, as far as permits are free. */
   readonly onAdmitting: () => void;
+  /** An operator has set these fields of the configuration in the storage, instead of those before. */
+  readonly onSettings: (values: Readonly<Record<string, unknown>>) => void;
   /** The user has shut opossum's breaker down. */
   readonly onShutdown: () => void;
 }
@@ -60,15 +62,19 @@ export class Gate<C extends GatedCall> {
   readonly #config: ResolvedBulkheadConfig;
   readonly #hooks: GateHooks<C>;
   readonly #circuit: Circuit | undefined;
-  readonly #slowCalls: SlowCalls | undefined = undefined;
+  readonly #window: RollingWindow;
+  // Created when they are switched on first: most bulkheads need neither.
+  #slowCalls: SlowCalls | undefined = undefined;
+  #failureRate: FailureRate | undefined = undefined;
   /** `undefined` when `circuitBreakerEnabled` is `false`. */
   readonly #monitored: MonitoredCircuit | undefined;
   /** What admits calls now: the bypass while the user has disabled opossum's breaker. */
   #inUse: CallCircuit = NO_CIRCUIT;
-  readonly #shared: SharedCircuit | undefined;
-  readonly #healthCheck: HealthCheck | undefined;
+  readonly #connection: StorageConnection | undefined = undefined;
+  #healthCheck: HealthCheck | undefined;
   /** Changes of the circuit that have taken effect, and are not emitted yet. */
   readonly #pending: PendingChange<C>[] = [];
+  readonly #lastFailure = new NewestFailure();
   #isNotifying = false;
   /** No call is left. */
   #isEnded = false;
@@ -81,30 +87,40 @@ export class Gate<C extends GatedCall> {
   ) {
     this.#config = config;
     this.#hooks = hooks;
+    this.#window = new RollingWindow(config);
     if (config.circuitBreakerEnabled) {
-      const window = new RollingWindow(config.windowSeconds * 1000);
-      const { slowCallSeconds } = config;
-      if (slowCallSeconds !== null) {
-        this.#slowCalls = new SlowCalls(window, config, slowCallSeconds);
-      }
-      this.#circuit = new Circuit(config, openingRules(config, window, this.#slowCalls), {
-        shared: storage !== undefined,
+      const connection =
+        storage &&
+        new StorageConnection(storage, config.name, config.enforce, {
+          onError: (error) => hooks.emit("storageError", error),
+          onAnswer: hooks.onAdmitting,
+          onSettings: hooks.onSettings,
+        });
+      this.#connection = connection;
+      this.#circuit = new Circuit(config, this.#openingRules, {
+        get shared() {
+          return connection?.isShared === true;
+        },
         leaseMs: (storage?.probeLeaseSeconds ?? 30) * 1000,
         onTransition: (transition) => this.#onTransition(transition),
-        onLeaseNeeded: () => outsideRequests(() => this.#shared?.acquireLease()),
-        onProbeSuccess: () => outsideRequests(() => this.#shared?.renewLease()),
+        onLeaseNeeded: () => connection?.acquireLease(),
+        onProbeSuccess: () => connection?.renewLease(),
       });
       this.#monitored = new MonitoredCircuit(
         config,
         this.#circuit,
-        { window, slowCalls: this.#slowCalls },
+        {
+          window: this.#window,
+          slowCalls: this.#slowCallsInUse,
+          lastFailure: this.#lastFailure,
+        },
         {
           onSwitched: (enabled) => this.#switch(enabled),
           onShutdown: hooks.onShutdown,
         },
       );
       this.#inUse = this.#monitored;
-      if (storage !== undefined) this.#shared = this.#connect(storage, this.#circuit);
+      connection?.connect(this.#circuit);
     }
     this.#healthCheck = outsideRequests(() => this.#startHealthCheck());
   }
@@ -121,15 +137,27 @@ export class Gate<C extends GatedCall> {
     return this.#circuit?.status;
   }
 
+  get stats() {
+    const { openedAt, allOpenings, consecutiveFailures, retryAfterSeconds } = this.#circuit ?? {};
+    return {
+      retryAfterSeconds: retryAfterSeconds ?? 0,
+      consecutiveFailures: consecutiveFailures ?? 0,
+      openedAt: openedAt === undefined ? null : new Date(openedAt),
+      openings: allOpenings ?? 0,
+      lastFailure: this.#lastFailure.describe(),
+    };
+  }
+
   /** Settles when the circuit is loaded, or could not be in time. Never rejects. */
   get ready(): Promise<void> | undefined {
-    return this.#shared?.ready;
+    return this.#connection?.ready;
   }
 
   /** Whether admitted calls must wait for an answer of the storage. */
   get isAwaitingStorage(): boolean {
-    if (this.#shared === undefined) return false;
-    return !this.#shared.isLoaded || this.#circuit?.isAcquiringLease === true;
+    if (this.#connection === undefined) return false;
+    const isAcquiringLease = this.#connection.isShared && this.#circuit?.isAcquiringLease === true;
+    return isAcquiringLease || this.#connection.isLoading;
   }
 
   /** The state of a bulkhead that is not shut down. */
@@ -191,6 +219,9 @@ export class Gate<C extends GatedCall> {
 
   recordError(call: GatedCall, verdict: Verdict, error: unknown, time: number): void {
     const { circuit } = call;
+    if (this.#monitored === undefined && verdict.outcome === "failure") {
+      this.#lastFailure.record(error);
+    }
     if (circuit === this.#inUse) circuit.recordError(call, verdict, error, time);
     else circuit.drop(call);
   }
@@ -203,6 +234,7 @@ export class Gate<C extends GatedCall> {
 
   recordTimeout(call: GatedCall, error: unknown, time: number): void {
     const { circuit } = call;
+    if (this.#monitored === undefined) this.#lastFailure.record(error);
     if (circuit === this.#inUse) circuit.recordTimeout(call, error, time);
     else circuit.drop(call);
   }
@@ -228,9 +260,47 @@ export class Gate<C extends GatedCall> {
     this.#healthCheck?.stop();
   }
 
+  /** The configuration has changed; most of it is read where it is used. */
+  reconfigure(before: ResolvedBulkheadConfig, isClosed: boolean): void {
+    const config = this.#config;
+    if (config.windowSeconds !== before.windowSeconds) this.#window.reschedule(now());
+    if (this.#circuit !== undefined && this.#monitored !== undefined) {
+      if (config.slowCallSeconds === null) this.#slowCalls?.reset();
+      this.#monitored.slowCalls = this.#slowCallsInUse;
+      this.#circuit.openingRules = this.#openingRules;
+      this.#circuit.changeProbes(config.successThreshold - before.successThreshold);
+      this.#monitored.createdBreaker?.reconfigure(config);
+      if (config.enforce !== before.enforce && !isClosed) {
+        this.#connection?.share(config.enforce, this.#circuit);
+      }
+    }
+    const isSameCheck = HEALTH_CHECK_FIELDS.every((field) => config[field] === before[field]);
+    if (isSameCheck || isClosed) return;
+    this.#healthCheck?.stop();
+    this.#healthCheck = outsideRequests(() => this.#startHealthCheck());
+  }
+
+  get #slowCallsInUse(): SlowCalls | undefined {
+    if (this.#config.slowCallSeconds === null) return undefined;
+    this.#slowCalls ??= new SlowCalls(this.#window, this.#config);
+    return this.#slowCalls;
+  }
+
+  /** The rules besides the one of consecutive failures. */
+  get #openingRules(): OpeningRule[] {
+    const rules: OpeningRule[] = [];
+    if (this.#config.failureRateThreshold !== null) {
+      this.#failureRate ??= new FailureRate(this.#window, this.#config);
+      rules.push(this.#failureRate);
+    }
+    const slowCalls = this.#slowCallsInUse;
+    if (slowCalls !== undefined) rules.push(slowCalls);
+    return rules;
+  }
+
   /** Disconnects from the storage. */
   async disconnect(): Promise<void> {
-    await this.#shared?.disconnect();
+    await this.#connection?.disconnect();
   }
 
   /** No call is left, and none will come. */
@@ -254,14 +324,14 @@ export class Gate<C extends GatedCall> {
     this.#pending.push(change);
     const isFirst = !this.#isNotifying;
     this.#isNotifying = true;
-    outsideRequests(() => this.#shared?.onTransition(transition));
+    this.#connection?.onTransition(transition);
     change.rejected = this.#rejectQueued(transition);
     if (isFirst) outsideRequests(() => this.#notify());
   }
 
   #rejectQueued({ to, origin, endsLeaseRequest: endsClaim }: CircuitTransition): readonly C[] {
     if (to === "CLOSED" || this.#inUse !== this.#monitored) return [];
-    const wasAwaited = origin === "storage" && (endsClaim || this.#shared?.isLoaded === false);
+    const wasAwaited = origin === "storage" && (endsClaim || this.#connection?.isLoading === true);
     return wasAwaited ? this.#hooks.onStorageAnswered() : this.#hooks.onRejecting("circuitOpen");
   }
 
@@ -289,15 +359,6 @@ export class Gate<C extends GatedCall> {
     this.#hooks.onRejected(call, "circuitOpen", this.circuitRejection(call, status));
   }
 
-  #connect(storage: CircuitStorage, rules: Circuit): SharedCircuit {
-    const stored = new CheckedStorage(storage, this.#config.name);
-    const hooks = {
-      onError: (error: unknown) => this.#hooks.emit("storageError", error),
-      onAnswer: this.#hooks.onAdmitting,
-    };
-    return outsideRequests(() => new SharedCircuit(stored, rules, hooks));
-  }
-
   #startHealthCheck(): HealthCheck | undefined {
     const { healthCheck: check, healthCheckInterval, timeoutSeconds } = this.#config;
     if (check === undefined) return undefined;
@@ -314,23 +375,10 @@ export class Gate<C extends GatedCall> {
     if (!healthy) {
       this.#monitored?.createdBreaker?.emit("healthCheckFailed", error);
       this.#circuit?.healthCheckFailed(error);
-    } else if (this.#shared?.isIsolatedByOperator !== true) {
+    } else if (this.#connection?.isIsolatedByOperator !== true) {
       this.#circuit?.healthCheckPassed();
     }
   }
 }
 
-/** The rules besides the one of consecutive failures. */
-function openingRules(
-  config: ResolvedBulkheadConfig,
-  window: RollingWindow,
-  slowCalls: SlowCalls | undefined,
-): OpeningRule[] {
-  const rules: OpeningRule[] = [];
-  const { failureRateThreshold } = config;
-  if (failureRateThreshold !== null) {
-    rules.push(new FailureRate(window, config, failureRateThreshold));
-  }
-  if (slowCalls !== undefined) rules.push(slowCalls);
-  return rules;
-}
+const HEALTH_CHECK_FIELDS = ["healthCheck", "healthCheckInterval", "timeoutSeconds"] as const;

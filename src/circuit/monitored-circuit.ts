@@ -3,6 +3,7 @@ import type { ResolvedBulkheadConfig } from "../config.js";
 import { resultError } from "../rejections.js";
 import type { Circuit } from "./circuit.js";
 import { FAILURE, Judge, type Verdict } from "./judge.js";
+import type { NewestFailure } from "./newest-failure.js";
 import { OpossumBreaker, type OpossumBreakerHooks } from "./opossum-breaker.js";
 import type { RollingWindow } from "./rolling-window.js";
 import type { RunningCall, SlowCalls } from "./slow-calls.js";
@@ -46,6 +47,7 @@ export const NO_CIRCUIT: CallCircuit = {
 interface CallObservers {
   readonly window: RollingWindow;
   readonly slowCalls: SlowCalls | undefined;
+  readonly lastFailure: NewestFailure;
 }
 
 /** Reports each call to the circuit and to opossum. */
@@ -54,27 +56,27 @@ export class MonitoredCircuit implements CallCircuit {
   readonly bypass: CallCircuit = { ...NO_CIRCUIT, recordStart: (call) => this.#countStart(call) };
   readonly #config: ResolvedBulkheadConfig;
   readonly #judge: Judge;
-  /** Whether a value can be anything but a success. */
-  readonly #judgesResults: boolean;
   readonly #circuit: Circuit;
   readonly #window: RollingWindow;
-  readonly #slowCalls: SlowCalls | undefined;
+  /** Set while slow calls are looked for. */
+  slowCalls: SlowCalls | undefined;
   readonly #hooks: OpossumBreakerHooks;
+  readonly #lastFailure: NewestFailure;
   /** Created when the user first asks for it: before that it can have no listeners. */
   #breaker: OpossumBreaker | undefined = undefined;
 
   constructor(
     config: ResolvedBulkheadConfig,
     circuit: Circuit,
-    { window, slowCalls }: CallObservers,
+    { window, slowCalls, lastFailure }: CallObservers,
     hooks: OpossumBreakerHooks,
   ) {
-    this.#slowCalls = slowCalls;
+    this.slowCalls = slowCalls;
     this.#config = config;
     this.#judge = new Judge(config);
-    this.#judgesResults = config.classify !== undefined;
     this.#circuit = circuit;
     this.#window = window;
+    this.#lastFailure = lastFailure;
     this.#hooks = hooks;
   }
 
@@ -99,13 +101,13 @@ export class MonitoredCircuit implements CallCircuit {
 
   #endRunning(call: CircuitCall, running: RunningCall, time: number, hasVerdict: boolean): void {
     call.running = undefined;
-    this.#slowCalls?.end(this.#circuit, running, { time, hasVerdict });
+    this.slowCalls?.end(this.#circuit, running, { time, hasVerdict });
   }
 
   recordStart(call: CircuitCall): void {
     this.#countStart(call);
-    if (this.#slowCalls !== undefined && this.#circuit.isCurrent(call.generation, call.startedAt)) {
-      call.running = this.#slowCalls.start(call.startedAt, call.generation);
+    if (this.slowCalls !== undefined && this.#circuit.isCurrent(call.generation, call.startedAt)) {
+      call.running = this.slowCalls.start(call.startedAt, call.generation);
     }
   }
 
@@ -113,7 +115,7 @@ export class MonitoredCircuit implements CallCircuit {
     const window = this.#window;
     if (call.startedAt >= window.dueAt) window.advance(call.startedAt);
     window.newest.fires++;
-    if (this.#breaker !== undefined) this.#emit("fire", call.args);
+    if (this.#breaker !== undefined) this.#breaker.emit("fire", call.args);
   }
 
   judge(call: CircuitCall, error: unknown): Verdict {
@@ -121,7 +123,7 @@ export class MonitoredCircuit implements CallCircuit {
   }
 
   recordResult(call: CircuitCall, result: unknown, time: number): void {
-    if (this.#judgesResults) {
+    if (this.#config.classify !== undefined) {
       const verdict = this.#judge.judgeResult(result, call.args);
       if (verdict.outcome === "failure") {
         this.recordError(call, verdict, resultError(this.#config.name, result), time);
@@ -144,7 +146,10 @@ export class MonitoredCircuit implements CallCircuit {
     }
     const isExcused = verdict.outcome === "success";
     if (isExcused) this.#feedSuccess(call, error, time);
-    else this.#feedFailure(call, error, time);
+    else {
+      this.#lastFailure.record(error);
+      this.#feedFailure(call, error, time);
+    }
     // First the failure: it can say for how long to open.
     if (this.#circuit.isCurrent(call.generation, time)) {
       if (isExcused) this.#circuit.recordSuccess();
@@ -156,7 +161,8 @@ export class MonitoredCircuit implements CallCircuit {
   recordTimeout(call: CircuitCall, error: unknown, time: number): void {
     this.#window.advance(time);
     this.#window.newest.timeouts++;
-    if (this.#breaker !== undefined) this.#emit("timeout", error, time - call.startedAt, call.args);
+    if (this.#breaker !== undefined)
+      this.#breaker.emit("timeout", error, time - call.startedAt, call.args);
     // It runs on: whether it would have been slow is not known.
     if (call.running !== undefined) this.#endRunning(call, call.running, time, false);
     this.recordError(call, this.judge(call, error), error, time);
@@ -168,8 +174,8 @@ export class MonitoredCircuit implements CallCircuit {
     this.#window.newest.fires++;
     this.#window.newest.rejects++;
     if (this.#breaker === undefined) return;
-    this.#emit("fire", call.args);
-    this.#emit("reject", error);
+    this.#breaker.emit("fire", call.args);
+    this.#breaker.emit("reject", error);
   }
 
   /** The bulkhead has rejected the call because it is full: to opossum, its semaphore is locked. */
@@ -178,25 +184,22 @@ export class MonitoredCircuit implements CallCircuit {
     this.#window.newest.fires++;
     this.#window.newest.semaphoreRejections++;
     if (this.#breaker === undefined) return;
-    this.#emit("fire", call.args);
-    this.#emit("semaphoreLocked", error, 0);
+    this.#breaker.emit("fire", call.args);
+    this.#breaker.emit("semaphoreLocked", error, 0);
   }
 
   #feedSuccess(call: CircuitCall, result: unknown, time: number): void {
     const window = this.#window;
     if (time >= window.dueAt) window.advance(time);
     window.newest.successes++;
-    if (this.#breaker !== undefined) this.#emit("success", result, time - call.startedAt);
+    if (this.#breaker !== undefined) this.#breaker.emit("success", result, time - call.startedAt);
   }
 
   #feedFailure(call: CircuitCall, error: unknown, time: number): void {
     this.#window.advance(time);
     this.#window.newest.failures++;
-    if (this.#breaker !== undefined) this.#emit("failure", error, time - call.startedAt, call.args);
-  }
-
-  #emit(event: string, ...args: unknown[]): void {
-    this.#breaker?.emit(event, ...args);
+    if (this.#breaker !== undefined)
+      this.#breaker.emit("failure", error, time - call.startedAt, call.args);
   }
 }
 

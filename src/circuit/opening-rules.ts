@@ -17,18 +17,13 @@ export interface OpeningRule {
  * when the rule is off.
  */
 export class ConsecutiveFailures implements OpeningRule {
-  readonly #threshold: number;
-  readonly #windowMs: number | undefined;
+  readonly #config: ResolvedBulkheadConfig;
   /** When the failures came that are within the window, oldest first; without a window it stays empty. */
   readonly #times: number[] = [];
   #count = 0;
 
-  constructor({ failureThreshold, failureWindowSeconds }: ResolvedBulkheadConfig) {
-    this.#threshold = failureThreshold ?? Number.POSITIVE_INFINITY;
-    // Without a threshold the failures are only counted.
-    if (failureThreshold !== null && failureWindowSeconds !== null) {
-      this.#windowMs = failureWindowSeconds * 1000;
-    }
+  constructor(config: ResolvedBulkheadConfig) {
+    this.#config = config;
   }
 
   get count(): number {
@@ -40,9 +35,11 @@ export class ConsecutiveFailures implements OpeningRule {
   }
 
   recordFailure(): string | undefined {
-    this.#count =
-      this.#windowMs === undefined ? this.#count + 1 : this.#countWithin(this.#windowMs);
-    if (this.#count < this.#threshold) return undefined;
+    const { failureThreshold, failureWindowSeconds } = this.#config;
+    // Without a threshold the failures are only counted.
+    const isWindowed = failureThreshold !== null && failureWindowSeconds !== null;
+    this.#count = isWindowed ? this.#countWithin(failureWindowSeconds * 1000) : this.#count + 1;
+    if (failureThreshold === null || this.#count < failureThreshold) return undefined;
     return this.#count === 1 ? "1 consecutive failure" : `${this.#count} consecutive failures`;
   }
 
@@ -70,20 +67,20 @@ interface Tally {
  */
 export class Rate {
   readonly #window: RollingWindow;
-  readonly #minimumCalls: number;
-  readonly #threshold: number;
+  readonly #config: ResolvedBulkheadConfig;
   /** Beside each of opossum's buckets, so that a tally leaves the window together with its bucket. */
   #tallies = new WeakMap<object, Tally>();
 
-  /** @param threshold percentage of hits at which {@link record} returns them */
-  constructor(window: RollingWindow, { minimumCalls }: ResolvedBulkheadConfig, threshold: number) {
+  constructor(window: RollingWindow, config: ResolvedBulkheadConfig) {
     this.#window = window;
-    this.#minimumCalls = minimumCalls;
-    this.#threshold = threshold;
+    this.#config = config;
   }
 
-  /** Counts a call. Returns the tally of the whole window when the threshold is reached. */
-  record(isHit: boolean): Readonly<Tally> | undefined {
+  /**
+   * Counts a call. Returns the tally of the whole window when the threshold is reached.
+   * @param threshold percentage of hits
+   */
+  record(isHit: boolean, threshold: number): Readonly<Tally> | undefined {
     const newest = this.#newest();
     newest.calls++;
     if (isHit) newest.hits++;
@@ -94,7 +91,7 @@ export class Rate {
       sum.hits += tally?.hits ?? 0;
     }
     const isReached =
-      sum.calls >= this.#minimumCalls && sum.hits * 100 >= sum.calls * this.#threshold;
+      sum.calls >= this.#config.minimumCalls && sum.hits * 100 >= sum.calls * threshold;
     return isReached ? sum : undefined;
   }
 
@@ -116,11 +113,11 @@ export class Rate {
 /** Opens at `failureRateThreshold` percent of failures. */
 export class FailureRate implements OpeningRule {
   readonly #rate: Rate;
-  readonly #windowSeconds: number;
+  readonly #config: ResolvedBulkheadConfig;
 
-  constructor(window: RollingWindow, config: ResolvedBulkheadConfig, threshold: number) {
-    this.#rate = new Rate(window, config, threshold);
-    this.#windowSeconds = config.windowSeconds;
+  constructor(window: RollingWindow, config: ResolvedBulkheadConfig) {
+    this.#rate = new Rate(window, config);
+    this.#config = config;
   }
 
   recordSuccess(): string | undefined {
@@ -136,8 +133,10 @@ export class FailureRate implements OpeningRule {
   }
 
   #record(isFailure: boolean): string | undefined {
-    const tally = this.#rate.record(isFailure);
+    const { failureRateThreshold, windowSeconds } = this.#config;
+    if (failureRateThreshold === null) return undefined;
+    const tally = this.#rate.record(isFailure, failureRateThreshold);
     if (tally === undefined) return undefined;
-    return `${tally.hits} of ${tally.calls} calls failed within ${this.#windowSeconds} s`;
+    return `${tally.hits} of ${tally.calls} calls failed within ${windowSeconds} s`;
   }
 }

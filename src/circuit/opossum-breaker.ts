@@ -82,6 +82,12 @@ export class OpossumBreaker extends BreakerBase {
     this.#hooks = hooks;
   }
 
+  /** For those who read opossum's options: no timer of opossum's depends on them. */
+  reconfigure({ isolationDuration, windowSeconds }: ResolvedBulkheadConfig): void {
+    this.options.resetTimeout = isolationMs(isolationDuration, 1);
+    this.options.rollingCountTimeout = windowSeconds * 1000;
+  }
+
   /** This object with the type that opossum publishes. */
   get published(): CircuitBreaker {
     return this as unknown as CircuitBreaker;

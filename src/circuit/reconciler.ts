@@ -17,7 +17,7 @@ interface PendingChange {
   /** The circuit is closed, but the record waits for a prober: the lease has to be asked for first. */
   readonly needsLease: boolean;
   /** The circuit was closed here before it was opened again, and the storage does not know. */
-  readonly beginsAnew?: boolean;
+  readonly beginsAnew?: boolean | undefined;
 }
 
 /** How this process opened its closed circuit, as long as the circuit is open because of it. */
@@ -92,14 +92,12 @@ export class Reconciler {
     const { from, to, origin } = transition;
     const state = this.#state;
     state.opening = undefined;
-    if (origin === "storage") state.pending = undefined;
     if (origin === "storage" || origin === "clock") return;
     if (to === "OPEN") state.openings++;
     if (from === "CLOSED" && to === "OPEN") {
       state.opening = { transition, tag: this.#tag, isSent: false };
     }
-    const closes = state.pending?.transition.to === "CLOSED" || state.pending?.beginsAnew === true;
-    const beginsAnew = to === "OPEN" && closes;
+    const beginsAnew = state.pending?.transition.to === "CLOSED" || state.pending?.beginsAnew;
     state.pending = { transition, isLate: false, needsLease: false, beginsAnew };
   }
 
@@ -346,7 +344,7 @@ export class Reconciler {
    * cannot show that: the record may be the closing of an earlier opening of the same owner.
    */
   #lacksOpening({ openedBy }: Partial<CircuitRecord>, { tag, isSent }: Opening): boolean {
-    if (this.#circuit.status !== "OPEN" || openedBy === undefined || openedBy === tag) return false;
+    if (openedBy === undefined || openedBy === tag) return false;
     // A custom storage without `opening` keeps the owner instead.
     return openedBy !== this.#state.owner || !isSent;
   }

@@ -1,5 +1,8 @@
 import { EventEmitter } from "node:events";
 import OpossumBreaker from "opossum";
+import type { ResolvedBulkheadConfig } from "../config.js";
+
+type WindowConfig = Pick<ResolvedBulkheadConfig, "windowSeconds">;
 
 const BUCKETS = 10;
 
@@ -24,7 +27,7 @@ const NO_BUCKET: OpossumBreaker.Bucket = Object.freeze({
  * It is created by the first {@link advance}: an idle bulkhead costs half without it.
  */
 export class RollingWindow {
-  readonly #windowMs: number;
+  readonly #config: WindowConfig;
   readonly #rotator = new EventEmitter();
   #status: OpossumBreaker.Status | undefined = undefined;
   // To be read by everyone, and to be written here alone: they are on the path of every call.
@@ -33,8 +36,12 @@ export class RollingWindow {
   /** When the window has to {@link advance} next, before anything is counted in it. */
   dueAt = Number.NEGATIVE_INFINITY;
 
-  constructor(windowMs: number) {
-    this.#windowMs = windowMs;
+  constructor(config: WindowConfig) {
+    this.#config = config;
+  }
+
+  get #windowMs(): number {
+    return this.#config.windowSeconds * 1000;
   }
 
   get status(): OpossumBreaker.Status {
@@ -46,6 +53,11 @@ export class RollingWindow {
       rotateBucketController: this.#rotator,
     });
     return this.#status;
+  }
+
+  /** The length of the window has changed: the bucket that counts now ends after the new length of a bucket at most. */
+  reschedule(time: number): void {
+    this.dueAt = Math.min(this.dueAt, time + this.#windowMs / BUCKETS);
   }
 
   /** Brings the window up to `time`. Does nothing before {@link dueAt}. */

@@ -25,6 +25,8 @@ export interface SharedCircuitHooks {
   readonly onError: (error: unknown) => void;
   /** Calls that waited for the storage may start now, if the circuit admits them. */
   readonly onAnswer: () => void;
+  /** A record was read. */
+  readonly onRead: (record: CircuitRecord) => void;
 }
 
 /**
@@ -83,7 +85,8 @@ export class SharedCircuit {
 
   /** The circuit has changed. A decision of this process is sent to the storage. */
   onTransition(transition: CircuitTransition): void {
-    if (transition.endsLeaseRequest) this.#clear("leaseRequest");
+    // A request of the lease that was under way is answered by the change.
+    this.#clear("leaseRequest");
     this.#reconciler.onTransition(transition);
     this.#run();
   }
@@ -95,7 +98,6 @@ export class SharedCircuit {
   acquireLease(): void {
     const { timers, isClosed } = this.#state;
     if (isClosed) return;
-    this.#clear("leaseRequest");
     timers.leaseRequest = setTimeout(() => {
       timers.leaseRequest = undefined;
       this.#leaseRequestTimedOut();
@@ -224,22 +226,27 @@ export class SharedCircuit {
     if (question.kind === "load") {
       this.#source
         .load()
-        .then((record) => this.#onResponse(() => this.#reconciler.applyRead(record)), onFailure);
+        .then(
+          (record) => this.#onResponse(record, () => this.#reconciler.applyRead(record)),
+          onFailure,
+        );
     } else {
       const { change, offered } = question;
       this.#source
         .change(change)
         .then(
-          (result) => this.#onResponse(() => this.#reconciler.applyResult(offered, result)),
+          (result) =>
+            this.#onResponse(result.record, () => this.#reconciler.applyResult(offered, result)),
           onFailure,
         );
     }
   }
 
-  #onResponse(apply: () => void): void {
+  #onResponse(record: CircuitRecord, apply: () => void): void {
     const state = this.#state;
     state.io = DECIDING;
     apply();
+    if (!state.isClosed) this.#hooks.onRead(record);
     if (!this.#circuit.isAcquiringLease) this.#clear("leaseRequest");
     this.#setLoaded();
     const question = this.#decide();
@@ -273,8 +280,7 @@ export class SharedCircuit {
    */
   #probeWithoutStorage(): void {
     this.#clear("leaseRequest");
-    if (this.#circuit.isAcquiringLease)
-      this.#circuit.leaseGranted(this.#source.probeLeaseSeconds * 1000);
+    this.#circuit.leaseGranted(this.#source.probeLeaseSeconds * 1000);
   }
 
   #setLoaded(): void {

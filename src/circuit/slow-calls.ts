@@ -27,16 +27,18 @@ export interface SlowCallsCircuit {
  */
 export class SlowCalls implements OpeningRule {
   readonly #config: ResolvedBulkheadConfig;
-  readonly #slowMs: number;
   readonly #window: RollingWindow;
   readonly #rate: Rate;
   #running = new LinkedList<RunningCall>();
 
-  constructor(window: RollingWindow, config: ResolvedBulkheadConfig, slowCallSeconds: number) {
+  constructor(window: RollingWindow, config: ResolvedBulkheadConfig) {
     this.#config = config;
-    this.#slowMs = slowCallSeconds * 1000;
     this.#window = window;
-    this.#rate = new Rate(window, config, config.slowCallRateThreshold);
+    this.#rate = new Rate(window, config);
+  }
+
+  get #slowMs(): number {
+    return (this.#config.slowCallSeconds ?? Number.POSITIVE_INFINITY) * 1000;
   }
 
   /** A call of the circuit's present generation starts. */
@@ -48,8 +50,10 @@ export class SlowCalls implements OpeningRule {
 
   /** Counts the calls that have become slow by `time`; that can open the circuit. */
   detect(circuit: SlowCallsCircuit, time: number): void {
+    if (this.#running.size === 0) return;
+    const slowMs = this.#slowMs;
     for (let call = this.#running.first; call !== undefined; call = this.#running.first) {
-      if (time - call.startedAt < this.#slowMs) return;
+      if (time - call.startedAt < slowMs) return;
       this.#running.remove(call);
       this.#count(circuit, call, true, time);
     }
@@ -91,9 +95,9 @@ export class SlowCalls implements OpeningRule {
       return;
     }
     this.#window.advance(time);
-    const tally = this.#rate.record(isSlow);
+    const { slowCallSeconds, slowCallRateThreshold, windowSeconds } = this.#config;
+    const tally = this.#rate.record(isSlow, slowCallRateThreshold);
     if (tally === undefined) return;
-    const { slowCallSeconds, windowSeconds } = this.#config;
     circuit.open(
       `${tally.hits} of ${tally.calls} calls ran for ${slowCallSeconds} s or longer within ${windowSeconds} s`,
       "verdict",

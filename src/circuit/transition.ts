@@ -54,7 +54,7 @@ export interface CircuitSnapshot {
 }
 
 export interface CircuitHooks {
-  /** Whether other processes share the circuit: then a probe needs the storage's lease. */
+  /** Whether other processes share the circuit now: then a probe needs the storage's lease. */
   readonly shared: boolean;
   /**
    * Milliseconds of the lease of probes. After it the next calls of a private circuit probe as well, otherwise probes

@@ -42,6 +42,7 @@ export const CONFIG_RULES = {
   slowCallRateThreshold: PERCENTAGE,
   minimumCalls: integerFrom(1),
   windowSeconds: POSITIVE_SECONDS,
+  enforce: BOOLEAN,
 } as const satisfies { readonly [field: string]: Rule };
 
 /** An isolation that grows, as it is given. */

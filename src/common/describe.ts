@@ -26,6 +26,18 @@ export function describeValue(value: unknown): string {
   }
 }
 
+/** The name of an error, on one line; the type of what was thrown when it is no error. Never throws. */
+export function typeName(thrown: unknown): string {
+  return isError(thrown) ? nameOf(thrown) : typeof thrown;
+}
+
+/** The `code` of what was thrown, on one line, if it is a text or a number. Never throws. */
+export function codeOf(thrown: unknown): string | number | null {
+  const code = typeof thrown === "object" && thrown !== null ? read(thrown, "code") : undefined;
+  if (typeof code === "string") return oneLine(code);
+  return typeof code === "number" ? code : null;
+}
+
 function describeError(error: object): string {
   const name = nameOf(error);
   const described = describe(error, 0);

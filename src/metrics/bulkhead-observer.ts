@@ -147,8 +147,8 @@ function observe(bulkhead: MeasuredBulkhead, sink: MetricsSink): () => void {
   };
   const onSuccess = (call: SuccessEvent) => end("success", call);
   const onFailure = (call: FailureEvent) => end(call.outcome, call);
-  const onRejected = ({ reason }: RejectedEvent) => {
-    if (!isOver) sink.countRejected(reason, 1);
+  const onRejected = ({ reason, enforced }: RejectedEvent) => {
+    if (!isOver && enforced !== false) sink.countRejected(reason, 1);
   };
   bulkhead.on("success", onSuccess);
   bulkhead.on("failure", onFailure);

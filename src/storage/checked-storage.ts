@@ -40,6 +40,11 @@ export class CheckedStorage implements CircuitSource {
     return this.#storage.probeLeaseSeconds ?? 30;
   }
 
+  async getState(): Promise<CircuitRecord | null> {
+    const record = await this.#limit(this.#storage.getState(this.#name));
+    return record === null ? null : validateRecord(record);
+  }
+
   async load(): Promise<CircuitRecord> {
     return validateRecord(await this.#limit(this.#storage.load(this.#name)));
   }

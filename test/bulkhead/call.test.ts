@@ -1,4 +1,4 @@
-import { describe, expect, expectTypeOf, it } from "vitest";
+import { describe, expect, expectTypeOf, it, onTestFinished, vi } from "vitest";
 import {
   Bulkhead,
   BulkheadCircuitOpenError,
@@ -82,8 +82,12 @@ describe("call", () => {
       const send = (fn: () => unknown): Promise<unknown> =>
         form === "call" ? bulkhead.call(fn) : bulkhead.execute(fn);
       for (const fn of [() => 1, fail, fail, () => 1]) await send(fn).catch(() => {});
-      return { stats: bulkhead.getStats(), opossum: bulkhead.breaker?.stats, events };
+      const { retryAfterSeconds, ...stats } = bulkhead.getStats();
+      expect(retryAfterSeconds).toBeGreaterThan(0);
+      return { stats, opossum: bulkhead.breaker?.stats, events };
     };
+    vi.useFakeTimers({ toFake: ["Date"] });
+    onTestFinished(() => void vi.useRealTimers());
     const byCall = await figures("call");
     expect(byCall).toEqual(await figures("execute"));
     expect(byCall.events).toEqual([

@@ -72,3 +72,24 @@ describe.each<[string, Partial<BulkheadConfig>]>([
     await bulkhead.shutdown();
   });
 });
+
+describe("a call that waits for the storage, with maxWaitSeconds and timeoutSeconds", () => {
+  it("has no timer left when it is over", async () => {
+    const bulkhead = slow({ maxWaitSeconds: 1, timeoutSeconds: 60, maxConcurrentCalls: 1 });
+    const calls = [1, 2].map(() => bulkhead.execute(sleep, 10));
+    await pass(50);
+    expect(await Promise.all(calls)).toMatchObject([{ success: true }, { success: true }]);
+    expect(vi.getTimerCount()).toBe(0);
+    await bulkhead.shutdown();
+  });
+
+  it("has the rest of timeoutSeconds when it starts", async () => {
+    const bulkhead = slow({ maxWaitSeconds: 0.5, timeoutSeconds: 1 });
+    const call = bulkhead.execute(sleep, 2000).catch((error: unknown) => error);
+    await pass(999);
+    expect(bulkhead.getStats()).toMatchObject({ activeTasks: 1 });
+    await pass(1);
+    expect(await call).toMatchObject({ code: "ERR_BULKHEAD_TIMEOUT", phase: "running" });
+    await Promise.all([bulkhead.shutdown(), pass(2000)]);
+  });
+});

@@ -223,3 +223,18 @@ describe("a permit that is to be reclaimed", () => {
     vi.restoreAllMocks();
   });
 });
+
+describe("the time limit of a running call", () => {
+  it("keeps the process alive", async () => {
+    const setTimer = vi.spyOn(globalThis, "setTimeout");
+    const bulkhead = new Bulkhead({ name: "api", timeoutSeconds: 100 });
+    const work = gate();
+    const call = bulkhead.execute(() => work.promise);
+    await turn();
+    const limits = setTimer.mock.results.filter((_, n) => setTimer.mock.calls[n]?.[1] === 100_000);
+    expect(new Set(limits.map(({ value }) => value.hasRef()))).toEqual(new Set([true]));
+    work.open();
+    await call;
+    vi.restoreAllMocks();
+  });
+});

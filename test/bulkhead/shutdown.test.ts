@@ -104,6 +104,65 @@ describe("shutdown", () => {
     await vi.advanceTimersByTimeAsync(30_000);
   });
 
+  it("without options leaves the queued calls to the drain that is under way", async () => {
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 1 });
+    const busy = gate();
+    const calls = [bulkhead.execute(() => busy.promise), bulkhead.execute(() => "queued")];
+    const down = [bulkhead.shutdown({ drainSeconds: 60 }), bulkhead.shutdown()];
+    busy.open();
+    expect(await Promise.all(calls)).toMatchObject([{ success: true }, { result: "queued" }]);
+    await Promise.all(down);
+  });
+
+  it("with drainSeconds waits for an active call also beside an abandoned one", async () => {
+    const bulkhead = new Bulkhead({ name: "api", reclaimAfterSeconds: null });
+    const [active, abandoned] = [gate(), gate()];
+    const timedOut = bulkhead.run(() => abandoned.promise, { timeoutSeconds: 1 }).catch(() => {});
+    const running = bulkhead.execute(() => active.promise);
+    await vi.advanceTimersByTimeAsync(1000);
+    await timedOut;
+    const ended = vi.fn();
+    const down = bulkhead.shutdown({ drainSeconds: 60 }).then(ended);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(ended).not.toHaveBeenCalled();
+    active.open();
+    await running;
+    expect(ended).not.toHaveBeenCalled();
+    abandoned.open();
+    await down;
+  });
+
+  it("rejects a call that is about to start when no time is left to drain", async () => {
+    const bulkhead = new Bulkhead({ name: "api" });
+    const reasons: string[] = [];
+    bulkhead.on("rejected", ({ reason }) => reasons.push(reason));
+    const fn = vi.fn();
+    const call = expect(bulkhead.execute(fn)).rejects.toBeInstanceOf(BulkheadShutdownError);
+    await bulkhead.shutdown({ drainSeconds: 0 });
+    await call;
+    expect(fn).not.toHaveBeenCalled();
+    expect(reasons).toEqual(["shutdown"]);
+    expect(bulkhead.getStats()).toMatchObject({ rejections: { shutdown: 1 } });
+  });
+
+  it("without time to drain ends at once right after the answer of a call", async () => {
+    const bulkhead = new Bulkhead({ name: "api" });
+    const told = vi.fn();
+    bulkhead.on("shutdown", told);
+    await bulkhead.execute(async () => 1);
+    await bulkhead.shutdown({ drainSeconds: 0 });
+    expect(told.mock.calls).toEqual([[{ drained: true }]]);
+  });
+
+  it("is emitted by the bulkhead first, and then by the breaker", async () => {
+    const bulkhead = new Bulkhead({ name: "api" });
+    const order: string[] = [];
+    bulkhead.breaker?.on("shutdown", () => order.push("breaker"));
+    bulkhead.on("shutdown", () => order.push("bulkhead"));
+    await bulkhead.shutdown();
+    expect(order).toEqual(["bulkhead", "breaker"]);
+  });
+
   it("shuts the breaker down when the last call is over", async () => {
     const bulkhead = new Bulkhead({ name: "api" });
     const busy = gate();

@@ -76,6 +76,18 @@ describe("maxWaitSeconds", () => {
     await running;
   });
 
+  it("ends the wait of a call that has a longer timeoutSeconds, too", async () => {
+    const bulkhead = small({ maxWaitSeconds: 1, timeoutSeconds: 5 });
+    const running = bulkhead.execute(sleep, 3000);
+    await started();
+    const call = code(bulkhead.execute(sleep, 1));
+    await pass(1000);
+    expect(bulkhead.getStats()).toMatchObject({ queuedTasks: 0, rejections: { timeout: 1 } });
+    expect(await call).toBe("ERR_BULKHEAD_TIMEOUT waiting");
+    await pass(2000);
+    await running;
+  });
+
   it("gives way to a shorter timeoutSeconds", async () => {
     const bulkhead = small({ maxWaitSeconds: 5, timeoutSeconds: 1 });
     const running = bulkhead.run(() => sleep(3000), { timeoutSeconds: null });
@@ -113,7 +125,10 @@ describe("queueTargetSeconds", () => {
 
   it("rejects calls that have waited longer than it when the queue was not empty for twice that time", async () => {
     const bulkhead = small({ queueTargetSeconds: 0.25 });
+    const reasons: string[] = [];
+    bulkhead.on("rejected", ({ reason }) => reasons.push(reason));
     const outcomes = await burst(bulkhead);
+    expect(reasons).toEqual(Array(5).fill("full"));
     // The turns come after 0.1, 0.2, … s; from 0.5 s on everyone has waited too long.
     expect(outcomes.slice(0, 5)).toEqual(Array(5).fill("served"));
     expect(outcomes.slice(5)).toEqual(Array(5).fill("ERR_BULKHEAD_FULL"));

@@ -65,6 +65,12 @@ describe("isSame", () => {
     expect(isSame(open, { ...open, openUntil: at(30), probeUntil: at(40) })).toBe(true);
   });
 
+  it("is true for a record without openings and one with 0", () => {
+    expect(isSame(CLOSED, { ...CLOSED, openings: 0 })).toBe(true);
+    expect(isSame({ ...CLOSED, openings: 0 }, CLOSED)).toBe(true);
+    expect(isSame({ ...CLOSED, openings: 2 }, { ...CLOSED, openings: 2 })).toBe(true);
+  });
+
   it("is false for records that differ in what a process follows", () => {
     const changes: ReadonlyArray<Partial<CircuitRecord>> = [
       { version: 8 },
@@ -76,6 +82,7 @@ describe("isSame", () => {
       { probeUntil: at(30) },
       { probeSuccesses: 1 },
       { settings: SETTINGS },
+      { openings: 1 },
     ];
     for (const change of changes) {
       const other = { ...CLOSED, ...change };

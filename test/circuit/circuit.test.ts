@@ -135,7 +135,8 @@ describe("what opens the circuit (rule 5)", () => {
     expect(bulkhead.getStats().circuitStatus).toBe("OPEN");
   });
 
-  it("also what an errorFilter that throws could not judge", async () => {
+  it("also what an errorFilter that throws could not judge, which is reported once", async () => {
+    const warn = vi.spyOn(process, "emitWarning").mockImplementation(() => {});
     const { bulkhead } = bulkheadWith({
       failureThreshold: 1,
       errorFilter: () => {
@@ -144,6 +145,10 @@ describe("what opens the circuit (rule 5)", () => {
     });
     await failCalls(bulkhead, 1);
     expect(bulkhead.getStats().circuitStatus).toBe("OPEN");
+    expect(warn.mock.calls).toEqual([
+      ['The errorFilter of bulkhead "api" threw: filter down', "BulkheadWarning"],
+    ]);
+    warn.mockRestore();
   });
 
   it.each([true, false, new Error("filter down")])(
@@ -476,6 +481,9 @@ describe("the opossum breaker", () => {
     await timedOut;
     expect([breaker.opened, breaker.closed, breaker.halfOpen]).toEqual([true, false, false]);
     await expect(bulkhead.execute(() => 1)).rejects.toMatchObject(CIRCUIT_OPEN);
+    expect(breaker.stats).toMatchObject({
+      ...{ fires: 4, successes: 1, failures: 2, timeouts: 1, rejects: 1 },
+    });
     vi.advanceTimersByTime(10_000);
     expect([breaker.opened, breaker.closed, breaker.halfOpen]).toEqual([false, false, true]);
     await passCalls(bulkhead, 2);
@@ -506,6 +514,37 @@ describe("the opossum breaker", () => {
     expect(bulkhead.breaker?.stats).toMatchObject({ fires: 1, successes: 1, failures: 0 });
     vi.advanceTimersByTime(1_000_000);
     expect(bulkhead.breaker?.stats).toMatchObject({ fires: 0 });
+  });
+
+  it("counts a call at its start and its end, each in the bucket of that moment", async () => {
+    const { bulkhead } = bulkheadWith({ windowSeconds: 10 });
+    vi.advanceTimersByTime(1000);
+    const work = gate();
+    const call = bulkhead.execute(() => work.promise);
+    await started();
+    vi.advanceTimersByTime(6000);
+    work.open();
+    await call;
+    vi.advanceTimersByTime(4000);
+    expect(bulkhead.breaker?.stats).toMatchObject({ fires: 0, successes: 1 });
+    vi.advanceTimersByTime(6000);
+    expect(bulkhead.breaker?.stats).toMatchObject({ fires: 0, successes: 0 });
+  });
+
+  it("has the options that opossum's users look at, and none that makes it own a timer", () => {
+    const { bulkhead } = bulkheadWith({
+      windowSeconds: 20,
+      isolationDuration: { min: 5, max: 60 },
+    });
+    expect(bulkhead.breaker?.toJSON().state).toMatchObject({ name: "api", enabled: true });
+    expect(Reflect.get(bulkhead.breaker ?? {}, "options")).toMatchObject({
+      name: "api",
+      timeout: false,
+      resetTimeout: 5000,
+      rollingCountTimeout: 20_000,
+      rollingPercentilesEnabled: false,
+      enableSnapshots: false,
+    });
   });
 
   it("opens and closes by its open() and close()", async () => {
@@ -662,6 +701,7 @@ describe("the opossum breaker", () => {
 
   it("emits how long each function ran, in milliseconds", async () => {
     const { bulkhead } = bulkheadWith({ timeoutSeconds: 1, reclaimAfterSeconds: 0 });
+    vi.advanceTimersByTime(1000);
     const latencies: unknown[] = [];
     bulkhead.breaker
       ?.on("success", (_result, latency) => latencies.push(["success", latency]))

@@ -43,6 +43,23 @@ describe("classify", () => {
     expect(statusOf(bulkhead)).toBe("OPEN");
   });
 
+  it("may return undefined without a warning", async () => {
+    const warn = vi.spyOn(process, "emitWarning").mockImplementation(() => {});
+    const bulkhead = new Bulkhead({ name: "api", classify: () => undefined });
+    await bulkhead.execute(() => "value");
+    await bulkhead.execute(() => Promise.reject(new Error("down")));
+    expect(warn).not.toHaveBeenCalled();
+    warn.mockRestore();
+  });
+
+  it("leaves opossum's listeners the value that it takes for a success", async () => {
+    const bulkhead = new Bulkhead({ name: "api", classify: () => "success" });
+    const success = vi.fn();
+    bulkhead.breaker?.on("success", success);
+    await bulkhead.execute(() => "value");
+    expect(success.mock.calls).toEqual([["value", expect.any(Number)]]);
+  });
+
   it("makes a value a failure of the circuit, and leaves it a value for the caller", async () => {
     const bulkhead = of({
       classify: ({ result }) => (result?.status >= 500 ? "failure" : undefined),

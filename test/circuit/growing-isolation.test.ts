@@ -45,6 +45,17 @@ describe("an isolation of { min, max, factor }", () => {
     expect(lengths).toEqual([1, 2, 4, 8, 10, 10]);
   });
 
+  it("does not grow by an opening by hand", async () => {
+    vi.spyOn(Math, "random").mockReturnValue(1);
+    const bulkhead = growing();
+    bulkhead.breaker?.open();
+    expect(await secondsOpen(bulkhead)).toBe(1);
+    await failProbe(bulkhead);
+    expect(await secondsOpen(bulkhead)).toBe(1);
+    await failProbe(bulkhead);
+    expect(await secondsOpen(bulkhead)).toBe(2);
+  });
+
   it("grows by the factor that is given", async () => {
     vi.spyOn(Math, "random").mockReturnValue(1);
     const bulkhead = growing({ isolationDuration: { min: 1, max: 100, factor: 3 } });

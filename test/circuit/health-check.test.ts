@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { HealthCheck } from "../../src/circuit/health-check.js";
 import {
   Bulkhead,
   BulkheadCircuitOpenError,
@@ -492,5 +493,44 @@ describe("the shutdown", () => {
     expect(vi.getTimerCount()).toBe(0);
     await vi.advanceTimersByTimeAsync(60_000);
     expect(verdicts).toEqual([]);
+  });
+});
+
+describe("a check whose time limit was lost with the timers of a test", () => {
+  it("fails when more intervals than its limit have passed, and the next one starts", async () => {
+    vi.spyOn(globalThis, "setTimeout").mockReturnValue(0 as unknown as NodeJS.Timeout);
+    vi.spyOn(globalThis, "clearTimeout").mockReturnValue(undefined);
+    const onVerdict = vi.fn();
+    const signals: AbortSignal[] = [];
+    const health = new HealthCheck({
+      check: ({ signal }) => {
+        signals.push(signal);
+        return new Promise((_, reject) => signal.addEventListener("abort", reject));
+      },
+      intervalMs: 100,
+      timeoutMs: 200,
+      onVerdict,
+    });
+    // The check starts at 100 ms; its limit ends at 300 ms, and whole intervals are waited for.
+    await vi.advanceTimersByTimeAsync(499);
+    expect(onVerdict).not.toHaveBeenCalled();
+    await vi.advanceTimersByTimeAsync(1);
+    expect(onVerdict.mock.calls).toEqual([
+      [false, new Error("The health check took longer than 0.2 s")],
+    ]);
+    expect(signals.map(({ aborted }) => aborted)).toEqual([true]);
+    await vi.advanceTimersByTimeAsync(100);
+    expect(signals.map(({ aborted }) => aborted)).toEqual([true, false]);
+    health.stop();
+    vi.restoreAllMocks();
+  });
+
+  it("may take as long as it likes without a limit", async () => {
+    const onVerdict = vi.fn();
+    const check = () => new Promise(() => {});
+    const health = new HealthCheck({ check, intervalMs: 100, timeoutMs: null, onVerdict });
+    await vi.advanceTimersByTimeAsync(100_000);
+    expect(onVerdict).not.toHaveBeenCalled();
+    health.stop();
   });
 });

@@ -3,7 +3,7 @@ import { RollingWindow } from "../../src/circuit/rolling-window.js";
 
 /** A window of 10 s, whose buckets have 1 s each, that has begun at 100 ms. */
 function begun() {
-  const window = new RollingWindow(10_000);
+  const window = new RollingWindow({ windowSeconds: 10 });
   window.advance(100);
   return window;
 }
@@ -15,7 +15,7 @@ function successes(window: RollingWindow): number[] {
 
 describe("a rolling window", () => {
   it("is due before it has begun, and then after the tenth of its length", () => {
-    const window = new RollingWindow(10_000);
+    const window = new RollingWindow({ windowSeconds: 10 });
     expect(window.dueAt).toBe(Number.NEGATIVE_INFINITY);
     expect(() => {
       window.newest.successes++;

@@ -190,7 +190,7 @@ describe("slow calls", () => {
 
   it("do not count as fast when their callers time out before they are slow", async () => {
     const { bulkhead } = watchful({ timeoutSeconds: 0.5, reclaimAfterSeconds: 0 });
-    const calls = [1, 2, 3].map(() => bulkhead.execute(sleep, 5000).catch(() => {}));
+    const calls = [1, 2, 3, 4, 5].map(() => bulkhead.execute(sleep, 5000).catch(() => {}));
     await started();
     await pass(500);
     await Promise.all(calls);
@@ -198,8 +198,69 @@ describe("slow calls", () => {
     await started();
     await pass(1000);
     await Promise.all(slow);
-    expect(statusOf(bulkhead)).toBe("OPEN"); // 4 of 4, not 4 of 7
+    expect(statusOf(bulkhead)).toBe("OPEN"); // 4 of 4, not 4 of 9
   });
+
+  it("do not count as fast when their callers abort before they are slow", async () => {
+    const { bulkhead } = watchful({ reclaimAfterSeconds: 0 });
+    const controller = new AbortController();
+    const { signal } = controller;
+    const calls = [1, 2, 3, 4, 5].map(() =>
+      bulkhead.run(() => sleep(5000), { signal }).catch(() => {}),
+    );
+    await started();
+    await pass(500);
+    controller.abort();
+    await Promise.all(calls);
+    await take(bulkhead, 1000, 1000, 1000, 1000);
+    expect(statusOf(bulkhead)).toBe("OPEN"); // 4 of 4, not 4 of 9
+  });
+
+  it("are not those that failed in time, which count as fast", async () => {
+    const { bulkhead } = watchful();
+    for (let n = 0; n < 5; n++) await bulkhead.execute(() => Promise.reject(new Error("down")));
+    await pass(2000);
+    await bulkhead.execute(() => "up");
+    expect(statusOf(bulkhead)).toBe("CLOSED");
+    await take(bulkhead, 1000, 1000, 1000, 1000);
+    expect(statusOf(bulkhead)).toBe("CLOSED"); // 4 of 10
+  });
+
+  it("are not looked for among calls that never start", async () => {
+    const { bulkhead } = watchful({ maxConcurrentCalls: 1 });
+    const work = gate();
+    const running = bulkhead.execute(() => work.promise);
+    await started();
+    const controller = new AbortController();
+    const queued = bulkhead.run(() => 1, { signal: controller.signal });
+    controller.abort("gone");
+    await expect(queued).rejects.toBe("gone");
+    work.open();
+    expect(await running).toMatchObject({ success: true });
+  });
+
+  it.each<[string, () => unknown]>([
+    ["succeed", () => "up"],
+    ["fail", () => Promise.reject(new Error("down"))],
+  ])(
+    "are not looked for among calls that were admitted before the circuit's last change and %s",
+    async (_, fn) => {
+      const { bulkhead } = watchful({ maxConcurrentCalls: 1, minimumCalls: 1 });
+      const work = gate();
+      const running = bulkhead.execute(() => work.promise);
+      await started();
+      const queued = bulkhead.execute(fn);
+      bulkhead.breaker?.disable();
+      bulkhead.breaker?.open();
+      bulkhead.breaker?.close();
+      bulkhead.breaker?.enable();
+      work.open();
+      await running;
+      expect(await queued).toMatchObject({ bulkheadName: "api" });
+      await pass(5000);
+      expect(statusOf(bulkhead)).toBe("CLOSED");
+    },
+  );
 
   it("can be all that opens a circuit", () => {
     expect(watchful().bulkhead.config.failureThreshold).toBeNull();

@@ -199,10 +199,14 @@ export const EXTRAS: Record<string, Row> = {
         }
       }
       const bulkhead = new Bulkhead({ name: "x" });
+      const { get } = Api.prototype;
       const context = { kind: "method", name: "get" } as ClassMethodDecoratorContext<Api>;
-      const get = withBulkhead(bulkhead)(Api.prototype.get, context);
-      const value = await get.call(new Api());
-      return value === "up" && bulkhead.getStats().totalExecutions === 1 ? "standard" : "";
+      const standard = withBulkhead(bulkhead)(get, context);
+      const legacy = { value: get };
+      withBulkhead(bulkhead)(Api.prototype, "get", legacy);
+      const values = [await standard.call(new Api()), await legacy.value.call(new Api())];
+      const ran = bulkhead.getStats().totalExecutions;
+      return values.join() === "up,up" && ran === 2 ? "standard, `experimentalDecorators`" : "";
     },
     opossum: () => exportsDecorator("opossum", ["default"]),
     cockatiel: async () => {

@@ -115,6 +115,7 @@ const EVENTS: Record<keyof BulkheadEvents, true> = {
   healthCheck: true,
   isolated: true,
   released: true,
+  configured: true,
   storageError: true,
   shutdown: true,
 };

@@ -25,6 +25,7 @@ const ENTRIES = {
   "./opentelemetry": "./metrics/opentelemetry.js",
   "./prometheus": "./metrics/prometheus.js",
   "./storage-contract": "./storage/contract.js",
+  "./undici": "./undici/index.js",
 };
 
 /** prom-client 12, the one of opossum-prometheus, uses what is deprecated at each garbage collection. */
@@ -34,8 +35,10 @@ const KNOWN_WARNING = "--disable-warning=DEP0152";
 const PRELOAD = `
 import { format } from "node:util";
 const { fetch } = globalThis;
-globalThis.fetch = (url, options) =>
-  fetch(String(url).replace("https://api.example.com", process.env.API), options);
+globalThis.fetch = (input, options) => {
+  const url = String(input.url ?? input).replace("https://api.example.com", process.env.API);
+  return fetch(input instanceof Request ? new Request(url, input) : url, options);
+};
 globalThis.keep = (line) => (...values) =>
   console.log(JSON.stringify({ line, text: format(...values) }));
 `;
@@ -63,6 +66,7 @@ export class Sandbox {
     const used = [
       "@opentelemetry/sdk-metrics",
       "@sinonjs/fake-timers",
+      "axios",
       "cockatiel",
       "opossum-prometheus",
     ];

@@ -19,6 +19,7 @@ export function typeCheck(examples: readonly Example[]): string[] {
         paths: {
           bulkman: ["./src/index.ts"],
           "bulkman/storage-contract": ["./src/storage/contract.ts"],
+          "bulkman/undici": ["./src/undici/index.ts"],
           "bulkman/*": ["./src/metrics/*.ts"],
         },
       },

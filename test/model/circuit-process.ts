@@ -119,7 +119,7 @@ export class CircuitProcess {
       onProbeSuccess: () => this.sync.renewLease(),
     });
     this.#state = code.newSharedCircuitState(owner);
-    const hooks = { onError: () => {}, onAnswer: () => {} };
+    const hooks = { onError: () => {}, onAnswer: () => {}, onRead: () => {} };
     this.sync = this.#running(() => {
       return new code.SharedCircuit(this.#source(), this.circuit, hooks, this.#state);
     });

@@ -1,10 +1,11 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdir, readFile } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { createServer, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import ts from "typescript";
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test, vi } from "vitest";
 import { storageContract } from "../../src/storage/contract.js";
 import { InMemoryStorage } from "../../src/storage/memory.js";
@@ -16,12 +17,23 @@ const examples = join(import.meta.dirname, "../../examples");
 const project = inject("packedProject");
 const directory = join(project, "examples");
 
-const FRAMEWORKS = ["express", "fastify", "p-retry", "piscina"];
+const PACKAGES = [
+  ...["express", "fastify", "p-retry", "piscina"],
+  ...["@nestjs/common", "@nestjs/core", "@nestjs/platform-express", "reflect-metadata", "rxjs"],
+];
+
+/** How projects with Nest compile. */
+const NEST = { experimentalDecorators: true, emitDecoratorMetadata: true };
 
 let database: TestDatabase;
 
 beforeAll(async () => {
-  await copyFolder("examples", project, FRAMEWORKS);
+  await copyFolder("examples", project, PACKAGES);
+  // As Nest's own compiler does.
+  const { outputText } = ts.transpileModule(await readFile(join(examples, "nestjs.ts"), "utf8"), {
+    compilerOptions: { ...NEST, target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext },
+  });
+  await writeFile(join(directory, "nestjs.mjs"), outputText);
   database = await createDatabase();
 });
 afterAll(() => database.drop());
@@ -95,6 +107,7 @@ describe("the example of", () => {
   test("a pg pool opens for a slow database, and not for wrong statements", async () => {
     expect(await linesOf("postgres-pool.mjs")).toEqual([
       "next: 42",
+      "permits held in a transaction: 1",
       "after 6 wrong statements the circuit is CLOSED",
       "5 slow statements: ERR_BULKHEAD_TIMEOUT",
       "after them the circuit is OPEN",
@@ -154,7 +167,7 @@ describe("the example of", () => {
   });
 });
 
-describe.each(["fastify", "express"])("the example of %s", (framework) => {
+describe.each(["fastify", "express", "nestjs"])("the example of %s", (framework) => {
   let upstream: Server;
   let answer: (response: ServerResponse) => void;
   let app: Service;
@@ -176,7 +189,10 @@ describe.each(["fastify", "express"])("the example of %s", (framework) => {
     await startApp();
     answer = (response) => response.end('{"name":"Ada"}');
     expect(await get(`${app.url}/users/1`)).toMatchObject({ status: 200, body: '{"name":"Ada"}' });
-    expect(await get(`${app.url}/health`)).toMatchObject({ status: 200, body: '{"users":true}' });
+    expect(await get(`${app.url}/health`)).toMatchObject({
+      status: 200,
+      body: '{"users":true,"reports":true}',
+    });
 
     answer = (response) => response.writeHead(500).end();
     for (let i = 0; i < 3; i++) {
@@ -190,8 +206,28 @@ describe.each(["fastify", "express"])("the example of %s", (framework) => {
     expect(refused).toMatchObject({ status: 503, body: '{"error":"ERR_BULKHEAD_CIRCUIT_OPEN"}' });
     expect(Number(refused.retryAfter)).toBeGreaterThan(0);
     expect(Number(refused.retryAfter)).toBeLessThanOrEqual(30);
-    expect(await get(`${app.url}/health`)).toMatchObject({ status: 503, body: '{"users":false}' });
+    expect(await get(`${app.url}/health`)).toMatchObject({
+      status: 503,
+      body: '{"users":false,"reports":true}',
+    });
     expect((await get(`${app.url}/elsewhere`)).status).toBe(404);
+  });
+
+  test("answers 503 when the route's own bulkhead is full, and serves the other routes", async () => {
+    await startApp();
+    const held: ServerResponse[] = [];
+    answer = (response) => held.push(response);
+    const first = get(`${app.url}/report`);
+    await vi.waitUntil(() => held.length === 1, 10_000);
+    expect(await get(`${app.url}/report`)).toEqual({
+      status: 503,
+      retryAfter: "1",
+      body: '{"error":"ERR_BULKHEAD_FULL"}',
+    });
+    answer = (response) => response.end('{"name":"Bob"}');
+    expect((await get(`${app.url}/users/2`)).body).toBe('{"name":"Bob"}');
+    held[0]?.end('{"name":"Ada"}');
+    expect(await first).toEqual({ status: 200, retryAfter: null, body: '{"best":"Ada"}' });
   });
 
   test("answers 503 when it is full, 504 when the time is up, and ends on SIGTERM", async () => {
@@ -211,14 +247,36 @@ describe.each(["fastify", "express"])("the example of %s", (framework) => {
     expect(statuses.sort()).toEqual([200, 200, 200, 200, 503]);
 
     answer = () => {};
-    expect(await get(`${app.url}/users/1`)).toMatchObject({
+    expect(await get(`${app.url}/users/1`)).toEqual({
       status: 504,
+      retryAfter: "1",
       body: '{"error":"ERR_BULKHEAD_TIMEOUT"}',
     });
 
     app.process.kill("SIGTERM");
-    expect(await once(app.process, "exit")).toEqual([0, null]);
+    // Nest sends itself the signal again when its hooks are done.
+    const end = framework === "nestjs" ? [null, "SIGTERM"] : [0, null];
+    expect(await once(app.process, "exit")).toEqual(end);
   });
+});
+
+test("the example of nestjs passes the strict type check", () => {
+  const file = join(directory, "nestjs.ts");
+  const program = ts.createProgram([file], {
+    ...NEST,
+    strict: true,
+    exactOptionalPropertyTypes: true,
+    noPropertyAccessFromIndexSignature: true,
+    skipLibCheck: true,
+    noEmit: true,
+    target: ts.ScriptTarget.ES2022,
+    module: ts.ModuleKind.ESNext,
+    moduleResolution: ts.ModuleResolutionKind.Bundler,
+    typeRoots: [join(import.meta.dirname, "../../node_modules/@types")],
+    types: ["node"],
+  });
+  const complaints = ts.getPreEmitDiagnostics(program).map(({ messageText }) => messageText);
+  expect(complaints).toEqual([]);
 });
 
 describe("the example of graceful shutdown", () => {
@@ -258,7 +316,7 @@ describe("the example of graceful shutdown", () => {
 
 test("the index of the examples has every file of them", async () => {
   const index = await readFile(join(examples, "README.md"), "utf8");
-  const listed = Array.from(index.matchAll(/\]\(([\w.-]+\.mjs)\)/g), ([, file]) => file);
-  const files = (await readdir(examples)).filter((name) => name.endsWith(".mjs"));
+  const listed = Array.from(index.matchAll(/\]\(([\w.-]+\.(?:mjs|ts))\)/g), ([, file]) => file);
+  const files = (await readdir(examples)).filter((name) => /\.(mjs|ts)$/.test(name));
   expect([...new Set(listed)].sort()).toEqual(files.sort());
 });

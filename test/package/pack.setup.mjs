@@ -5,8 +5,10 @@ export default async function setup(vitest) {
   const { path: directory, remove } = await createProjectFolder();
   try {
     const project = join(directory, "project");
-    await createProject(project, await packLibrary(join(directory, "packed")));
+    const tarball = await packLibrary(join(directory, "packed"));
+    await createProject(project, tarball);
     vitest.provide("packedProject", project);
+    vitest.provide("tarball", tarball);
     return remove;
   } catch (error) {
     await remove();

@@ -73,22 +73,21 @@ describe("the tarball", () => {
       "dist/index.d.cts",
       "dist/index.d.ts",
       "dist/index.js",
+      "dist/manager-HASH.d.cts",
+      "dist/manager-HASH.d.ts",
       "dist/measured-HASH.d.cts",
       "dist/measured-HASH.d.ts",
       "dist/opentelemetry.cjs",
       "dist/opentelemetry.d.cts",
-      "dist/opentelemetry.d.ts",
-      "dist/opentelemetry.js",
       "dist/postgres.cjs",
-      "dist/postgres.js",
       "dist/prometheus.cjs",
       "dist/prometheus.d.cts",
-      "dist/prometheus.d.ts",
-      "dist/prometheus.js",
       "dist/storage-contract.cjs",
       "dist/storage-contract.d.cts",
-      "dist/storage-contract.d.ts",
-      "dist/storage-contract.js",
+      "dist/undici.cjs",
+      "dist/undici.d.cts",
+      "dist/undici.d.ts",
+      "dist/undici.js",
       "package.json",
     ]);
   });
@@ -243,8 +242,10 @@ async function typeCheck(
   file: string,
   module: string,
   moduleResolution: string,
+  more: Record<string, unknown> = {},
 ): Promise<string> {
   const compilerOptions = {
+    ...more,
     target: "ES2022",
     lib: ["ES2022"],
     module,
@@ -347,5 +348,16 @@ describe("the types", () => {
     await mkdir(directory, { recursive: true });
     await copyFile(join(fixtures, "types.ts"), join(directory, file));
     expect(await typeCheck(directory, file, module, moduleResolution)).toBe("");
+  });
+
+  test("hold with experimentalDecorators", async () => {
+    const directory = join(project, "legacy");
+    await mkdir(directory, { recursive: true });
+    // The first imports the second, so that both are checked.
+    for (const file of ["legacy-types.ts", "types.ts"]) {
+      await copyFile(join(fixtures, file), join(directory, file));
+    }
+    const legacy = { experimentalDecorators: true, emitDecoratorMetadata: true };
+    expect(await typeCheck(directory, "legacy-types.ts", "esnext", "bundler", legacy)).toBe("");
   });
 });

@@ -1,0 +1,30 @@
+import { expect, it, vi } from "vitest";
+import { newReconcilerState } from "../../src/circuit/reconciler.js";
+import { newSharedCircuitState } from "../../src/circuit/shared-circuit-state.js";
+
+vi.mock("node:os", () => ({ hostname: () => "h".repeat(300) }));
+
+it("a new shared circuit is neither loaded nor closed, and has nothing under way", () => {
+  expect(newSharedCircuitState("me")).toStrictEqual({
+    reconciler: newReconcilerState("me"),
+    io: { kind: "idle" },
+    notice: undefined,
+    needsRead: false,
+    requests: 0,
+    retryMs: 500,
+    isLoaded: false,
+    isClosed: false,
+    failures: { requests: false, notices: false },
+    timers: { read: undefined, renew: undefined, leaseRequest: undefined },
+  });
+});
+
+it("its owner has the host, the process and an id of its own, and fits into a record beside a number", () => {
+  const [one, other] = [newSharedCircuitState(), newSharedCircuitState()].map(
+    ({ reconciler }) => reconciler.owner,
+  );
+  const uuid = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}";
+  expect(one).toMatch(new RegExp(`^h{150} ${process.pid} ${uuid}$`));
+  expect(one).not.toBe(other);
+  expect(`${one} ${Number.MAX_SAFE_INTEGER}`.length).toBeLessThanOrEqual(255);
+});
