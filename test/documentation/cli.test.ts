@@ -9,6 +9,7 @@ const PAGES = [
   "README.md",
   "docs/guide/shared-circuits.md",
   "docs/operations/postgres.md",
+  "docs/operations/runbook.md",
   "docs/reference/cli.md",
 ];
 
