@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import {
   Bulkhead,
   BulkheadCircuitOpenError,
@@ -125,11 +125,34 @@ describe("admission (rule 1)", () => {
     "rejects %o instead of a function with a TypeError, and does not count it",
     async (given) => {
       const bulkhead = new Bulkhead({ name: "api" });
-      await expect(bulkhead.execute(given as never)).rejects.toBeInstanceOf(TypeError);
-      await expect(bulkhead.run(given as never)).rejects.toBeInstanceOf(TypeError);
+      const rejected = (call: Promise<unknown>) => call.catch((error: unknown) => error);
+      for (const [what, error] of [
+        ["fn", await rejected(bulkhead.call(given as never))],
+        ["fn", await rejected(bulkhead.execute(given as never))],
+        ["task", await rejected(bulkhead.run(given as never))],
+      ]) {
+        expect(error).toBeInstanceOf(TypeError);
+        expect(String(error)).toMatch(`TypeError: ${what} must be a function; got `);
+      }
       expect(bulkhead.getStats()).toMatchObject({ totalExecutions: 0, rejectedExecutions: 0 });
     },
   );
+});
+
+describe("isHealthy", () => {
+  it("is true while the bulkhead is healthy or degraded, and false otherwise", async () => {
+    vi.useFakeTimers();
+    const bulkhead = new Bulkhead({ name: "api", isolationDuration: 10 });
+    const look = () => [bulkhead.getState(), bulkhead.isHealthy()];
+    expect(look()).toEqual(["healthy", true]);
+    bulkhead.breaker?.open();
+    expect(look()).toEqual(["isolated", false]);
+    vi.advanceTimersByTime(10_000);
+    expect(look()).toEqual(["degraded", true]);
+    await bulkhead.shutdown();
+    expect(look()).toEqual(["failed", false]);
+    vi.useRealTimers();
+  });
 });
 
 describe("manual isolation", () => {

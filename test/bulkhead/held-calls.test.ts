@@ -93,3 +93,17 @@ describe("a call that waits for the storage, with maxWaitSeconds and timeoutSeco
     await Promise.all([bulkhead.shutdown(), pass(2000)]);
   });
 });
+
+describe("ready()", () => {
+  it("resolves when the storage has answered, and at once without a storage", async () => {
+    const bulkhead = slow({});
+    const ready = vi.fn();
+    const waiting = bulkhead.ready().then(ready);
+    await pass(29);
+    expect(ready).not.toHaveBeenCalled();
+    await pass(1);
+    await waiting;
+    await new Bulkhead({ name: "api" }).ready();
+    await bulkhead.shutdown();
+  });
+});

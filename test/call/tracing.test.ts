@@ -117,25 +117,32 @@ describe("the tracing channel bulkman:call", () => {
     channel.start.unbindStore(span);
   });
 
-  it("costs nothing without subscribers: no promise more than before the first subscribed", async () => {
-    const bulkhead = new Bulkhead({ name: "api" });
-    const work = async () => 1;
-    const count = async () => {
-      await bulkhead.execute(work);
-      let promises = 0;
-      const hook = createHook({
-        init: (_, type) => {
-          if (type === "PROMISE") promises++;
-        },
-      }).enable();
-      for (let n = 0; n < 100; n++) await bulkhead.execute(work);
-      hook.disable();
-      return promises;
-    };
-    const before = await count();
-    channel.subscribe(subscribers);
-    expect(await count()).toBeGreaterThan(before);
-    channel.unsubscribe(subscribers);
-    expect(await count()).toBe(before);
-  });
+  it.each<[string, (bulkhead: Bulkhead, work: () => unknown) => Promise<unknown>]>([
+    ["call", (bulkhead, work) => bulkhead.call(work)],
+    ["execute", (bulkhead, work) => bulkhead.execute(work)],
+    ["run", (bulkhead, work) => bulkhead.run(work)],
+  ])(
+    "costs nothing for %s() without subscribers: no promise more than before the first subscribed",
+    async (_, call) => {
+      const bulkhead = new Bulkhead({ name: "api" });
+      const work = async () => 1;
+      const count = async () => {
+        await call(bulkhead, work);
+        let promises = 0;
+        const hook = createHook({
+          init: (_, type) => {
+            if (type === "PROMISE") promises++;
+          },
+        }).enable();
+        for (let n = 0; n < 100; n++) await call(bulkhead, work);
+        hook.disable();
+        return promises;
+      };
+      const before = await count();
+      channel.subscribe(subscribers);
+      expect(await count()).toBeGreaterThan(before);
+      channel.unsubscribe(subscribers);
+      expect(await count()).toBe(before);
+    },
+  );
 });

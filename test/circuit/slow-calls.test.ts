@@ -158,6 +158,15 @@ describe("slow calls", () => {
     expect(statusOf(bulkhead)).toBe("CLOSED");
   });
 
+  it("are counted anew after a change of the circuit", async () => {
+    const { bulkhead } = watchful();
+    await take(bulkhead, 1000, 1000, 1000);
+    bulkhead.breaker?.open();
+    bulkhead.breaker?.close();
+    await take(bulkhead, 1000);
+    expect(statusOf(bulkhead)).toBe("CLOSED"); // 1 of 1, and minimumCalls is 4
+  });
+
   it("are not looked for while opossum's breaker is disabled", async () => {
     const { bulkhead } = watchful();
     const work = gate();
