@@ -27,6 +27,16 @@ const postgresOnDemand: EsbuildPlugin = {
   },
 };
 
+/** The command imports what `src/storage/postgres/on-demand.ts` exports from the library's file of it, which saves a third. */
+const commandOverPostgres: EsbuildPlugin = {
+  name: "command-over-postgres",
+  setup(build) {
+    const shared =
+      /\/postgres\/(database|driver|errors|listener|record|schema|server-version|statements|wire)\.js$/;
+    build.onResolve({ filter: shared }, () => ({ path: "./postgres.cjs", external: true }));
+  },
+};
+
 /** `bulkman/undici` imports the bulkheads from the library itself: with a copy of its own it would be twice as large. */
 const guardOverLibrary: EsbuildPlugin = {
   name: "guard-over-library",
@@ -74,7 +84,7 @@ const onDemand: Options = {
     opentelemetry: "src/metrics/opentelemetry.ts",
     prometheus: "src/metrics/prometheus.ts",
     "storage-contract": "src/storage/contract.ts",
-    postgres: "src/storage/postgres/circuits.ts",
+    postgres: "src/storage/postgres/on-demand.ts",
   },
   format: ["cjs"],
   target: "node20",
@@ -90,6 +100,7 @@ const command: Options = {
   format: ["esm"],
   target: "node20",
   splitting: false,
+  esbuildPlugins: [postgresOnDemand, commandOverPostgres],
   esbuildOptions(options) {
     shrink(options);
     // It prints its errors on one line, without a stack.

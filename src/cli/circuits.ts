@@ -1,5 +1,5 @@
 import { now } from "../common/clock.js";
-import type { CircuitChange, CircuitRecord } from "../storage/circuit-storage.js";
+import type { CircuitChangeResult, CircuitRecord } from "../storage/circuit-storage.js";
 import { clientConfig } from "../storage/postgres/connection.js";
 import { Database } from "../storage/postgres/database.js";
 import { PostgresStorageError } from "../storage/postgres/errors.js";
@@ -76,22 +76,22 @@ export async function list({ database, namespace }: Circuits): Promise<Map<strin
 
 /**
  * Makes a manual change, which needs no clock and no lease.
- * @param decide returns the change of the current circuit, or `undefined` for none
+ * @param attempt asks for the change of the current circuit; returns `undefined` for none
  * @returns the circuit after it, and whether it was changed
  * @throws {Error} when there is no such circuit
  */
 export async function changeByHand(
   circuits: Circuits,
   name: string,
-  decide: (record: CircuitRecord) => CircuitChange | undefined,
-): Promise<{ changed: boolean; record: CircuitRecord }> {
+  attempt: (record: CircuitRecord) => Promise<CircuitChangeResult> | undefined,
+): Promise<CircuitChangeResult> {
   let record = await circuits.storage.getState(name);
   if (record === null) throw await missing(circuits, name);
   const end = now() + QUERY_LIMIT_MS;
   do {
-    const change = decide(record);
-    if (change === undefined) return { changed: false, record };
-    const result = await circuits.storage.change(name, change);
+    const attempted = attempt(record);
+    if (attempted === undefined) return { changed: false, record };
+    const result = await attempted;
     if (result.changed) return result;
     // Another process was faster. A manual change always counts: it is repeated on the new record.
     record = result.record;

@@ -6,14 +6,20 @@ import { isolate } from "./isolate.js";
 import { pgSetup } from "./pg-setup.js";
 import { prune } from "./prune.js";
 import { release } from "./release.js";
+import { set } from "./set.js";
 import { status } from "./status.js";
 import { printable } from "./text.js";
+import { unset } from "./unset.js";
+import { wait } from "./wait.js";
 
 const COMMANDS = new Map<string, Command>([
   ["status", status],
   ["history", history],
   ["isolate", isolate],
   ["release", release],
+  ["set", set],
+  ["unset", unset],
+  ["wait", wait],
   ["prune", prune],
   ["pg-setup", pgSetup],
 ]);

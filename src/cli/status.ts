@@ -23,8 +23,7 @@ With a NAME, all that is known of that circuit.
 Options:
   --json            one JSON document; with --watch, one line of JSON for each
                     circuit and each change
-  --watch           go on showing changes, until Ctrl-C; needs a connection that
-                    can LISTEN
+  --watch           go on showing changes, until Ctrl-C
 ${CIRCUITS_HELP}`,
   run: async (args) => {
     const { values, positionals } = readArguments(args, OPTIONS, { allowPositionals: true });

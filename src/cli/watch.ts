@@ -1,6 +1,7 @@
 import type { CircuitRecord } from "../storage/circuit-storage.js";
 import { PostgresListener } from "../storage/postgres/listener.js";
 import { toRecord } from "../storage/postgres/record.js";
+import { NOTIFY } from "../storage/postgres/statements.js";
 import { type Circuits, list, QUERY_LIMIT_MS, schemaOf } from "./circuits.js";
 
 export type Records = ReadonlyMap<string, CircuitRecord>;
@@ -19,34 +20,41 @@ export interface Viewer {
 const STATUS_OF_SIGNAL = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
 type Signal = keyof typeof STATUS_OF_SIGNAL;
 
+interface WatchOptions {
+  /** Milliseconds between two reads where no notices arrive. Default: that of a listener. */
+  readonly pollMs?: number;
+  /** Ends it with this exit status. Default: never. */
+  readonly ended?: Promise<number>;
+}
+
 /**
  * Shows the circuits and every change, until a signal ends it.
  * @returns the exit status
  * @throws {Error} when they cannot be read at first; later errors are shown, and it goes on trying
  */
-export async function watch(circuits: Circuits, makeViewer: () => Viewer): Promise<number> {
+export async function watch(
+  circuits: Circuits,
+  makeViewer: () => Viewer,
+  { pollMs, ended = new Promise(() => {}) }: WatchOptions = {},
+): Promise<number> {
   const first = await list(circuits);
   const viewer = makeViewer();
-  const watching = new Watching(circuits, viewer, first);
+  const watching = new Watching(circuits, viewer, { first, pollMs });
   try {
-    return STATUS_OF_SIGNAL[await signal()];
+    return await Promise.race([ended, signal()]);
   } finally {
     watching.stop();
     viewer.close();
   }
 }
 
-/** Waits for a signal. The listening connection alone would not keep the process alive. */
-async function signal(): Promise<Signal> {
-  const alive = setInterval(() => {}, 2 ** 30);
-  try {
-    return await new Promise<Signal>((resolve) => {
-      // Once: a second Ctrl-C ends the process at once.
-      for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(name, resolve);
-    });
-  } finally {
-    clearInterval(alive);
-  }
+/** Resolves to the exit status of the signal that comes. */
+function signal(): Promise<number> {
+  return new Promise((resolve) => {
+    // Once: a second Ctrl-C ends the process at once.
+    const end = (name: Signal) => resolve(STATUS_OF_SIGNAL[name]);
+    for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(name, end);
+  });
 }
 
 class Watching {
@@ -57,15 +65,25 @@ class Watching {
   #schema: string | undefined = undefined;
   /** Changes that arrived while the circuits are read: they are newer than what will be read. */
   #received = new Map<string, CircuitRecord>();
+  /** The listening connection alone would not keep the process alive. */
+  readonly #alive = setInterval(() => {}, 2 ** 30);
 
-  constructor(circuits: Circuits, viewer: Viewer, first: Records) {
+  constructor(
+    circuits: Circuits,
+    viewer: Viewer,
+    { first, pollMs }: { first: Records; pollMs: number | undefined },
+  ) {
     const { database, namespace } = circuits;
     this.#circuits = circuits;
     this.#viewer = viewer;
     this.#known = first;
     viewer.show(first, [...first.keys()]);
     this.#listener = new PostgresListener(
-      { connect: () => database.client(), namespace, queryTimeoutMs: QUERY_LIMIT_MS },
+      {
+        connect: () => database.client(),
+        ...{ namespace, queryTimeoutMs: QUERY_LIMIT_MS },
+        ...(pollMs === undefined ? {} : { pollMs }),
+      },
       {
         prepare: async () => {},
         onChange: (name, row) => this.#receive(name, toRecord(row)),
@@ -76,6 +94,11 @@ class Watching {
         schema: () => this.#schema,
         onInterrupted: (error) => viewer.trouble(database.toStorageError(error).message),
         onSynced: () => viewer.trouble(undefined),
+        notify: async (channel, payload) => {
+          await database.query(NOTIFY, [channel, payload], QUERY_LIMIT_MS);
+        },
+        // Reads replace the notices that do not arrive.
+        onUndelivered: () => {},
       },
     );
     this.#listener.start();
@@ -83,6 +106,7 @@ class Watching {
 
   stop(): void {
     this.#listener.stop();
+    clearInterval(this.#alive);
   }
 
   #receive(name: string, record: CircuitRecord): void {

@@ -47,7 +47,7 @@ export function settingsOf(record: CircuitRecord): CircuitSettings | null {
 }
 
 /** Such as `maxConcurrentCalls=5 timeoutSeconds=2`, by name: Postgres has an order of its own. */
-function fieldsOf({ values }: CircuitSettings): string {
+export function fieldsOf({ values }: Pick<CircuitSettings, "values">): string {
   return Object.entries(values)
     .sort(([one], [other]) => (one < other ? -1 : 1))
     .map(([field, value]) => `${field}=${JSON.stringify(value)}`)

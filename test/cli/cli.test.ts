@@ -287,7 +287,9 @@ describe("bulkman", () => {
     expect((await bulkman(["pg-setup", "--help"])).stdout).toContain("--dry-run");
     const { stdout } = await bulkman(["--help"]);
     const commands = Array.from(stdout.matchAll(/^ {2}(\S+) {2,}\w/gm), ([, name = ""]) => name);
-    expect(commands).toEqual(["status", "history", "isolate", "release", "prune", "pg-setup"]);
+    expect(commands).toEqual([
+      ...["status", "history", "isolate", "release", "set", "unset", "wait", "prune", "pg-setup"],
+    ]);
     for (const command of commands) {
       const { status, stdout, stderr } = await bulkman([command, "--help"]);
       expect({ status, stderr }).toEqual({ status: 0, stderr: "" });

@@ -166,7 +166,7 @@ describe("bulkman isolate and release", () => {
 
   it.each<[string, string[], RegExp]>([
     ["no name", ["isolate"], /NAME is missing/],
-    ["two names", ["release", "a", "postgres://u:se-cret@h/d"], /too many arguments/],
+    ["a URL", ["release", "a", "postgres://u:se-cret@h/d"], /a connection string is no NAME/],
     ["an empty name", ["release", ""], /NAME must be a string of 1 to 255 characters/],
     ["no unit", ["isolate", "a", "--for", "10"], /--for must be .* such as 30s, 10m, 2h or 30d/],
     ["an unknown unit", ["isolate", "a", "--for", "10y"], /--for must be/],

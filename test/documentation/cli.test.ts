@@ -9,6 +9,7 @@ const PAGES = [
   "README.md",
   "docs/guide/shared-circuits.md",
   "docs/operations/postgres.md",
+  "docs/operations/runbook.md",
   "docs/reference/cli.md",
 ];
 
@@ -17,7 +18,7 @@ let storage: PostgresStorage;
 beforeAll(async () => {
   commandLine = await CommandLine.create();
   storage = commandLine.database.storage({ namespace: "my_app" });
-  await storage.load("payments");
+  for (const name of ["payments", "search"]) await storage.load(name);
 }, 60_000);
 afterAll(() => commandLine.close());
 
@@ -34,7 +35,12 @@ function commandsOf(page: string): string[][] {
 const DONE: { readonly [command: string]: () => Promise<void> } = {
   isolate: async () => expect(await state()).toBe("OPEN"),
   release: async () => expect(await state()).toBe("CLOSED"),
+  set: async () => expect(await settings()).toMatchObject({ values: { maxConcurrentCalls: 5 } }),
 };
+
+async function settings() {
+  return (await storage.getState("payments"))?.settings;
+}
 
 async function state(): Promise<string | undefined> {
   return (await storage.getState("payments"))?.state;

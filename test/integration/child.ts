@@ -81,7 +81,10 @@ const commands = {
   },
   watched: async () => watched,
   close: async () => current().breaker?.close(),
-  look: async () => ({ status: current().getStats().circuitStatus, troubles }),
+  look: async () => {
+    const { circuitStatus: status, maxConcurrentCalls } = current().getStats();
+    return { status, maxConcurrentCalls, troubles };
+  },
   stop: async () => {
     await current().shutdown();
     await storage?.close();

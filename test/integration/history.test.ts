@@ -213,6 +213,17 @@ describe("a role", () => {
     expect(await states()).toHaveLength(3);
   });
 
+  it("that owns the table of an older version may write its history, whoever migrates it", async () => {
+    const old = await createDatabase();
+    await old.query(readFileSync(new URL("schemas/openings.sql", import.meta.url), "utf8"));
+    await old.query(`ALTER TABLE rc_circuit_breakers OWNER TO ${role()}`);
+    await old.query(SCHEMA_SQL);
+    const storage = old.storage({ connectionString: old.urlFor({ user: role(), password: "x" }) });
+    await cycle(storage);
+    expect(await old.query("SELECT FROM bulkman_history")).toHaveLength(3);
+    await old.drop();
+  });
+
   it("that might change circuits of an older version may write their history after the migration", async () => {
     const old = await createDatabase();
     const schema = readFileSync(new URL("schemas/openings.sql", import.meta.url), "utf8");

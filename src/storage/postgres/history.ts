@@ -25,6 +25,9 @@ BEGIN
     failure_count integer
   );
   CREATE INDEX bulkman_history_changed_at ON bulkman_history (namespace, changed_at);
+  -- Also the members of the role that owns the table, when one of them migrates it.
+  EXECUTE format('GRANT ALL ON bulkman_history TO %I',
+    (SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'rc_circuit_breakers'::regclass));
   FOR granted IN
     SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS role,
       CASE a.privilege_type WHEN 'UPDATE' THEN 'INSERT' ELSE a.privilege_type END AS privilege
