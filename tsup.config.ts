@@ -91,6 +91,8 @@ const onDemand: Options = {
   splitting: false,
   esbuildOptions(options) {
     shrink(options);
+    // Nothing of a call's path is in them, so their names are seldom seen in a stack.
+    options.minifyIdentifiers = true;
     options.supported = { ...options.supported, "dynamic-import": false };
   },
 };
