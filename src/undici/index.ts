@@ -19,7 +19,10 @@ export type {
 } from "./settings.js";
 
 /** What `fetch` of the program takes as its `dispatcher`. */
-export type FetchDispatcher = RequestInit extends { dispatcher?: infer D }
+export type FetchDispatcher = RequestInit extends {
+  /** As the types of Node.js have it. */
+  dispatcher?: infer D;
+}
   ? NonNullable<D> & AnyDispatcher
   : AnyDispatcher;
 
@@ -36,7 +39,7 @@ const IS_GUARD = Symbol.for("bulkman.isGuard");
  * It has everything else that the other dispatcher has. `close()` waits for the requests that are under way, and
  * `destroy()` aborts them, when the guard has a manager of its own; the other dispatcher is left open.
  *
- * A rejected request fails with the {@link BulkheadError}: `fetch` has it as the `cause` of its `TypeError`.
+ * A rejected request fails with the `BulkheadError`: `fetch` has it as the `cause` of its `TypeError`.
  * @throws {TypeError} for a wrong type, an unknown field, and a dispatcher that is a guard
  * @throws {RangeError} for a value out of range
  * @example await fetch(url, { dispatcher: guardDispatcher({ defaults: { maxConcurrentCalls: 20 } }) });

@@ -79,6 +79,7 @@ export type AnyDispatch = (options: never, handler: never) => unknown;
 
 /** A dispatcher of any version of undici. */
 export interface AnyDispatcher {
+  /** Sends a request. */
   dispatch(options: never, handler: never): unknown;
 }
 

@@ -39,6 +39,7 @@ export interface KeyedRequest {
 
 /** The head of a response, to be judged. */
 export interface ResponseHead {
+  /** 200 to 599. */
   readonly statusCode: number;
   /** Names in lower case; a list when a header came more than once. */
   readonly headers: HeaderFields;
