@@ -162,7 +162,96 @@ describe("the settings of an operator in the storage", () => {
     expect(bulkhead.config.maxConcurrentCalls).toBe(3);
   });
 
-  it("reach nobody while the storage is down, and are found when it is back", async () => {
+  it("end after longer than a timer can hold", async () => {
+    const { bulkhead } = await shared();
+    const thirtyDays = 30 * 24 * 3600;
+    await set({ maxConcurrentCalls: 1 }, later(thirtyDays));
+    await vi.advanceTimersByTimeAsync((thirtyDays - 60) * 1000);
+    expect(bulkhead.config.maxConcurrentCalls).toBe(1);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(bulkhead.config.maxConcurrentCalls).toBe(10);
+  });
+
+  it("keep no timer when they are replaced, or removed, before their end", async () => {
+    const { bulkhead } = await shared();
+    await set({ maxConcurrentCalls: 1 }, later(60));
+    await set({ maxConcurrentCalls: 2 });
+    await vi.advanceTimersByTimeAsync(120_000);
+    expect(bulkhead.config.maxConcurrentCalls).toBe(2);
+    await set({ maxConcurrentCalls: 3 }, later(60));
+    await set(null);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it("are applied once, however often they are read", async () => {
+    const { bulkhead, configured } = await shared({ failureThreshold: 1, isolationDuration: 0 });
+    await set({ maxConcurrentCalls: 1 });
+    bulkhead.configure({ maxQueueSize: 5 });
+    await failCalls(bulkhead, 1);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(configured).toEqual(["operator: maxConcurrentCalls", "program: maxQueueSize"]);
+  });
+
+  it("are read 200 ms after a notice at the earliest while a bulkhead only watches", async () => {
+    vi.spyOn(Math, "random").mockReturnValue(0);
+    const { bulkhead } = await shared({ enforce: false });
+    await vi.advanceTimersByTimeAsync(0);
+    const { version } = await storage.load("api");
+    const settings = { values: { maxQueueSize: 1 }, until: null, reason: null, by: null };
+    await storage.configure("api", { version, settings });
+    await vi.advanceTimersByTimeAsync(199);
+    expect(bulkhead.config.maxQueueSize).toBe(100);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(bulkhead.config.maxQueueSize).toBe(1);
+    vi.restoreAllMocks();
+  });
+
+  it("report a storage that fails while a bulkhead only watches, and nothing after its shutdown", async () => {
+    const down = new Error("down");
+    const read = vi.spyOn(storage, "getState").mockRejectedValue(down);
+    const { bulkhead, errors } = await shared({ enforce: false });
+    await vi.advanceTimersByTimeAsync(0);
+    expect(errors).toEqual([down]);
+    await storage.load("api");
+    await set({ maxQueueSize: 1 });
+    expect(errors).toEqual([down, down]);
+    await storage.load("api");
+    const unanswered = set({ maxQueueSize: 2 });
+    await bulkhead.shutdown();
+    await unanswered;
+    expect(errors).toHaveLength(2);
+    expect(bulkhead.config.maxQueueSize).toBe(100);
+    read.mockRestore();
+  });
+
+  it("report a storage that cannot be subscribed to while a bulkhead only watches", async () => {
+    const broken = new Error("no subscriptions");
+    vi.spyOn(storage, "subscribe").mockImplementation(() => {
+      throw broken;
+    });
+    const bulkhead = new Bulkhead({ name: "api", enforce: false }, { circuitStorage: storage });
+    const errors: unknown[] = [];
+    bulkhead.on("storageError", (error) => errors.push(error));
+    await vi.advanceTimersByTimeAsync(0);
+    expect(errors).toEqual([broken]);
+    await bulkhead.shutdown();
+    vi.restoreAllMocks();
+  });
+
+  it("are not followed any more after a shutdown, nor by the reader when decisions are enforced", async () => {
+    const unsubscribed = vi.fn();
+    vi.spyOn(storage, "subscribe").mockImplementation(() => unsubscribed);
+    const { bulkhead } = await shared({ enforce: false });
+    bulkhead.configure({ enforce: true });
+    expect(unsubscribed).toHaveBeenCalledTimes(1);
+    bulkhead.configure({ enforce: false });
+    expect(unsubscribed).toHaveBeenCalledTimes(2);
+    await bulkhead.shutdown();
+    expect(unsubscribed).toHaveBeenCalledTimes(3);
+    vi.restoreAllMocks();
+  });
+
+  it("reach no process while the storage is down, and are found when it is back", async () => {
     const unreliable = new UnreliableStorage(storage);
     const { bulkhead, errors } = await shared({}, unreliable as unknown as InMemoryStorage);
     unreliable.mood = "down";
