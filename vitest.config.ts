@@ -18,7 +18,7 @@ export default defineConfig({
           exclude: ["test/package/**"],
           globalSetup: ["test/temporary.setup.ts", "test/integration/services.setup.ts"],
           // Many wait for processes and servers: there is something to do meanwhile.
-          maxWorkers: 2,
+          maxWorkers: 3,
           // Generous: a busy machine is no failure. What has a limit of its own asserts it.
           testTimeout: 30_000,
           hookTimeout: 30_000,

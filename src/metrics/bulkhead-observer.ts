@@ -1,13 +1,15 @@
 import { isUnnamed } from "../common/unnamed.js";
 import { format } from "../common/validation.js";
-import type { SuccessEvent } from "../events.js";
-import type { BulkheadStats, RejectionReason } from "../stats.js";
 import type {
-  MeasuredBulkhead,
-  MeasuredEvent,
-  MeasuredListener,
-  MeasuredManager,
-} from "./measured.js";
+  FailureEvent,
+  HealthCheckEvent,
+  ReclaimedEvent,
+  RejectedEvent,
+  StateChangeEvent,
+  SuccessEvent,
+} from "../events.js";
+import type { BulkheadStats, RejectionReason } from "../stats.js";
+import type { MeasuredBulkhead, MeasuredManager } from "./measured.js";
 import {
   CIRCUIT_STATES,
   COUNTER_NAMES,
@@ -190,38 +192,48 @@ function byReason(rejections: Record<RejectionReason, number>): Counts {
 
 /** @returns stops observing */
 function observe(bulkhead: MeasuredBulkhead, sink: MetricsSink): () => void {
-  const stops: Array<() => void> = [];
-  const listen = <E extends MeasuredEvent>(event: E, listener: MeasuredListener<E>) => {
-    let isOver = false;
-    // An event also reaches the listeners that are removed while it is emitted.
-    const guarded: MeasuredListener<E> = (...payload) => {
-      if (!isOver) listener(...payload);
+  let isOver = false;
+  // An event also reaches the listeners that are removed while it is emitted.
+  const until =
+    <P>(listener: (payload: P) => void) =>
+    (payload: P) => {
+      if (!isOver) listener(payload);
     };
-    bulkhead.on(event, guarded);
-    stops.push(() => {
-      isOver = true;
-      bulkhead.off(event, guarded);
-    });
-  };
   const end = (outcome: Outcome, call: SuccessEvent) => {
     sink.count("calls", outcome, 1);
     sink.recordDurations(outcome, call);
   };
-  listen("success", (call) => end("success", call));
-  listen("failure", (call) => end(call.outcome, call));
-  listen("rejected", ({ reason, enforced = true }) => {
-    sink.count(enforced ? "rejections" : "wouldBeRejections", REASONS[reason], 1);
+  const onSuccess = until((call: SuccessEvent) => end("success", call));
+  const onFailure = until((call: FailureEvent) => end(call.outcome, call));
+  const onRejected = until(({ reason, enforced }: RejectedEvent) => {
+    sink.count(enforced === false ? "wouldBeRejections" : "rejections", REASONS[reason], 1);
   });
-  listen("stateChange", ({ to }) => sink.count("transitions", CIRCUIT_STATES[to], 1));
-  listen("reclaimed", ({ settled }) => {
+  const onStateChange = until(({ to }: StateChangeEvent) => {
+    sink.count("transitions", CIRCUIT_STATES[to], 1);
+  });
+  const onReclaimed = until(({ settled }: ReclaimedEvent) => {
     if (!settled) sink.count("reclaimedPermits", NO_LABEL, 1);
   });
-  listen("storageError", () => sink.count("storageErrors", NO_LABEL, 1));
-  listen("healthCheck", ({ healthy }) => {
+  const onHealthCheck = until(({ healthy }: HealthCheckEvent) => {
     sink.count("healthChecks", healthy ? "passed" : "failed", 1);
   });
+  const onStorageError = until(() => sink.count("storageErrors", NO_LABEL, 1));
+  bulkhead.on("success", onSuccess);
+  bulkhead.on("failure", onFailure);
+  bulkhead.on("rejected", onRejected);
+  bulkhead.on("stateChange", onStateChange);
+  bulkhead.on("reclaimed", onReclaimed);
+  bulkhead.on("healthCheck", onHealthCheck);
+  bulkhead.on("storageError", onStorageError);
   return () => {
-    for (const stop of stops) stop();
+    isOver = true;
+    bulkhead.off("success", onSuccess);
+    bulkhead.off("failure", onFailure);
+    bulkhead.off("rejected", onRejected);
+    bulkhead.off("stateChange", onStateChange);
+    bulkhead.off("reclaimed", onReclaimed);
+    bulkhead.off("healthCheck", onHealthCheck);
+    bulkhead.off("storageError", onStorageError);
   };
 }
 

@@ -12,12 +12,7 @@ import {
 import { type Rule, readFields } from "../common/validation.js";
 import { BulkheadObserver, checkSource, type MetricsSink } from "./bulkhead-observer.js";
 import { type TraceBulkheadsOptions, traceBulkheads } from "./call-spans.js";
-import type {
-  MeasuredBulkhead,
-  MeasuredEvent,
-  MeasuredListener,
-  MeasuredManager,
-} from "./measured.js";
+import type { MeasuredBulkhead, MeasuredManager } from "./measured.js";
 import {
   byCounter,
   byOutcome,
@@ -35,7 +30,7 @@ import {
   WAIT_DURATION,
 } from "./metrics.js";
 
-export type { MeasuredBulkhead, MeasuredEvent, MeasuredListener, MeasuredManager };
+export type { MeasuredBulkhead, MeasuredManager };
 export { type TraceBulkheadsOptions, traceBulkheads };
 
 /** Options of {@link instrumentBulkheads}. */

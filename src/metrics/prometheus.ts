@@ -9,12 +9,7 @@ import {
 } from "prom-client";
 import { format, type Rule, readFields } from "../common/validation.js";
 import { BulkheadObserver, checkSource, type MetricsSink } from "./bulkhead-observer.js";
-import type {
-  MeasuredBulkhead,
-  MeasuredEvent,
-  MeasuredListener,
-  MeasuredManager,
-} from "./measured.js";
+import type { MeasuredBulkhead, MeasuredManager } from "./measured.js";
 import {
   BULKHEAD,
   byCounter,
@@ -33,7 +28,7 @@ import {
   WAIT_DURATION,
 } from "./metrics.js";
 
-export type { MeasuredBulkhead, MeasuredEvent, MeasuredListener, MeasuredManager };
+export type { MeasuredBulkhead, MeasuredManager };
 
 /** A registry of prom-client, whichever of its two formats it writes. */
 export type AnyRegistry = Registry<PrometheusContentType> | Registry<OpenMetricsContentType>;

@@ -84,8 +84,6 @@ describe("the tarball", () => {
       "dist/prometheus.d.cts",
       "dist/storage-contract.cjs",
       "dist/storage-contract.d.cts",
-      "dist/storage-contract.d.ts",
-      "dist/storage-contract.js",
       "dist/undici.cjs",
       "dist/undici.d.cts",
       "dist/undici.d.ts",
