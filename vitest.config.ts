@@ -35,8 +35,8 @@ export default defineConfig({
           ],
           testTimeout: 120_000,
           hookTimeout: 120_000,
-          // One after the other, and after the unit tests: they keep the processor busy.
-          maxWorkers: 1,
+          // After the unit tests: they keep the processor busy.
+          maxWorkers: 2,
           sequence: { groupOrder: 1 },
         },
       },

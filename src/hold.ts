@@ -1,8 +1,8 @@
 import type { Classification } from "./classification.js";
 
 /**
- * Who takes permits by the thousand, as the guard of HTTP requests does: what a promise and a signal for each would tell,
- * it is told by these methods. They are called from within the bulkhead, so they only take notice, and must not throw.
+ * Takes permits by the thousand, as the guard of HTTP requests does. These methods replace the promise and the signal of
+ * `acquire()`. They are called from within the bulkhead: they must not throw, and do their work later.
  */
 export interface PermitHolder {
   /** The permit is there. */

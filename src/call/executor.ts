@@ -36,7 +36,7 @@ export class Executor {
   readonly #typicalRunTime = new TypicalRunTime();
   readonly #limits: TimeLimits;
   readonly #emit: Emit;
-  readonly #onAbort = (call: Call, reason: unknown) => this.#abort(call, "aborted", reason);
+  readonly #onAbort = (call: Call, reason: unknown) => this.#abort(call, reason);
   readonly #shutdown: Shutdown;
   #isStarting = false;
 
@@ -294,7 +294,7 @@ export class Executor {
   }
 
   abortPermit(call: HolderCall, reason: unknown): void {
-    this.#abort(call, "aborted", reason);
+    this.#abort(call, reason);
   }
 
   /** The circuit gets its verdict; the permit is still held. */
@@ -324,11 +324,11 @@ export class Executor {
     }
   }
 
-  /** The caller ends a call, or the shutdown does. */
-  #abort(call: Call, reason: "aborted" | "shutdown", error: unknown): void {
-    if (call.phase === "waiting") this.#rejectQueued(call, reason, error);
+  /** The caller ends a call. */
+  #abort(call: Call, error: unknown): void {
+    if (call.phase === "waiting") this.#rejectQueued(call, "aborted", error);
     else if (call.phase === "running") {
-      const why = reason === "aborted" && isDeadline(error) ? "deadline" : reason;
+      const why = isDeadline(error) ? "deadline" : "aborted";
       call.inContext(this.#abandon, this, call, error, why);
     }
   }
