@@ -62,7 +62,7 @@ function readValue(field: string, text: string, rule: Rule): unknown {
   }
 }
 
-/** JSON: a number, `null`, `true`, `false` or an object; what is none of them stays a text, which no rule accepts. */
+/** JSON: a number, `null`, `true`, `false` or an object; anything else stays a text, which no rule accepts. */
 function parse(text: string): unknown {
   try {
     return JSON.parse(text);

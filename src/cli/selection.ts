@@ -22,7 +22,7 @@ export interface Selection {
   readonly yes: boolean;
 }
 
-/** @throws {UsageError} for no NAME, for both, and for a NAME that is none */
+/** @throws {UsageError} for no NAME, for both, and for an invalid NAME */
 export function readSelection(
   positionals: readonly string[],
   { all, yes }: { readonly all: boolean; readonly yes: boolean },

@@ -1,6 +1,6 @@
 /**
  * Where a manager has the names of bulkheads that get no series of their own: a guard of HTTP requests makes bulkheads for
- * origins that nobody listed, and OpenTelemetry never forgets a name. The same in both builds of this library.
+ * origins that are not listed, and OpenTelemetry never forgets a name. The same in both builds of this library.
  */
 const UNNAMED: unique symbol = Symbol.for("bulkman.unnamed");
 

@@ -150,7 +150,7 @@ function recordError(span: Span, error: unknown): void {
   });
 }
 
-/** An `AbortError` has the number 20 as its code, which nobody knows; an error of gRPC has nothing but its number. */
+/** An `AbortError` has the number 20 as its code, which says nothing; an error of gRPC has nothing but its number. */
 function nameOrNumber(thrown: unknown, code: number | null): string {
   const name = typeName(thrown);
   return name === "Error" && code !== null ? String(code) : name;
