@@ -255,7 +255,7 @@ export const GAUGES: readonly GaugeMetric[] = [
   },
 ];
 
-/** The values of a gauge for bulkheads of one name, by the values of its label; 0 when there is none. */
+/** The values of a gauge for bulkheads of one name, by the values of its label; 0 without a bulkhead. */
 export function* readGauge(
   gauge: GaugeMetric,
   bulkheads: readonly BulkheadStats[],

@@ -31,7 +31,7 @@ export abstract class BaseHandler {
   /** Whether the base is to stop reading the answer. */
   protected abstract get holdsBase(): boolean;
 
-  /** Whether there is a request to abort: before it is sent there is none. */
+  /** Whether there is a request to abort: not before it is sent. */
   protected get isStarted(): boolean {
     return this.#abort !== undefined || this.#controller !== undefined;
   }

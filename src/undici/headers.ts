@@ -34,7 +34,7 @@ export class Headers {
     return this.#fields;
   }
 
-  /** By their names in lower case, whoever parsed them. */
+  /** By their names in lower case, also when the base parsed them. */
   get byName(): HeaderFields {
     return lowerCase(this.fields);
   }

@@ -74,7 +74,7 @@ export class Origins {
     const listed = this.#listed.get(key);
     const name = listed?.name ?? key;
     const existing = this.#manager.getBulkhead(name);
-    // Somebody else made it, and may still hold it: it is not this guard's to remove.
+    // The program made it, and may still use it: this guard must not remove it.
     if (existing !== undefined) return this.#add(new Origin(key, existing, undefined));
     if (listed === undefined) {
       this.#makeRoom();

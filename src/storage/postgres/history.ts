@@ -2,7 +2,7 @@
  * Creates the table. It is not created again when an operator has dropped it, other than by `bulkman pg-setup`: the
  * circuits work without it.
  */
-export const CREATE_HISTORY = `-- The history of the circuits. Whoever may use the table of circuits may use this one, too.
+export const CREATE_HISTORY = `-- The history of the circuits. Roles that may use the table of circuits may use this one, too.
 DO $$
 DECLARE
   granted record;
