@@ -56,6 +56,7 @@ export type {
 export { BulkheadState } from "./state.js";
 export type { BulkheadStats, FailureOutcome, LastFailure, RejectionReason } from "./stats.js";
 export { type ApplyChangeOptions, applyChange } from "./storage/apply-change.js";
+export { applyLease, EMPTY_POOL } from "./storage/apply-lease.js";
 export type {
   CircuitCause,
   CircuitChange,
@@ -69,6 +70,14 @@ export type {
 } from "./storage/circuit-storage.js";
 export { type CreateStorageOptions, createStorage } from "./storage/create-storage.js";
 export { InMemoryStorage, type InMemoryStorageOptions } from "./storage/memory.js";
+export type {
+  PermitDecision,
+  PermitGrant,
+  PermitNotice,
+  PermitPool,
+  PermitRequest,
+  PermitShare,
+} from "./storage/permit-lease.js";
 export type { PostgresStorageOptions } from "./storage/postgres/options.js";
 export { PostgresStorage } from "./storage/postgres/postgres-storage.js";
 export { type BulkheadWrapper, type WithBulkheadOptions, withBulkhead } from "./with-bulkhead.js";

@@ -1,3 +1,5 @@
+import type { PermitGrant, PermitNotice, PermitRequest } from "./permit-lease.js";
+
 /** State of a circuit. */
 export type CircuitStatus = "CLOSED" | "OPEN" | "HALF_OPEN";
 
@@ -216,6 +218,24 @@ export interface CircuitStorage {
   configure?(name: string, change: CircuitSettingsChange): Promise<CircuitChangeResult>;
   /** Calls `onRecord` with every change of a circuit and its settings, whichever process makes it. Returns the function that ends it. */
   subscribe(name: string, subscriber: CircuitSubscriber): () => void;
+  /**
+   * Decides requests for permits of the fleet's limits, all in one step, and returns the grants in the order of the
+   * requests: {@link applyLease} has the rules. No two requests have the same name and owner. Optional: a bulkhead with
+   * `fleetMaxConcurrentCalls` throws without it.
+   */
+  lease?(requests: readonly PermitRequest[]): Promise<readonly PermitGrant[]>;
+  /**
+   * Calls `onNotice` with the notices of that name, whichever process's request led to them, its own ones too. Returns
+   * the function that ends it. Optional: without it permits move at renewals only.
+   */
+  subscribeToPermits?(name: string, onNotice: (notice: PermitNotice) => void): () => void;
+  /**
+   * Seconds that a bulkhead may start calls under a lease of permits without an answer of the storage. > 0, and no more
+   * than a timer can hold. @default 15
+   */
+  readonly permitLeaseSeconds?: number;
+  /** Seconds between two requests of a bulkhead with calls, less than `permitLeaseSeconds`. > 0. @default 5 */
+  readonly permitRenewSeconds?: number;
   /**
    * Seconds that a bulkhead waits for an answer before it goes on with a circuit of its own; the first call of a new
    * bulkhead waits no longer. > 0, and no more than a timer can hold: up to 2147483. A bulkhead throws for another
