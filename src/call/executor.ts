@@ -7,12 +7,19 @@ import type { BulkheadConfigChanges, ResolvedBulkheadConfig } from "../config.js
 import { Configuration } from "../configuration.js";
 import { KEEPS_FRAMES, withOrigin } from "../errors.js";
 import { type BulkheadEvents, type ConfiguredEvent, type Emit, safeEmit } from "../events.js";
-import { abortReason, overdueError, shutdownError, timeoutError } from "../rejections.js";
-import { Counters, type RejectionReason } from "../stats.js";
+import {
+  abortReason,
+  fullError,
+  overdueError,
+  shutdownError,
+  timeoutError,
+} from "../rejections.js";
+import { Counters, type FleetStats, type RejectionReason } from "../stats.js";
 import type { CircuitStorage } from "../storage/circuit-storage.js";
 import type { Call } from "./call.js";
 import { CallQueue } from "./call-queue.js";
 import { isDeadline } from "./fair-verdict.js";
+import { FleetPart } from "./fleet-part.js";
 import type { HolderCall } from "./holder-call.js";
 import { type Lane, Lanes } from "./lanes.js";
 import { type AbandonReason, Outcomes } from "./outcomes.js";
@@ -35,6 +42,7 @@ export class Executor {
   readonly #queue: CallQueue;
   readonly #typicalRunTime = new TypicalRunTime();
   readonly #limits: TimeLimits;
+  readonly #fleet: FleetPart;
   readonly #emit: Emit;
   readonly #onAbort = (call: Call, reason: unknown) => this.#abort(call, reason);
   readonly #shutdown: Shutdown;
@@ -47,6 +55,7 @@ export class Executor {
     emitter: EventEmitter<BulkheadEvents>,
   ) {
     this.#configuration = new Configuration(given, {
+      check: (config) => this.#fleet.check(config),
       onChanged: (before, event) => this.#reconfigured(before, event),
       onInvalid: (error) => this.#emit("storageError", error),
     });
@@ -58,7 +67,14 @@ export class Executor {
       onReclaim: (call) => this.#reclaim(call),
     });
     this.#queue = new CallQueue(config, this.#typicalRunTime);
-    this.#lanes = new Lanes(config.maxConcurrentCalls, {
+    this.#fleet = new FleetPart(config, circuitStorage, {
+      demand: () => ({ inUse: this.#inUse, waiting: this.#queue.size }),
+      onChange: () => this.#onFleetChange(),
+      onStats: (stats) => this.#emit("permits", stats),
+      onUnplaced: (call) => this.#placeOrReject(call),
+      onError: (error) => this.#emit("storageError", error),
+    });
+    this.#lanes = new Lanes(this.#fleet.count, {
       onOpen: () => this.#startQueued(),
       onSettled: (call, succeeded, value) => this.#settle(call, succeeded, value),
     });
@@ -77,8 +93,8 @@ export class Executor {
       onClosing: () => this.gate.stopHealthCheck(),
       rejectQueued: () => this.#rejectAllForShutdown(),
       cancelAll: () => this.#cancelAll(),
-      disconnect: () => this.gate.disconnect(),
-      onEnded: () => this.gate.end(),
+      disconnect: () => this.#disconnect(),
+      onEnded: () => this.#end(),
     });
     const { counters, gate } = this;
     const typicalRunTime = this.#typicalRunTime;
@@ -136,12 +152,24 @@ export class Executor {
     const isolation = this.gate.isolationRejection();
     if (isolation !== undefined) return this.#outcomes.reject("isolated", isolation);
     if (!this.gate.tryAcquire(call)) return this.#outcomes.rejectByCircuit(call);
-    const { maxQueueSize } = this.#config;
-    // A call that waits for its lane, or for the storage, needs no place as long as a permit is free.
-    const { size } = this.#queue;
-    if (size >= maxQueueSize && size >= maxQueueSize + this.#freePermits)
-      return this.#outcomes.rejectFull(call, this.#queue.drainSeconds);
+    const { limit } = this.#fleet;
+    if (limit !== undefined) {
+      limit.enter(this.#inUse + this.#queue.size + 1);
+      if (limit.isRejecting) return this.#outcomes.rejectFull(call, this.#drainSeconds);
+    }
+    if (!this.#isFull(this.#freePermits)) return undefined;
+    if (limit === undefined || this.#isFull(this.#fleet.attainable - this.#inUse)) {
+      return this.#outcomes.rejectFull(call, this.#drainSeconds);
+    }
+    this.#fleet.await(call);
     return undefined;
+  }
+
+  /** A call that waits for its lane, or for the storage, needs no place as long as a permit is free. */
+  #isFull(freePermits: number): boolean {
+    const { size } = this.#queue;
+    const { maxQueueSize } = this.#config;
+    return size >= maxQueueSize && size >= maxQueueSize + freePermits;
   }
 
   #enter(call: Call, timeoutSeconds: number | null): void {
@@ -158,7 +186,8 @@ export class Executor {
   #idleLane(call: Call): Lane<Call> | undefined {
     if (call.watched !== undefined) return this.#lanes.openUnlimited(call, call.watched);
     const mustWait = this.#queue.size > 0 || this.gate.isAwaitingStorage || this.#isOverrun;
-    return mustWait ? undefined : this.#lanes.take(call);
+    if (mustWait || this.#hasLapsed(call.enteredAt)) return undefined;
+    return this.#lanes.take(call);
   }
 
   /** Whether as many calls run as could run and wait if the limits were enforced. */
@@ -175,6 +204,15 @@ export class Executor {
     // A queued call may depend on a permit that is to be reclaimed.
     this.#limits.holdProcess(true);
     if (!call.isHeld) this.#lanes.request();
+    this.#fleet.limit?.wait();
+  }
+
+  /** Whether the lease of the fleet's permits is over: the storage is away, or the process stood still. */
+  #hasLapsed(time: number): boolean {
+    const { limit } = this.#fleet;
+    if (limit === undefined || time < limit.validUntil) return false;
+    limit.lapse();
+    return true;
   }
 
   /**
@@ -187,7 +225,15 @@ export class Executor {
 
   /** None when the limit was lowered and more functions still run. */
   get #freePermits(): number {
-    return Math.max(0, this.#lanes.count - this.counters.active - this.counters.abandoned);
+    return Math.max(0, this.#lanes.count - this.#inUse);
+  }
+
+  get #inUse(): number {
+    return this.counters.active + this.counters.abandoned;
+  }
+
+  get #drainSeconds(): number {
+    return this.#queue.drainSeconds(Math.max(1, this.#lanes.count));
   }
 
   /**
@@ -202,6 +248,7 @@ export class Executor {
     for (let call = this.#queue.first; call !== undefined; call = this.#queue.first) {
       if (this.gate.isAwaitingStorage || this.#isOverrun) break;
       time ??= now();
+      if (this.#hasLapsed(time)) break;
       if (call.isHeld) this.#endHold(time);
       if (call.hasWaited && this.#queue.isHopeless(call, time)) {
         this.#expire(call);
@@ -276,9 +323,14 @@ export class Executor {
     this.#detachCaller(call, "over");
     if (succeeded) this.#outcomes.succeed(call, value, time);
     else this.#outcomes.fail(call, value, time);
-    if (call.lane !== undefined) this.#lanes.release(call.lane);
+    if (call.lane !== undefined) this.#release(call.lane);
     if (this.#queue.size > 0) this.#startQueued(time);
     else this.#onQueueEmpty();
+  }
+
+  #release(lane: Lane<Call>): void {
+    this.#lanes.release(lane);
+    this.#fleet.limit?.release(this.#inUse);
   }
 
   /** There is nothing to start. */
@@ -336,7 +388,7 @@ export class Executor {
   /** A queued call has waited longer than `queueTargetSeconds` allow. */
   #rejectOverdue(call: Call): void {
     this.#detachCaller(call, "over");
-    const error = overdueError(this.#config, this.#queue.drainSeconds);
+    const error = overdueError(this.#config, this.#drainSeconds);
     call.inContext(this.#outcomes.recordFull, this.#outcomes, call, error);
     this.#notifyRejected(call, "full", error);
   }
@@ -418,8 +470,11 @@ export class Executor {
     this.#limits.stopReclaim(call);
     this.counters.abandoned--;
     if (call.lane !== undefined) {
-      if (settled) this.#lanes.release(call.lane);
-      else this.#lanes.reclaim(call.lane);
+      if (settled) this.#release(call.lane);
+      else {
+        this.#lanes.reclaim(call.lane);
+        this.#fleet.limit?.release(this.#inUse);
+      }
     }
     this.#emit("reclaimed", { executionId: call.id, settled });
     this.#startQueued();
@@ -434,7 +489,10 @@ export class Executor {
   }
 
   #checkIdle(): void {
-    if (this.#queue.size === 0) this.#limits.holdProcess(false);
+    if (this.#queue.size === 0) {
+      this.#limits.holdProcess(false);
+      this.#fleet.limit?.endWait();
+    }
     this.#shutdown.checkIdle();
   }
 
@@ -447,13 +505,51 @@ export class Executor {
 
   /** Everything takes effect first; the event follows. */
   #reconfigured(before: ResolvedBulkheadConfig, event: ConfiguredEvent): void {
-    this.#lanes.resize(this.#config.maxConcurrentCalls);
+    this.#fleet.reconfigure();
+    this.#lanes.resize(this.#fleet.count);
     this.gate.reconfigure(before, this.isClosed);
     outsideRequests(() => this.#emit("configured", event));
     this.#startQueued();
   }
 
+  // The fleet's limit
+
+  get fleetStats(): FleetStats | undefined {
+    return this.#fleet.limit?.stats;
+  }
+
+  #onFleetChange(): void {
+    this.#lanes.resize(this.#fleet.count);
+    this.#startQueued();
+    if (this.#fleet.limit?.isRejecting) this.#rejectAllFull();
+  }
+
+  /** The storage's answer is in: the call has a permit or a place, or is rejected. */
+  #placeOrReject(call: Call): void {
+    const { maxQueueSize } = this.#config;
+    const isOver = this.#queue.size > maxQueueSize + this.#freePermits;
+    if (call.phase === "waiting" && isOver) this.#rejectAsFull(call);
+  }
+
+  #rejectAllFull(): void {
+    for (const call of this.#queue.waiting()) this.#rejectAsFull(call);
+  }
+
+  #rejectAsFull(call: Call): void {
+    this.#rejectQueued(call, "full", fullError(this.#config, this.#drainSeconds));
+  }
+
   // Shutdown
+
+  async #disconnect(): Promise<void> {
+    await this.gate.disconnect();
+    if (this.#isIdle) await this.#fleet.limit?.close();
+  }
+
+  #end(): void {
+    this.gate.end();
+    void this.#fleet.limit?.close();
+  }
 
   shutdown(drainSeconds: number | undefined): Promise<void> {
     return this.#shutdown.begin(drainSeconds);
