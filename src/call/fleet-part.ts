@@ -63,6 +63,7 @@ export class FleetPart {
         onAnswer: () => this.#answered(),
         onError: this.#hooks.onError,
       });
+      this.#emitted = this.limit.stats;
     } else {
       this.limit.reconfigure();
     }
