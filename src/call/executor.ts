@@ -7,14 +7,8 @@ import type { BulkheadConfigChanges, ResolvedBulkheadConfig } from "../config.js
 import { Configuration } from "../configuration.js";
 import { KEEPS_FRAMES, withOrigin } from "../errors.js";
 import { type BulkheadEvents, type ConfiguredEvent, type Emit, safeEmit } from "../events.js";
-import {
-  abortReason,
-  fullError,
-  overdueError,
-  shutdownError,
-  timeoutError,
-} from "../rejections.js";
-import { Counters, type FleetStats, type RejectionReason } from "../stats.js";
+import { abortReason, shutdownError, timeoutError } from "../rejections.js";
+import { Counters, type FleetStats } from "../stats.js";
 import type { CircuitStorage } from "../storage/circuit-storage.js";
 import type { Call } from "./call.js";
 import { CallQueue } from "./call-queue.js";
@@ -24,6 +18,7 @@ import type { HolderCall } from "./holder-call.js";
 import { type Lane, Lanes } from "./lanes.js";
 import { type AbandonReason, Outcomes } from "./outcomes.js";
 import { HELD } from "./permit-call.js";
+import { QueueRejections } from "./queue-rejections.js";
 import { Shutdown } from "./shutdown.js";
 import { TimeLimits } from "./time-limits.js";
 import { TypicalRunTime } from "./typical-run-time.js";
@@ -40,6 +35,7 @@ export class Executor {
   readonly #config: ResolvedBulkheadConfig;
   readonly #lanes: Lanes<Call>;
   readonly #queue: CallQueue;
+  readonly #queued: QueueRejections;
   readonly #typicalRunTime = new TypicalRunTime();
   readonly #limits: TimeLimits;
   readonly #fleet: FleetPart;
@@ -71,7 +67,7 @@ export class Executor {
       demand: () => ({ inUse: this.#inUse, waiting: this.#queue.size }),
       onChange: () => this.#onFleetChange(),
       onStats: (stats) => this.#emit("permits", stats),
-      onUnplaced: (call) => this.#placeOrReject(call),
+      onUnplaced: (call) => this.#queued.placeOrReject(call),
       onError: (error) => this.#emit("storageError", error),
     });
     this.#lanes = new Lanes(this.#fleet.count, {
@@ -80,9 +76,9 @@ export class Executor {
     });
     this.gate = new Gate<Call>(config, circuitStorage, {
       emit: this.#emit,
-      onRejecting: (reason) => this.#rejectAllQueued(reason),
-      onStorageAnswered: () => this.#readmitAll(),
-      onRejected: (call, reason, error) => this.#notifyRejected(call, reason, error),
+      onRejecting: (reason) => this.#queued.removeAll(reason),
+      onStorageAnswered: () => this.#queued.readmitAll(),
+      onRejected: (call, reason, error) => this.#queued.notify(call, reason, error),
       onAdmitting: () => this.#startQueued(),
       onSettings: (values) => this.#configuration.override(values),
       onShutdown: () => void this.shutdown(undefined),
@@ -91,7 +87,7 @@ export class Executor {
       emit: this.#emit,
       isIdle: () => this.#isIdle,
       onClosing: () => this.gate.stopHealthCheck(),
-      rejectQueued: () => this.#rejectAllForShutdown(),
+      rejectQueued: () => this.#queued.rejectAllForShutdown(),
       cancelAll: () => this.#cancelAll(),
       disconnect: () => this.#disconnect(),
       onEnded: () => this.#end(),
@@ -104,6 +100,15 @@ export class Executor {
       gate,
       emitter,
       emit: this.#emit,
+    });
+    this.#queued = new QueueRejections(config, this.#queue, {
+      counters,
+      gate,
+      outcomes: this.#outcomes,
+      detach: (call) => this.#detachCaller(call, "over"),
+      freePermits: () => this.#freePermits,
+      drainSeconds: () => this.#drainSeconds,
+      onRejected: () => this.#checkIdle(),
     });
   }
 
@@ -264,7 +269,7 @@ export class Executor {
       }
       if (call.hasWaited && this.#queue.isOverdue(call, time)) {
         this.#lanes.release(lane);
-        this.#rejectOverdue(call);
+        this.#queued.rejectOverdue(call);
         continue;
       }
       this.#queue.shift();
@@ -367,7 +372,7 @@ export class Executor {
       // A faked clock goes on before p-limit has opened the lane. A call that found a permit free starts.
       call.isOverdue = true;
     } else if (call.phase === "waiting") {
-      this.#rejectQueued(call, "timeout", timeoutError(this.#config.name, call, "waiting"));
+      this.#queued.reject(call, "timeout", timeoutError(this.#config.name, call, "waiting"));
     } else if (call.phase === "running" && call.watched !== undefined) {
       call.inContext(this.#outcomes.watchTimeout, this.#outcomes, call);
     } else if (call.phase === "running") {
@@ -378,71 +383,11 @@ export class Executor {
 
   /** The caller ends a call. */
   #abort(call: Call, error: unknown): void {
-    if (call.phase === "waiting") this.#rejectQueued(call, "aborted", error);
+    if (call.phase === "waiting") this.#queued.reject(call, "aborted", error);
     else if (call.phase === "running") {
       const why = isDeadline(error) ? "deadline" : "aborted";
       call.inContext(this.#abandon, this, call, error, why);
     }
-  }
-
-  /** A queued call has waited longer than `queueTargetSeconds` allow. */
-  #rejectOverdue(call: Call): void {
-    this.#detachCaller(call, "over");
-    const error = overdueError(this.#config, this.#drainSeconds);
-    call.inContext(this.#outcomes.recordFull, this.#outcomes, call, error);
-    this.#notifyRejected(call, "full", error);
-  }
-
-  /** A queued call leaves the queue without having started. */
-  #rejectQueued(call: Call, reason: RejectionReason, error: unknown): void {
-    this.#dequeue(call, reason);
-    this.#notifyRejected(call, reason, error);
-  }
-
-  /**
-   * All queued calls leave the queue at once; those that found a permit free are about to start, and go
-   * on like running ones. {@link #notifyRejected} follows, when everything else has taken effect.
-   */
-  #rejectAllQueued(reason: RejectionReason): Call[] {
-    const waiting = this.#queue.waiting();
-    for (const call of waiting) this.#dequeue(call, reason);
-    return waiting;
-  }
-
-  /** The calls waited for the storage's answer: in their order, each is admitted by it or rejected. */
-  #readmitAll(): Call[] {
-    const waiting: Call[] = [];
-    const rejected: Call[] = [];
-    for (let call = this.#queue.shift(); call !== undefined; call = this.#queue.shift()) {
-      waiting.push(call);
-    }
-    for (const call of waiting) {
-      if (this.gate.tryAcquire(call)) {
-        this.#queue.push(call);
-      } else {
-        this.#dequeue(call, "circuitOpen");
-        rejected.push(call);
-      }
-    }
-    return rejected;
-  }
-
-  #rejectAllForShutdown(): void {
-    for (const call of this.#rejectAllQueued("shutdown")) {
-      this.#notifyRejected(call, "shutdown", shutdownError(this.#config.name));
-    }
-  }
-
-  #dequeue(call: Call, reason: RejectionReason): void {
-    this.#detachCaller(call, "over");
-    call.circuit.drop(call);
-    this.counters.recordRejection(reason);
-  }
-
-  #notifyRejected(call: Call, reason: RejectionReason, error: unknown): void {
-    call.inContext(this.#outcomes.emitRejected, this.#outcomes, call, reason, error);
-    call.reject(error);
-    this.#checkIdle();
   }
 
   /**
@@ -521,22 +466,7 @@ export class Executor {
   #onFleetChange(): void {
     this.#lanes.resize(this.#fleet.count);
     this.#startQueued();
-    if (this.#fleet.limit?.isRejecting) this.#rejectAllFull();
-  }
-
-  /** The storage's answer is in: the call has a permit or a place, or is rejected. */
-  #placeOrReject(call: Call): void {
-    const { maxQueueSize } = this.#config;
-    const isOver = this.#queue.size > maxQueueSize + this.#freePermits;
-    if (call.phase === "waiting" && isOver) this.#rejectAsFull(call);
-  }
-
-  #rejectAllFull(): void {
-    for (const call of this.#queue.waiting()) this.#rejectAsFull(call);
-  }
-
-  #rejectAsFull(call: Call): void {
-    this.#rejectQueued(call, "full", fullError(this.#config, this.#drainSeconds));
+    if (this.#fleet.limit?.isRejecting) this.#queued.rejectAllAsFull();
   }
 
   // Shutdown
@@ -561,9 +491,9 @@ export class Executor {
   }
 
   #cancelAll(): void {
-    this.#rejectAllForShutdown();
+    this.#queued.rejectAllForShutdown();
     for (let call = this.#queue.first; call !== undefined; call = this.#queue.first) {
-      this.#rejectQueued(call, "shutdown", shutdownError(this.#config.name));
+      this.#queued.reject(call, "shutdown", shutdownError(this.#config.name));
     }
     for (const call of this.#lanes.holders) {
       if (call.phase === "running")
