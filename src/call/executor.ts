@@ -162,19 +162,17 @@ export class Executor {
       limit.enter(this.#inUse + this.#queue.size + 1);
       if (limit.isRejecting) return this.#outcomes.rejectFull(call, this.#drainSeconds);
     }
-    if (!this.#isFull(this.#freePermits)) return undefined;
-    if (limit === undefined || this.#isFull(this.#fleet.attainable - this.#inUse)) {
-      return this.#outcomes.rejectFull(call, this.#drainSeconds);
-    }
-    this.#fleet.await(call);
-    return undefined;
+    return this.#queue.size < this.#config.maxQueueSize ? undefined : this.#checkPlace(call);
   }
 
-  /** A call that waits for its lane, or for the storage, needs no place as long as a permit is free. */
-  #isFull(freePermits: number): boolean {
-    const { size } = this.#queue;
-    const { maxQueueSize } = this.#config;
-    return size >= maxQueueSize && size >= maxQueueSize + freePermits;
+  /** A call that waits for its lane, or for the storage, needs no place in the queue as long as a permit is free. */
+  #checkPlace(call: Call): Promise<never> | undefined {
+    const unplaced = this.#queue.size - this.#config.maxQueueSize;
+    if (unplaced < this.#freePermits) return undefined;
+    if (unplaced >= this.#fleet.attainable - this.#inUse)
+      return this.#outcomes.rejectFull(call, this.#drainSeconds);
+    this.#fleet.await(call);
+    return undefined;
   }
 
   #enter(call: Call, timeoutSeconds: number | null): void {
