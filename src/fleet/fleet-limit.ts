@@ -110,8 +110,7 @@ export class FleetLimit implements LeaseHolder {
     const { usable } = this;
     if (usable === 0 && !this.#holdsProcess) this.#holdProcess(true);
     // The path of every call that waits.
-    const hasShare = usable > 0 && usable >= this.#permits.state.fair;
-    if (hasShare || usable >= this.#config.maxConcurrentCalls) return;
+    if (!this.#permits.mayBeGranted || usable >= this.#config.maxConcurrentCalls) return;
     if (this.#urgentAt === NEVER) this.#consider();
   }
 
