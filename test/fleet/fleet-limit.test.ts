@@ -127,6 +127,17 @@ describe("fleetMaxConcurrentCalls", () => {
     });
   });
 
+  it("gives idle permits back while another lacks them, long before it is idle for a renewal", async () => {
+    const [mine, others] = [new Running(), new Running()];
+    const [first, second] = [open(), open()];
+    start(first, mine, 5);
+    start(second, others, 20);
+    await seconds(1);
+    await mine.end();
+    await seconds(6);
+    expect([first, second].map((bulkhead) => bulkhead.getStats().activeTasks)).toEqual([0, 10]);
+  });
+
   it("asks once for thousands of calls within a lease, and not at all while idle", async () => {
     const bulkhead = open();
     for (let n = 0; n < 10_000; n++) await bulkhead.call(() => n);
