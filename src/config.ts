@@ -112,6 +112,20 @@ export interface BulkheadConfig {
   /** Length of the rolling window in seconds. > 0. @default 10 */
   windowSeconds?: number | undefined;
   /**
+   * How many functions of this name may run at once in all processes together that share the storage, which leases
+   * permits to them: no query per call, and shares by demand. `maxConcurrentCalls` holds besides. Of different values the smallest
+   * counts. Needs a `circuitStorage` with `lease`. Integer ≥ 1, or `null` for off.
+   * @default null
+   */
+  fleetMaxConcurrentCalls?: number | null | undefined;
+  /**
+   * How many functions may run while the storage does not answer and the lease is over: `"share"`: as many as it held, its
+   * share of the limit at most, and one when it held none; `"local"`: `maxConcurrentCalls`; `"reject"`: none, and calls are
+   * rejected with a `BulkheadFullError`.
+   * @default "share"
+   */
+  fleetFallback?: FleetFallback | undefined;
+  /**
    * `false` only watches: every decision is made, counted in `wouldReject` and emitted as `rejected` with
    * `enforced: false`, and the call runs at once and to its end. The circuit changes by what it sees, and never reaches the
    * storage. A caller's own signal and a shutdown still end calls.
@@ -119,6 +133,9 @@ export interface BulkheadConfig {
    */
   enforce?: boolean | undefined;
 }
+
+/** What bounds the calls of a process that the storage does not answer. */
+export type FleetFallback = "share" | "local" | "reject";
 
 /**
  * An isolation that grows: the n-th opening since the circuit was closed last takes `min * factor ** (n - 1)` seconds, `max`

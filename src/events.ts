@@ -2,7 +2,7 @@ import type { EventEmitter } from "node:events";
 import { describeThrown } from "./common/describe.js";
 import type { BulkheadConfig, ResolvedBulkheadConfig } from "./config.js";
 import type { BulkheadError } from "./errors.js";
-import type { FailureOutcome, RejectionReason } from "./stats.js";
+import type { FailureOutcome, FleetStats, RejectionReason } from "./stats.js";
 import type { CircuitStatus } from "./storage/circuit-storage.js";
 
 /** The circuit changed. */
@@ -121,6 +121,8 @@ export interface BulkheadEvents {
   released: [];
   /** The configuration changed. */
   configured: [ConfiguredEvent];
+  /** The part of the fleet's limit changed; the same as `getStats().fleet`. */
+  permits: [FleetStats];
   /** The circuit's storage began to fail; emitted once until it has answered again. */
   storageError: [unknown];
   /** The bulkhead was shut down. */

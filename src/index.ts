@@ -11,6 +11,7 @@ export type {
   BulkheadConfig,
   BulkheadConfigChanges,
   BulkheadOptions,
+  FleetFallback,
   GrowingIsolation,
   HealthCheckContext,
   ResolvedBulkheadConfig,
@@ -54,7 +55,13 @@ export type {
   RunOptions,
 } from "./result.js";
 export { BulkheadState } from "./state.js";
-export type { BulkheadStats, FailureOutcome, LastFailure, RejectionReason } from "./stats.js";
+export type {
+  BulkheadStats,
+  FailureOutcome,
+  FleetStats,
+  LastFailure,
+  RejectionReason,
+} from "./stats.js";
 export { type ApplyChangeOptions, applyChange } from "./storage/apply-change.js";
 export { applyLease, EMPTY_POOL } from "./storage/apply-lease.js";
 export type {

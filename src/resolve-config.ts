@@ -49,6 +49,8 @@ export function resolveConfig(given: BulkheadConfig): ResolvedBulkheadConfig {
     slowCallRateThreshold: config.slowCallRateThreshold ?? 100,
     minimumCalls: config.minimumCalls ?? 10,
     windowSeconds: config.windowSeconds ?? 10,
+    fleetMaxConcurrentCalls: config.fleetMaxConcurrentCalls ?? null,
+    fleetFallback: config.fleetFallback ?? "share",
     enforce: config.enforce ?? true,
   };
   if (resolved.classify !== undefined && resolved.errorFilter !== undefined) {
@@ -110,7 +112,7 @@ const SHUTDOWN_RULES: { readonly [Field in keyof ShutdownOptions]-?: Rule } = {
 /** @throws {TypeError | RangeError} for a wrong value or an unknown field */
 export function readOptions(options: BulkheadOptions): BulkheadOptions {
   const read = readFields("options", options, OPTIONS_RULES);
-  for (const limit of ["queryTimeoutSeconds", "probeLeaseSeconds"] as const) {
+  for (const limit of STORAGE_SECONDS) {
     const seconds: unknown = read.circuitStorage?.[limit];
     if (seconds !== undefined) validate(`circuitStorage.${limit}`, seconds, POSITIVE_SECONDS);
   }
@@ -142,6 +144,13 @@ function isStorage(value: unknown): boolean {
   if (typeof value !== "object" || value === null) return false;
   return STORAGE_METHODS.every((method) => typeof Reflect.get(value, method) === "function");
 }
+
+const STORAGE_SECONDS = [
+  "queryTimeoutSeconds",
+  "probeLeaseSeconds",
+  "permitLeaseSeconds",
+  "permitRenewSeconds",
+] as const satisfies ReadonlyArray<keyof CircuitStorage>;
 
 const STORAGE_METHODS: ReadonlyArray<keyof CircuitStorage> = [
   "getState",

@@ -32,6 +32,20 @@ export interface LastFailure {
   readonly at: Date;
 }
 
+/** A bulkhead's part of the limit for the whole fleet. */
+export interface FleetStats {
+  /** The limit, as the storage said last; before, as configured. */
+  limit: number;
+  /** How many functions may run here now: 0 while it is idle, or waits for the storage or for its turn. */
+  permits: number;
+  /** Its fair share, as the storage said last. 0 when there are fewer permits than bulkheads, and it is the turn of others. */
+  fair: number;
+  /** How many bulkheads of that name held or wanted permits when it asked last, this one included. */
+  processes: number;
+  /** Whether it holds a lease. Otherwise nothing runs, or `fleetFallback` holds. */
+  leased: boolean;
+}
+
 /**
  * A bulkhead's figures at one instant. Counters run from the bulkhead's creation or the last
  * `resetStats()`. At every instant `totalExecutions = successfulExecutions + failedExecutions +
@@ -65,6 +79,8 @@ export interface BulkheadStats {
   circuitBreakerEnabled: boolean;
   /** State of the circuit; absent when the circuit is switched off. */
   circuitStatus?: CircuitStatus;
+  /** The part of the fleet's limit; absent without `fleetMaxConcurrentCalls`. */
+  fleet?: FleetStats;
   /** Seconds until the circuit admits a call at the latest, as far as is known; 0 while it is closed. */
   retryAfterSeconds: number;
   /** Failures in succession that the circuit has counted; 0 while it is not closed. */

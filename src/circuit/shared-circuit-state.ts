@@ -1,5 +1,4 @@
-import { hostname } from "node:os";
-import { randomUUID } from "../common/random-uuid.js";
+import { newOwner } from "../common/new-owner.js";
 import type { CircuitRecord } from "../storage/circuit-storage.js";
 import { newReconcilerState, type ReconcilerState, type StorageRequest } from "./reconciler.js";
 
@@ -52,10 +51,4 @@ export function newSharedCircuitState(owner = newOwner()): SharedCircuitState {
     failures: { requests: false, notices: false },
     timers: { read: undefined, renew: undefined, leaseRequest: undefined },
   };
-}
-
-/** Names this process for operators. */
-function newOwner(): string {
-  // A record holds 255 characters, and a host name can have as many.
-  return `${hostname().slice(0, 150)} ${process.pid} ${randomUUID()}`;
 }

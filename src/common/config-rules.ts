@@ -42,6 +42,12 @@ export const CONFIG_RULES = {
   slowCallRateThreshold: PERCENTAGE,
   minimumCalls: integerFrom(1),
   windowSeconds: POSITIVE_SECONDS,
+  fleetMaxConcurrentCalls: orNull(integerFrom(1)),
+  fleetFallback: {
+    description: '"share", "local" or "reject"',
+    hasType: (value) => typeof value === "string",
+    inRange: (value) => ["share", "local", "reject"].includes(value),
+  },
   enforce: BOOLEAN,
 } as const satisfies { readonly [field: string]: Rule };
 

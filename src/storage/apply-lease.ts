@@ -54,16 +54,17 @@ export function applyLease(pool: PermitPool, request: PermitRequest, now: number
   const limit = pool.limitSet ?? Math.min(asking.limit, ...others.map((share) => share.limit));
   const split = fairSplit(limit, [...rivals, asking]);
   const fair = shareOf(split, asking);
-  const isContended = rivals.some((share) => lacks(share.permits, share, split));
+  const areOthersShort = rivals.some((share) => lacks(share.permits, share, split));
   const free = limit - others.reduce((sum, { permits }) => sum + permits, 0);
-  const granted = Math.min(asking.wants, free, isContended ? fair : limit);
+  const granted = Math.min(asking.wants, free, areOthersShort ? fair : limit);
   const permits = isLate ? held : Math.max(Math.min(request.keep, held), granted, 0);
+  const isContended = areOthersShort || permits > Math.max(free, 0);
 
   const isNew = known === undefined;
   const hasRisen = held === 0 && permits > 0;
   const after = { ...asking, permits, turn: hasRisen ? pool.nextTurn : turn };
   const givesAll = !isLate && request.want === 0 && request.keep === 0;
-  const gives = permits < held && isContended;
+  const gives = permits < held && areOthersShort;
   const isNoticeDue = now < pool.noticedAt || now >= pool.noticedAt + NOTICE_MS;
   const isNoticed = !isLate && isNoticeDue && (gives || lacks(permits, asking, split));
   return {

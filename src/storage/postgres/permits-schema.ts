@@ -135,7 +135,7 @@ BEGIN
       WHERE p.namespace = ns AND p.name = r.name AND p.owner = r.owner;
     END IF;
     grants := jsonb_set(grants, ARRAY[(r.place - 1)::text], jsonb_build_object('permits', mine.permits, 'fair', share,
-      'limit', total, 'processes', owners, 'isContended', is_contended, 'turn', mine.turn));
+      'limit', total, 'processes', owners, 'isContended', is_contended OR mine.permits > greatest(total - used, 0), 'turn', mine.turn));
   END LOOP;
   RETURN grants;
 END $$;`;

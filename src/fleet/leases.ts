@@ -1,0 +1,146 @@
+import { outsideRequests } from "../common/async-context.js";
+import { now } from "../common/clock.js";
+import { withTimeout } from "../common/with-timeout.js";
+import { noAnswerError } from "../storage/checked-storage.js";
+import type { CircuitStorage } from "../storage/circuit-storage.js";
+import type { PermitGrant, PermitRequest } from "../storage/permit-lease.js";
+import { validateGrant } from "../storage/validate-grant.js";
+
+/** A storage that leases permits. */
+export type LeasingStorage = CircuitStorage & Required<Pick<CircuitStorage, "lease">>;
+
+/** Who asks for permits of one storage. */
+export interface LeaseHolder {
+  /** When it has to ask next; `Infinity` while it is idle, or asks. */
+  readonly dueAt: number;
+  /** It could ask now, and then not again soon. */
+  readonly mayJoin: boolean;
+  /** Its calls wait for permits: the process has to live on. */
+  readonly holdsProcess: boolean;
+  ask(): PermitRequest;
+  onGrant(grant: PermitGrant): void;
+  onFailure(error: unknown): void;
+}
+
+const known = new WeakMap<LeasingStorage, Leases>();
+
+/** The holders of one storage in this process. */
+export function leasesOf(storage: LeasingStorage): Leases {
+  let leases = known.get(storage);
+  if (leases === undefined) {
+    leases = new Leases(storage);
+    known.set(storage, leases);
+  }
+  return leases;
+}
+
+/**
+ * Asks one storage for the permits of all limits of this process: one timer, none while every holder is idle, and as few
+ * requests as possible, because each has the permits of all that are soon due.
+ */
+export class Leases {
+  readonly #storage: LeasingStorage;
+  readonly #holders = new Set<LeaseHolder>();
+  #timer: NodeJS.Timeout | undefined = undefined;
+  #timerAt = Number.POSITIVE_INFINITY;
+  #isAskingSoon = false;
+
+  constructor(storage: LeasingStorage) {
+    this.#storage = storage;
+  }
+
+  /** When a holder is due has changed. */
+  schedule(holder: LeaseHolder): void {
+    const { dueAt } = holder;
+    if (dueAt === Number.POSITIVE_INFINITY) this.#holders.delete(holder);
+    else {
+      this.#holders.add(holder);
+      if (dueAt < this.#timerAt) this.#arm(dueAt);
+    }
+    this.#holdProcess();
+  }
+
+  /** The process lives on while calls wait for permits. */
+  #holdProcess(): void {
+    const timer = this.#timer;
+    // Timers of an imitated browser are numbers.
+    if (typeof timer !== "object") return;
+    for (const { holdsProcess } of this.#holders) {
+      if (holdsProcess) {
+        timer.ref();
+        return;
+      }
+    }
+    timer.unref();
+  }
+
+  #arm(at: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#timerAt = at;
+    const delayMs = at - now();
+    if (delayMs <= 0) this.#askSoon();
+    else this.#timer = outsideRequests(() => setTimeout(this.#onTimer, Math.ceil(delayMs)));
+  }
+
+  readonly #onTimer = () => {
+    this.#timer = undefined;
+    this.#askDue();
+  };
+
+  /** Not at once: others may become due in the same turn. */
+  #askSoon(): void {
+    if (this.#isAskingSoon) return;
+    this.#isAskingSoon = true;
+    outsideRequests(() =>
+      queueMicrotask(() => {
+        this.#isAskingSoon = false;
+        this.#askDue();
+      }),
+    );
+  }
+
+  #askDue(): void {
+    const time = now();
+    let isDue = false;
+    for (const { dueAt } of this.#holders) isDue ||= dueAt <= time;
+    if (isDue) {
+      const asking = [...this.#holders].filter(({ dueAt, mayJoin }) => dueAt <= time || mayJoin);
+      this.#ask(asking);
+    }
+    this.#rearm();
+  }
+
+  #rearm(): void {
+    let next = Number.POSITIVE_INFINITY;
+    for (const { dueAt } of this.#holders) next = Math.min(next, dueAt);
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#timerAt = Number.POSITIVE_INFINITY;
+    if (next < Number.POSITIVE_INFINITY) this.#arm(next);
+    this.#holdProcess();
+  }
+
+  #ask(holders: readonly LeaseHolder[]): void {
+    const requests = holders.map((holder) => holder.ask());
+    const onFailure = (error: unknown) => {
+      for (const holder of holders) holder.onFailure(error);
+    };
+    this.#request(requests).then((grants) => {
+      for (const [index, holder] of holders.entries()) {
+        const grant = grants[index];
+        if (grant !== undefined) holder.onGrant(grant);
+      }
+    }, onFailure);
+  }
+
+  async #request(requests: readonly PermitRequest[]): Promise<readonly PermitGrant[]> {
+    const seconds = this.#storage.queryTimeoutSeconds ?? 1;
+    const grants = await withTimeout(this.#storage.lease(requests), {
+      limitMs: seconds * 1000,
+      error: () => noAnswerError(seconds),
+      holdsProcess: true,
+    });
+    return requests.map((_, index) => validateGrant(grants[index]));
+  }
+}
