@@ -218,6 +218,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
   getStats(): BulkheadStats {
     const { name, maxConcurrentCalls, maxQueueSize, circuitBreakerEnabled } = this.config;
     const { circuitStatus } = this.#executor.gate;
+    const { fleetStats } = this.#executor;
     return {
       name,
       state: this.getState(),
@@ -227,6 +228,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
       maxQueueSize,
       circuitBreakerEnabled,
       ...(circuitStatus && { circuitStatus }),
+      ...(fleetStats && { fleet: fleetStats }),
       ...this.#executor.gate.stats,
     };
   }

@@ -5,6 +5,8 @@ import { settingsError } from "./rejections.js";
 import { changeConfig } from "./resolve-config.js";
 
 interface ConfigurationHooks {
+  /** @throws {TypeError} when the bulkhead cannot do what the configuration wants */
+  readonly check: (config: ResolvedBulkheadConfig) => void;
   /** A field has another value than before. */
   readonly onChanged: (before: ResolvedBulkheadConfig, event: ConfiguredEvent) => void;
   /** The operator's settings cannot be taken. */
@@ -39,6 +41,7 @@ export class Configuration {
   change(changes: BulkheadConfigChanges): void {
     const own = changeConfig(this.#own, changes);
     const next = changeConfig(own, this.#settings);
+    this.#hooks.check(next);
     this.#own = own;
     this.#apply(next, "program");
   }
@@ -48,6 +51,7 @@ export class Configuration {
     let next: ResolvedBulkheadConfig;
     try {
       next = changeConfig(this.#own, settings);
+      this.#hooks.check(next);
     } catch (error) {
       this.#hooks.onInvalid(settingsError(this.#own.name, error));
       return;

@@ -201,18 +201,27 @@ const REJECTIONS: ReadonlySet<unknown> = new Set([
   BulkheadShutdownError.code,
 ]);
 
+/** How many errors around a rejection are looked through. */
+const MAX_DEPTH = 3;
+
 /**
- * Whether a function threw the rejection of a bulkhead that it called: then the dependency was never asked.
+ * Whether a function threw the rejection of a bulkhead that it called, or an error with one as its `cause`, such as the
+ * `TypeError` of a `fetch` whose dispatcher is guarded: then the dependency was never asked.
  * By its code, since a program can have both builds of this library loaded.
  */
 export function isRejection(thrown: unknown): boolean {
-  if (!isInstance(thrown, Error)) return false;
+  let error = thrown;
   try {
-    const { code, phase } = thrown as { code?: unknown; phase?: unknown };
-    return REJECTIONS.has(code) || (code === BulkheadTimeoutError.code && phase === "waiting");
+    for (let depth = 0; depth <= MAX_DEPTH && error instanceof Error; depth++) {
+      const { code, phase } = error as { code?: unknown; phase?: unknown };
+      if (REJECTIONS.has(code)) return true;
+      if (code === BulkheadTimeoutError.code && phase === "waiting") return true;
+      error = error.cause;
+    }
   } catch {
-    return false;
+    // A Proxy whose trap throws, or a field that cannot be read.
   }
+  return false;
 }
 
 /** Wraps what a protected function threw, unless it is a {@link BulkheadError} already. */

@@ -22,9 +22,11 @@ export function fullError(
   retryAfterSeconds: number,
 ): BulkheadFullError {
   const { name: bulkheadName, maxConcurrentCalls, maxQueueSize } = config;
-  const message =
-    `Bulkhead "${oneLine(bulkheadName)}" is full: ${maxConcurrentCalls} of ${maxConcurrentCalls} permits and ` +
-    `${maxQueueSize} of ${maxQueueSize} queue places are taken`;
+  const permits =
+    config.fleetMaxConcurrentCalls === null
+      ? `${maxConcurrentCalls} of ${maxConcurrentCalls} permits`
+      : "all permits that it holds of the fleet's limit";
+  const message = `Bulkhead "${oneLine(bulkheadName)}" is full: ${permits} and ${maxQueueSize} of ${maxQueueSize} queue places are taken`;
   return withoutFrames(() => new BulkheadFullError(message, { bulkheadName, retryAfterSeconds }));
 }
 

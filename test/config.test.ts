@@ -129,6 +129,16 @@ interface Field {
 /** The design's table. `name` is apart: it has no default. */
 const TABLE: Record<Exclude<keyof BulkheadConfig, "name">, Field> = {
   enforce: { byDefault: true, rule: BOOLEAN },
+  fleetMaxConcurrentCalls: { byDefault: null, rule: orNull(integerFrom(1)) },
+  fleetFallback: {
+    byDefault: "share",
+    rule: {
+      good: ["share", "local", "reject"],
+      wrongType: [null, 0, true, {}, []],
+      outOfRange: ["", "Share", "none"],
+      text: '"share", "local" or "reject"',
+    },
+  },
   maxConcurrentCalls: { byDefault: 10, rule: integerFrom(1) },
   maxQueueSize: { byDefault: 100, rule: integerFrom(0) },
   timeoutSeconds: { byDefault: null, rule: orNull(POSITIVE_SECONDS) },

@@ -346,6 +346,7 @@ describe("the configuration", () => {
       | "reclaimAfterSeconds"
       | "failureRateThreshold"
       | "slowCallSeconds"
+      | "fleetMaxConcurrentCalls"
     >();
   });
 
@@ -518,6 +519,7 @@ describe("events", () => {
       | "isolated"
       | "released"
       | "configured"
+      | "permits"
       | "storageError"
       | "shutdown"
     >();
@@ -593,6 +595,13 @@ describe("the rest", () => {
       maxQueueSize: number;
       circuitBreakerEnabled: boolean;
       circuitStatus: CircuitStatus;
+      fleet: {
+        limit: number;
+        permits: number;
+        fair: number;
+        processes: number;
+        leased: boolean;
+      };
       rejections: Record<RejectionReason, number>;
       timedOutExecutions: number;
       abortedExecutions: number;

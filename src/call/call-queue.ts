@@ -9,13 +9,11 @@ import type { TypicalRunTime } from "./typical-run-time.js";
  * worth starting when its turn comes.
  */
 export class CallQueue extends LinkedList<Call> {
-  readonly #config: ResolvedBulkheadConfig;
   readonly #target: QueueTarget;
   readonly #typicalRunTime: TypicalRunTime;
 
   constructor(config: ResolvedBulkheadConfig, typicalRunTime: TypicalRunTime) {
     super();
-    this.#config = config;
     this.#target = new QueueTarget(config);
     this.#typicalRunTime = typicalRunTime;
   }
@@ -46,9 +44,9 @@ export class CallQueue extends LinkedList<Call> {
     return waiting;
   }
 
-  /** Seconds until the calls that are queued now have probably started. */
-  get drainSeconds(): number {
-    return (this.size * this.#typicalRunTime.meanMs) / this.#config.maxConcurrentCalls / 1000;
+  /** Seconds until the calls that are queued now have probably started, with so many permits. */
+  drainSeconds(permits: number): number {
+    return (this.size * this.#typicalRunTime.meanMs) / permits / 1000;
   }
 
   /**

@@ -7,16 +7,18 @@ import type { BulkheadConfigChanges, ResolvedBulkheadConfig } from "../config.js
 import { Configuration } from "../configuration.js";
 import { KEEPS_FRAMES, withOrigin } from "../errors.js";
 import { type BulkheadEvents, type ConfiguredEvent, type Emit, safeEmit } from "../events.js";
-import { abortReason, overdueError, shutdownError, timeoutError } from "../rejections.js";
-import { Counters, type RejectionReason } from "../stats.js";
+import { abortReason, shutdownError, timeoutError } from "../rejections.js";
+import { Counters, type FleetStats } from "../stats.js";
 import type { CircuitStorage } from "../storage/circuit-storage.js";
 import type { Call } from "./call.js";
 import { CallQueue } from "./call-queue.js";
 import { isDeadline } from "./fair-verdict.js";
+import { FleetPart } from "./fleet-part.js";
 import type { HolderCall } from "./holder-call.js";
 import { type Lane, Lanes } from "./lanes.js";
 import { type AbandonReason, Outcomes } from "./outcomes.js";
 import { HELD } from "./permit-call.js";
+import { QueueRejections } from "./queue-rejections.js";
 import { Shutdown } from "./shutdown.js";
 import { TimeLimits } from "./time-limits.js";
 import { TypicalRunTime } from "./typical-run-time.js";
@@ -33,8 +35,10 @@ export class Executor {
   readonly #config: ResolvedBulkheadConfig;
   readonly #lanes: Lanes<Call>;
   readonly #queue: CallQueue;
+  readonly #queued: QueueRejections;
   readonly #typicalRunTime = new TypicalRunTime();
   readonly #limits: TimeLimits;
+  readonly #fleet: FleetPart;
   readonly #emit: Emit;
   readonly #onAbort = (call: Call, reason: unknown) => this.#abort(call, reason);
   readonly #shutdown: Shutdown;
@@ -47,6 +51,7 @@ export class Executor {
     emitter: EventEmitter<BulkheadEvents>,
   ) {
     this.#configuration = new Configuration(given, {
+      check: (config) => this.#fleet.check(config),
       onChanged: (before, event) => this.#reconfigured(before, event),
       onInvalid: (error) => this.#emit("storageError", error),
     });
@@ -58,15 +63,22 @@ export class Executor {
       onReclaim: (call) => this.#reclaim(call),
     });
     this.#queue = new CallQueue(config, this.#typicalRunTime);
-    this.#lanes = new Lanes(config.maxConcurrentCalls, {
+    this.#fleet = new FleetPart(config, circuitStorage, {
+      demand: () => ({ inUse: this.#inUse, waiting: this.#queue.size }),
+      onChange: () => this.#onFleetChange(),
+      onStats: (stats) => this.#emit("permits", stats),
+      onUnplaced: (call) => this.#queued.placeOrReject(call),
+      onError: (error) => this.#emit("storageError", error),
+    });
+    this.#lanes = new Lanes(this.#fleet.count, {
       onOpen: () => this.#startQueued(),
       onSettled: (call, succeeded, value) => this.#settle(call, succeeded, value),
     });
     this.gate = new Gate<Call>(config, circuitStorage, {
       emit: this.#emit,
-      onRejecting: (reason) => this.#rejectAllQueued(reason),
-      onStorageAnswered: () => this.#readmitAll(),
-      onRejected: (call, reason, error) => this.#notifyRejected(call, reason, error),
+      onRejecting: (reason) => this.#queued.removeAll(reason),
+      onStorageAnswered: () => this.#queued.readmitAll(),
+      onRejected: (call, reason, error) => this.#queued.notify(call, reason, error),
       onAdmitting: () => this.#startQueued(),
       onSettings: (values) => this.#configuration.override(values),
       onShutdown: () => void this.shutdown(undefined),
@@ -75,10 +87,10 @@ export class Executor {
       emit: this.#emit,
       isIdle: () => this.#isIdle,
       onClosing: () => this.gate.stopHealthCheck(),
-      rejectQueued: () => this.#rejectAllForShutdown(),
+      rejectQueued: () => this.#queued.rejectAllForShutdown(),
       cancelAll: () => this.#cancelAll(),
-      disconnect: () => this.gate.disconnect(),
-      onEnded: () => this.gate.end(),
+      disconnect: () => this.#disconnect(),
+      onEnded: () => this.#end(),
     });
     const { counters, gate } = this;
     const typicalRunTime = this.#typicalRunTime;
@@ -88,6 +100,15 @@ export class Executor {
       gate,
       emitter,
       emit: this.#emit,
+    });
+    this.#queued = new QueueRejections(config, this.#queue, {
+      counters,
+      gate,
+      outcomes: this.#outcomes,
+      detach: (call) => this.#detachCaller(call, "over"),
+      freePermits: () => this.#freePermits,
+      drainSeconds: () => this.#drainSeconds,
+      onRejected: () => this.#checkIdle(),
     });
   }
 
@@ -136,11 +157,21 @@ export class Executor {
     const isolation = this.gate.isolationRejection();
     if (isolation !== undefined) return this.#outcomes.reject("isolated", isolation);
     if (!this.gate.tryAcquire(call)) return this.#outcomes.rejectByCircuit(call);
-    const { maxQueueSize } = this.#config;
-    // A call that waits for its lane, or for the storage, needs no place as long as a permit is free.
-    const { size } = this.#queue;
-    if (size >= maxQueueSize && size >= maxQueueSize + this.#freePermits)
-      return this.#outcomes.rejectFull(call, this.#queue.drainSeconds);
+    const { limit } = this.#fleet;
+    if (limit !== undefined) {
+      limit.enter(this.#inUse + this.#queue.size + 1);
+      if (limit.isRejecting) return this.#outcomes.rejectFull(call, this.#drainSeconds);
+    }
+    return this.#queue.size < this.#config.maxQueueSize ? undefined : this.#checkPlace(call);
+  }
+
+  /** A call that waits for its lane, or for the storage, needs no place in the queue as long as a permit is free. */
+  #checkPlace(call: Call): Promise<never> | undefined {
+    const unplaced = this.#queue.size - this.#config.maxQueueSize;
+    if (unplaced < this.#freePermits) return undefined;
+    if (unplaced >= this.#fleet.attainable - this.#inUse)
+      return this.#outcomes.rejectFull(call, this.#drainSeconds);
+    this.#fleet.await(call);
     return undefined;
   }
 
@@ -158,7 +189,8 @@ export class Executor {
   #idleLane(call: Call): Lane<Call> | undefined {
     if (call.watched !== undefined) return this.#lanes.openUnlimited(call, call.watched);
     const mustWait = this.#queue.size > 0 || this.gate.isAwaitingStorage || this.#isOverrun;
-    return mustWait ? undefined : this.#lanes.take(call);
+    if (mustWait || this.#hasLapsed(call.enteredAt)) return undefined;
+    return this.#lanes.take(call);
   }
 
   /** Whether as many calls run as could run and wait if the limits were enforced. */
@@ -175,6 +207,15 @@ export class Executor {
     // A queued call may depend on a permit that is to be reclaimed.
     this.#limits.holdProcess(true);
     if (!call.isHeld) this.#lanes.request();
+    this.#fleet.limit?.wait();
+  }
+
+  /** Whether the lease of the fleet's permits is over: the storage is away, or the process stood still. */
+  #hasLapsed(time: number): boolean {
+    const { limit } = this.#fleet;
+    if (limit === undefined || time < limit.validUntil) return false;
+    limit.lapse();
+    return true;
   }
 
   /**
@@ -187,7 +228,15 @@ export class Executor {
 
   /** None when the limit was lowered and more functions still run. */
   get #freePermits(): number {
-    return Math.max(0, this.#lanes.count - this.counters.active - this.counters.abandoned);
+    return Math.max(0, this.#lanes.count - this.#inUse);
+  }
+
+  get #inUse(): number {
+    return this.counters.active + this.counters.abandoned;
+  }
+
+  get #drainSeconds(): number {
+    return this.#queue.drainSeconds(Math.max(1, this.#lanes.count));
   }
 
   /**
@@ -202,6 +251,7 @@ export class Executor {
     for (let call = this.#queue.first; call !== undefined; call = this.#queue.first) {
       if (this.gate.isAwaitingStorage || this.#isOverrun) break;
       time ??= now();
+      if (this.#hasLapsed(time)) break;
       if (call.isHeld) this.#endHold(time);
       if (call.hasWaited && this.#queue.isHopeless(call, time)) {
         this.#expire(call);
@@ -217,7 +267,7 @@ export class Executor {
       }
       if (call.hasWaited && this.#queue.isOverdue(call, time)) {
         this.#lanes.release(lane);
-        this.#rejectOverdue(call);
+        this.#queued.rejectOverdue(call);
         continue;
       }
       this.#queue.shift();
@@ -276,9 +326,14 @@ export class Executor {
     this.#detachCaller(call, "over");
     if (succeeded) this.#outcomes.succeed(call, value, time);
     else this.#outcomes.fail(call, value, time);
-    if (call.lane !== undefined) this.#lanes.release(call.lane);
+    if (call.lane !== undefined) this.#release(call.lane);
     if (this.#queue.size > 0) this.#startQueued(time);
     else this.#onQueueEmpty();
+  }
+
+  #release(lane: Lane<Call>): void {
+    this.#lanes.release(lane);
+    this.#fleet.limit?.release(this.#inUse);
   }
 
   /** There is nothing to start. */
@@ -315,7 +370,7 @@ export class Executor {
       // A faked clock goes on before p-limit has opened the lane. A call that found a permit free starts.
       call.isOverdue = true;
     } else if (call.phase === "waiting") {
-      this.#rejectQueued(call, "timeout", timeoutError(this.#config.name, call, "waiting"));
+      this.#queued.reject(call, "timeout", timeoutError(this.#config.name, call, "waiting"));
     } else if (call.phase === "running" && call.watched !== undefined) {
       call.inContext(this.#outcomes.watchTimeout, this.#outcomes, call);
     } else if (call.phase === "running") {
@@ -326,71 +381,11 @@ export class Executor {
 
   /** The caller ends a call. */
   #abort(call: Call, error: unknown): void {
-    if (call.phase === "waiting") this.#rejectQueued(call, "aborted", error);
+    if (call.phase === "waiting") this.#queued.reject(call, "aborted", error);
     else if (call.phase === "running") {
       const why = isDeadline(error) ? "deadline" : "aborted";
       call.inContext(this.#abandon, this, call, error, why);
     }
-  }
-
-  /** A queued call has waited longer than `queueTargetSeconds` allow. */
-  #rejectOverdue(call: Call): void {
-    this.#detachCaller(call, "over");
-    const error = overdueError(this.#config, this.#queue.drainSeconds);
-    call.inContext(this.#outcomes.recordFull, this.#outcomes, call, error);
-    this.#notifyRejected(call, "full", error);
-  }
-
-  /** A queued call leaves the queue without having started. */
-  #rejectQueued(call: Call, reason: RejectionReason, error: unknown): void {
-    this.#dequeue(call, reason);
-    this.#notifyRejected(call, reason, error);
-  }
-
-  /**
-   * All queued calls leave the queue at once; those that found a permit free are about to start, and go
-   * on like running ones. {@link #notifyRejected} follows, when everything else has taken effect.
-   */
-  #rejectAllQueued(reason: RejectionReason): Call[] {
-    const waiting = this.#queue.waiting();
-    for (const call of waiting) this.#dequeue(call, reason);
-    return waiting;
-  }
-
-  /** The calls waited for the storage's answer: in their order, each is admitted by it or rejected. */
-  #readmitAll(): Call[] {
-    const waiting: Call[] = [];
-    const rejected: Call[] = [];
-    for (let call = this.#queue.shift(); call !== undefined; call = this.#queue.shift()) {
-      waiting.push(call);
-    }
-    for (const call of waiting) {
-      if (this.gate.tryAcquire(call)) {
-        this.#queue.push(call);
-      } else {
-        this.#dequeue(call, "circuitOpen");
-        rejected.push(call);
-      }
-    }
-    return rejected;
-  }
-
-  #rejectAllForShutdown(): void {
-    for (const call of this.#rejectAllQueued("shutdown")) {
-      this.#notifyRejected(call, "shutdown", shutdownError(this.#config.name));
-    }
-  }
-
-  #dequeue(call: Call, reason: RejectionReason): void {
-    this.#detachCaller(call, "over");
-    call.circuit.drop(call);
-    this.counters.recordRejection(reason);
-  }
-
-  #notifyRejected(call: Call, reason: RejectionReason, error: unknown): void {
-    call.inContext(this.#outcomes.emitRejected, this.#outcomes, call, reason, error);
-    call.reject(error);
-    this.#checkIdle();
   }
 
   /**
@@ -418,8 +413,11 @@ export class Executor {
     this.#limits.stopReclaim(call);
     this.counters.abandoned--;
     if (call.lane !== undefined) {
-      if (settled) this.#lanes.release(call.lane);
-      else this.#lanes.reclaim(call.lane);
+      if (settled) this.#release(call.lane);
+      else {
+        this.#lanes.reclaim(call.lane);
+        this.#fleet.limit?.release(this.#inUse);
+      }
     }
     this.#emit("reclaimed", { executionId: call.id, settled });
     this.#startQueued();
@@ -434,7 +432,10 @@ export class Executor {
   }
 
   #checkIdle(): void {
-    if (this.#queue.size === 0) this.#limits.holdProcess(false);
+    if (this.#queue.size === 0) {
+      this.#limits.holdProcess(false);
+      this.#fleet.limit?.endWait();
+    }
     this.#shutdown.checkIdle();
   }
 
@@ -447,13 +448,36 @@ export class Executor {
 
   /** Everything takes effect first; the event follows. */
   #reconfigured(before: ResolvedBulkheadConfig, event: ConfiguredEvent): void {
-    this.#lanes.resize(this.#config.maxConcurrentCalls);
+    this.#fleet.reconfigure();
+    this.#lanes.resize(this.#fleet.count);
     this.gate.reconfigure(before, this.isClosed);
     outsideRequests(() => this.#emit("configured", event));
     this.#startQueued();
   }
 
+  // The fleet's limit
+
+  get fleetStats(): FleetStats | undefined {
+    return this.#fleet.limit?.stats;
+  }
+
+  #onFleetChange(): void {
+    this.#lanes.resize(this.#fleet.count);
+    this.#startQueued();
+    if (this.#fleet.limit?.isRejecting) this.#queued.rejectAllAsFull();
+  }
+
   // Shutdown
+
+  async #disconnect(): Promise<void> {
+    await this.gate.disconnect();
+    if (this.#isIdle) await this.#fleet.limit?.close();
+  }
+
+  #end(): void {
+    this.gate.end();
+    void this.#fleet.limit?.close();
+  }
 
   shutdown(drainSeconds: number | undefined): Promise<void> {
     return this.#shutdown.begin(drainSeconds);
@@ -465,9 +489,9 @@ export class Executor {
   }
 
   #cancelAll(): void {
-    this.#rejectAllForShutdown();
+    this.#queued.rejectAllForShutdown();
     for (let call = this.#queue.first; call !== undefined; call = this.#queue.first) {
-      this.#rejectQueued(call, "shutdown", shutdownError(this.#config.name));
+      this.#queued.reject(call, "shutdown", shutdownError(this.#config.name));
     }
     for (const call of this.#lanes.holders) {
       if (call.phase === "running")

@@ -55,7 +55,7 @@ export class Lanes<T> {
   /** More lanes are open than p-limit may open by now. */
   #hasSurplus = false;
   readonly #requestLane = () => {
-    this.#limit ??= pLimit(this.#count);
+    this.#limit ??= pLimit(Math.max(1, this.#count));
     void this.#limit(this.#openLane);
   };
   readonly #openLane = () => new Promise<void>((close) => this.#opened(close));
@@ -74,14 +74,15 @@ export class Lanes<T> {
 
   /** How many lanes p-limit opens at most. */
   get count(): number {
-    return this.#limit?.concurrency ?? this.#count;
+    // p-limit itself cannot have 0.
+    return this.#count === 0 ? 0 : (this.#limit?.concurrency ?? this.#count);
   }
 
-  /** Opens at most `count` lanes from now on. A lane that is taken closes when its function has settled. */
+  /** Opens at most `count` lanes from now on, which may be 0. A lane that is taken closes when its function has settled. */
   resize(count: number): void {
     if (count === this.#count) return;
     this.#count = count;
-    if (this.#limit !== undefined) this.#limit.concurrency = count;
+    if (this.#limit !== undefined) this.#limit.concurrency = Math.max(1, count);
     this.#hasSurplus = this.#open.size > count;
     this.#closeSurplus();
   }
@@ -125,7 +126,7 @@ export class Lanes<T> {
 
   /** Asks p-limit for one more lane, unless p-limit has been asked already. */
   request(): void {
-    if (this.#isRequested) return;
+    if (this.#isRequested || this.#count === 0) return;
     this.#isRequested = true;
     // A lane outlives the request that it was opened for.
     outsideRequests(this.#requestLane);

@@ -2,7 +2,7 @@ import type CircuitBreaker from "opossum";
 import { outsideRequests } from "../common/async-context.js";
 import { now } from "../common/clock.js";
 import type { ResolvedBulkheadConfig } from "../config.js";
-import type { BulkheadError } from "../errors.js";
+import { type BulkheadError, isRejection } from "../errors.js";
 import type { Emit } from "../events.js";
 import { circuitOpenError, isolationError } from "../rejections.js";
 import { BulkheadState } from "../state.js";
@@ -374,7 +374,8 @@ export class Gate<C extends GatedCall> {
     this.#hooks.emit("healthCheck", { healthy, error });
     if (!healthy) {
       this.#monitored?.createdBreaker?.emit("healthCheckFailed", error);
-      this.#circuit?.healthCheckFailed(error);
+      // A bulkhead that is full, perhaps this one, says nothing of the dependency.
+      if (!isRejection(error)) this.#circuit?.healthCheckFailed(error);
     } else if (this.#connection?.isIsolatedByOperator !== true) {
       this.#circuit?.healthCheckPassed();
     }

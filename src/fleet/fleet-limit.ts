@@ -107,7 +107,11 @@ export class FleetLimit implements LeaseHolder {
 
   /** A call waits for a permit. */
   wait(): void {
-    if (this.usable === 0 && !this.#holdsProcess) this.#holdProcess(true);
+    const { usable } = this;
+    if (usable === 0 && !this.#holdsProcess) this.#holdProcess(true);
+    // The path of every call that waits.
+    const hasShare = usable > 0 && usable >= this.#permits.state.fair;
+    if (hasShare || usable >= this.#config.maxConcurrentCalls) return;
     if (this.#urgentAt === NEVER) this.#consider();
   }
 

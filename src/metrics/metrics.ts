@@ -216,6 +216,19 @@ export const GAUGES: readonly GaugeMetric[] = [
     read: ({ maxQueueSize }) => maxQueueSize,
   },
   {
+    name: "fleet.limit",
+    unit: "{call}",
+    description: "How many functions may run at once in the whole fleet; 0 without such a limit.",
+    read: ({ fleet }) => fleet?.limit ?? 0,
+    combine: Math.max,
+  },
+  {
+    name: "fleet.permits",
+    unit: "{call}",
+    description: "How many permits of the fleet's limit are held here; 0 without such a limit.",
+    read: ({ fleet }) => fleet?.permits ?? 0,
+  },
+  {
     name: "state",
     unit: "{bulkhead}",
     description: "1 for the state that the bulkhead is in, 0 for the others.",

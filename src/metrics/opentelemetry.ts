@@ -62,7 +62,7 @@ const collectors = new WeakMap<MeterProvider, Collector>();
  * `bulkman.circuit.transition.to`, `reclaimed_permits`, `storage.errors`, and `health_checks` by
  * `bulkman.health_check.result`.
  * Gauges: `active_calls`, `waiting_calls`, `abandoned_calls`, `concurrency.limit`, `queue.limit`,
- * `state`, `circuit.state`, and in seconds `circuit.opened_timestamp` and `retry_after`, read when metrics are
+ * `fleet.limit`, `fleet.permits`, `state`, `circuit.state`, and in seconds `circuit.opened_timestamp` and `retry_after`, read when metrics are
  * collected. Histograms in seconds: `execution.duration` and `wait.duration`.
  *
  * The only attribute with values of yours is `bulkman.bulkhead.name`; bulkheads of the same name are

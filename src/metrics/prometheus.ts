@@ -72,7 +72,7 @@ const collectors = new WeakMap<AnyRegistry, Collector>();
  * them, once; `…_would_be_rejections_total` by `reason`, `…_circuit_transitions_total` by `to`,
  * `…_reclaimed_permits_total`, `…_storage_errors_total`, and `…_health_checks_total` by `result`.
  * Gauges: `bulkman_bulkhead_active_calls`, `…_waiting_calls`, `…_abandoned_calls`,
- * `…_concurrency_limit`, `…_queue_limit`, `…_state` and `…_circuit_state` by `state`,
+ * `…_concurrency_limit`, `…_queue_limit`, `…_fleet_limit`, `…_fleet_permits`, `…_state` and `…_circuit_state` by `state`,
  * `…_circuit_opened_timestamp_seconds`, and `…_retry_after_seconds`. Histograms:
  * `bulkman_bulkhead_execution_duration_seconds` by `outcome` and `…_wait_duration_seconds`.
  *

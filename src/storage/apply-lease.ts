@@ -37,10 +37,10 @@ const RENEWAL_TOLERANCE = 1.2;
  * @param now milliseconds since the epoch by the storage's clock
  */
 export function applyLease(pool: PermitPool, request: PermitRequest, now: number): PermitDecision {
-  const learning = learn(pool, request, now);
+  const { shares: counted, ...learning } = learn(pool, request, now);
   const isLearning = learning.learnsSince > 0;
   // A clock that was set back must not prolong a lease.
-  const shares = pool.shares
+  const shares = counted
     .map((share) => (share.askedAt > now ? { ...share, askedAt: now } : share))
     .filter((share) => isLearning || !isOver(share, now));
   const known = shares.find(({ owner }) => owner === request.owner);
@@ -54,16 +54,17 @@ export function applyLease(pool: PermitPool, request: PermitRequest, now: number
   const limit = pool.limitSet ?? Math.min(asking.limit, ...others.map((share) => share.limit));
   const split = fairSplit(limit, [...rivals, asking]);
   const fair = shareOf(split, asking);
-  const isContended = rivals.some((share) => lacks(share.permits, share, split));
+  const areOthersShort = rivals.some((share) => lacks(share.permits, share, split));
   const free = limit - others.reduce((sum, { permits }) => sum + permits, 0);
-  const granted = Math.min(asking.wants, free, isContended ? fair : limit);
+  const granted = Math.min(asking.wants, free, areOthersShort ? fair : limit);
   const permits = isLate ? held : Math.max(Math.min(request.keep, held), granted, 0);
+  const isContended = areOthersShort || permits > Math.max(free, 0);
 
   const isNew = known === undefined;
   const hasRisen = held === 0 && permits > 0;
   const after = { ...asking, permits, turn: hasRisen ? pool.nextTurn : turn };
   const givesAll = !isLate && request.want === 0 && request.keep === 0;
-  const gives = permits < held && isContended;
+  const gives = permits < held && areOthersShort;
   const isNoticeDue = now < pool.noticedAt || now >= pool.noticedAt + NOTICE_MS;
   const isNoticed = !isLate && isNoticeDue && (gives || lacks(permits, asking, split));
   return {
@@ -89,18 +90,20 @@ function lacks(permits: number, share: PermitShare, split: Split): boolean {
   return permits < Math.min(share.wants, shareOf(split, share));
 }
 
-/** Whether the storage learns, from this request on or still. */
+/** Whether the storage learns, from this request on or still, and the shares that it goes by. */
 function learn(pool: PermitPool, { leaseSeconds, renewSeconds }: PermitRequest, now: number) {
   const learnsSince = Math.min(pool.learnsSince, now);
   if (learnsSince > 0 && now < learnsSince + pool.learnsMs) {
-    return { learnsSince, learnsMs: pool.learnsMs };
+    return { learnsSince, learnsMs: pool.learnsMs, shares: pool.shares };
   }
+  // Those that did not ask while the storage learned are gone: it must not learn for them again.
+  const shares = pool.shares.filter((share) => share.askedAt >= learnsSince);
   // An owner renews its lease, so one that could not has been without the storage for almost the whole of it.
   const gapMs = (leaseSeconds - RENEWAL_TOLERANCE * renewSeconds) * 1000;
-  const wasAway = now - pool.askedAt > gapMs && pool.shares.some((share) => isOver(share, now));
+  const wasAway = now - pool.askedAt > gapMs && shares.some((share) => isOver(share, now));
   return wasAway
-    ? { learnsSince: now, learnsMs: leaseSeconds * 1000 }
-    : { learnsSince: 0, learnsMs: 0 };
+    ? { learnsSince: now, learnsMs: leaseSeconds * 1000, shares }
+    : { learnsSince: 0, learnsMs: 0, shares };
 }
 
 function isOver({ askedAt, leaseMs }: PermitShare, now: number): boolean {

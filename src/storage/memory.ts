@@ -9,6 +9,9 @@ import type {
   CircuitStorage,
   CircuitSubscriber,
 } from "./circuit-storage.js";
+import { MemoryPermits } from "./memory-permits.js";
+import type { PermitGrant, PermitNotice, PermitRequest } from "./permit-lease.js";
+import { readPermitTimes } from "./permit-times.js";
 
 /** Options of an {@link InMemoryStorage}. */
 export interface InMemoryStorageOptions {
@@ -17,6 +20,10 @@ export interface InMemoryStorageOptions {
    * > 0. @default 30
    */
   probeLeaseSeconds?: number | undefined;
+  /** Seconds that a bulkhead may start calls under a lease of the fleet's permits. > 0. @default 15 */
+  permitLeaseSeconds?: number | undefined;
+  /** Seconds between two requests for permits, less than `permitLeaseSeconds`. > 0. @default 5 */
+  permitRenewSeconds?: number | undefined;
 }
 
 /**
@@ -28,19 +35,30 @@ export interface InMemoryStorageOptions {
 export class InMemoryStorage implements CircuitStorage {
   /** Seconds of the probe lease. */
   readonly probeLeaseSeconds: number;
+  /** Seconds of a lease of permits. */
+  readonly permitLeaseSeconds: number;
+  /** Seconds between two requests for permits. */
+  readonly permitRenewSeconds: number;
   /** The system's clock at the start, and monotonic from there: setting the clock changes no isolation. */
   readonly #epochMs = Date.now() - now();
   readonly #circuits = new Map<string, CircuitRecord>();
   readonly #subscribers = new Map<string, Set<CircuitSubscriber>>();
   /** Circuits that no bulkhead uses any more, but that are not closed, or have settings. */
   readonly #unused = new Set<string>();
+  readonly #permits = new MemoryPermits();
   /** The highest version of a circuit that was forgotten. */
   #forgottenVersion = 0;
 
   constructor(options: InMemoryStorageOptions = {}) {
-    const rules = { probeLeaseSeconds: POSITIVE_SECONDS };
-    const { probeLeaseSeconds = 30 } = readFields("options", options, rules);
+    const { probeLeaseSeconds = 30, ...times } = readFields("options", options, {
+      probeLeaseSeconds: POSITIVE_SECONDS,
+      permitLeaseSeconds: POSITIVE_SECONDS,
+      permitRenewSeconds: POSITIVE_SECONDS,
+    });
+    const { permitLeaseSeconds, permitRenewSeconds } = readPermitTimes(times);
     this.probeLeaseSeconds = probeLeaseSeconds;
+    this.permitLeaseSeconds = permitLeaseSeconds;
+    this.permitRenewSeconds = permitRenewSeconds;
   }
 
   async getState(name: string): Promise<CircuitRecord | null> {
@@ -79,9 +97,19 @@ export class InMemoryStorage implements CircuitStorage {
     };
   }
 
+  /** Bulkheads with the same storage share the limit. Permits of a name that no bulkhead holds are forgotten. */
+  async lease(requests: readonly PermitRequest[]): Promise<readonly PermitGrant[]> {
+    return this.#permits.lease(requests, this.#time().getTime());
+  }
+
+  subscribeToPermits(name: string, onNotice: (notice: PermitNotice) => void): () => void {
+    return this.#permits.subscribe(name, onNotice);
+  }
+
   /** Forgets the subscribers; the circuits stay readable. */
   async close(): Promise<void> {
     this.#subscribers.clear();
+    this.#permits.clearSubscribers();
   }
 
   #time(): Date {

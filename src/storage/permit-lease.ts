@@ -31,7 +31,10 @@ export interface PermitGrant {
   readonly limit: number;
   /** How many bulkheads hold or want permits, this one included. Integer ≥ 1. */
   readonly processes: number;
-  /** Another bulkhead has less than its fair share and wants more. */
+  /**
+   * Another bulkhead has less than its fair share and wants more, or more is held than the limit allows: no function may
+   * start above the fair share.
+   */
   readonly isContended: boolean;
   /** The owner's place in the order of turns: lower ones come first. No two owners have the same. */
   readonly turn: number;

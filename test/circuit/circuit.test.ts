@@ -859,6 +859,39 @@ describe("a rejection one level down (rule 5e)", () => {
     expect(outer.getStats().circuitStatus).toBe("CLOSED");
   });
 
+  it("is neutral when the call waited in the inner bulkhead until its time was over", async () => {
+    const inner = new Bulkhead({ name: "inner", maxConcurrentCalls: 1, timeoutSeconds: 1 });
+    const { bulkhead: outer } = bulkheadWith({ failureThreshold: 1 });
+    const busy = gate();
+    const running = inner.run(() => busy.promise, { timeoutSeconds: null });
+    const call = outer.execute(() => inner.execute(() => 1));
+    await vi.advanceTimersByTimeAsync(1000);
+    expect((await call).error).toMatchObject({ code: "ERR_BULKHEAD_TIMEOUT", phase: "waiting" });
+    expect(outer.getStats().circuitStatus).toBe("CLOSED");
+    busy.open();
+    await running;
+  });
+
+  it("is neutral as the cause of another error, as fetch rejects when its dispatcher is guarded", async () => {
+    const inner = new Bulkhead({ name: "inner" });
+    inner.isolate();
+    const fetching = () =>
+      inner.call(() => 1).catch((cause) => Promise.reject(new TypeError("failed", { cause })));
+    const wrapping = async () => {
+      const { error } = await new Bulkhead({ name: "between" }).execute(fetching);
+      throw error;
+    };
+    const { bulkhead: outer } = bulkheadWith({ failureThreshold: 1 });
+    for (const fn of [fetching, wrapping]) {
+      expect((await outer.execute(fn)).success).toBe(false);
+      expect(outer.getStats()).toMatchObject({ circuitStatus: "CLOSED" });
+    }
+    const looped = new Error("looped");
+    looped.cause = looped;
+    await outer.execute(() => Promise.reject(looped));
+    expect(outer.getStats().circuitStatus).toBe("OPEN");
+  });
+
   it("a time limit of the inner bulkhead that passed while its function ran is a failure", async () => {
     const inner = new Bulkhead({ name: "inner", timeoutSeconds: 1, reclaimAfterSeconds: 0 });
     const { bulkhead: outer } = bulkheadWith({ failureThreshold: 1 });

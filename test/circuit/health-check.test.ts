@@ -364,6 +364,24 @@ describe("a failing health check", () => {
     });
   });
 
+  it("that a full bulkhead rejected is neutral: the dependency was not asked", async () => {
+    const inner = new Bulkhead({ name: "inner", maxConcurrentCalls: 1, maxQueueSize: 0 });
+    const itself = checked(() => itself.bulkhead.call(() => "pong"), {
+      maxConcurrentCalls: 1,
+      maxQueueSize: 0,
+    });
+    const nested = checked(() => inner.call(() => "pong"));
+    const busy = gate();
+    const running = [inner, itself.bulkhead].map((full) => full.execute(() => busy.promise));
+    await vi.advanceTimersByTimeAsync(1000);
+    for (const { verdicts, changes } of [itself, nested]) {
+      expect(verdicts).toMatchObject([{ healthy: false, error: { code: "ERR_BULKHEAD_FULL" } }]);
+      expect(changes).toEqual([]);
+    }
+    busy.open();
+    await Promise.all(running);
+  });
+
   it("is only emitted when the circuit is switched off", async () => {
     const { bulkhead, verdicts } = checked(() => false, { circuitBreakerEnabled: false });
     await vi.advanceTimersByTimeAsync(1000);

@@ -116,6 +116,7 @@ const EVENTS: Record<keyof BulkheadEvents, true> = {
   isolated: true,
   released: true,
   configured: true,
+  permits: true,
   storageError: true,
   shutdown: true,
 };

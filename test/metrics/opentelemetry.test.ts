@@ -48,6 +48,8 @@ const METRICS = {
   "bulkman.bulkhead.abandoned_calls": ["gauge", "{call}", "", ""],
   "bulkman.bulkhead.concurrency.limit": ["gauge", "{call}", "", ""],
   "bulkman.bulkhead.queue.limit": ["gauge", "{call}", "", ""],
+  "bulkman.bulkhead.fleet.limit": ["gauge", "{call}", "", ""],
+  "bulkman.bulkhead.fleet.permits": ["gauge", "{call}", "", ""],
   "bulkman.bulkhead.state": [
     "gauge",
     "{bulkhead}",

@@ -30,6 +30,8 @@ const METRICS = {
   bulkman_bulkhead_abandoned_calls: ["gauge", "", ""],
   bulkman_bulkhead_concurrency_limit: ["gauge", "", ""],
   bulkman_bulkhead_queue_limit: ["gauge", "", ""],
+  bulkman_bulkhead_fleet_limit: ["gauge", "", ""],
+  bulkman_bulkhead_fleet_permits: ["gauge", "", ""],
   bulkman_bulkhead_state: ["gauge", "state", "healthy degraded isolated failed"],
   bulkman_bulkhead_circuit_state: ["gauge", "state", "closed open half_open"],
   bulkman_bulkhead_circuit_opened_timestamp_seconds: ["gauge", "", ""],

@@ -68,6 +68,8 @@ export function expectedOf(...all: readonly BulkheadStats[]): Figures {
     add("abandoned_calls", stats.abandonedTasks);
     add("concurrency.limit", stats.maxConcurrentCalls);
     add("queue.limit", stats.maxQueueSize);
+    add("fleet.limit", stats.fleet?.limit ?? 0);
+    add("fleet.permits", stats.fleet?.permits ?? 0);
     for (const state of ["healthy", "degraded", "isolated", "failed"]) {
       add("state", Number(stats.state === state), state);
     }
@@ -192,8 +194,8 @@ function figuresOn({ families, samples }: Page): Figures {
     const metric = family
       .replace(/^bulkman_bulkhead_/, "")
       .replace(/_(total|seconds)$/, "")
-      .replace(/_(limit|duration)$/, ".$1")
-      .replace(/^(circuit|storage)_/, "$1.");
+      .replace(/(?<!fleet)_(limit|duration)$/, ".$1")
+      .replace(/^(circuit|fleet|storage)_/, "$1.");
     const { bulkhead, bulkman_bulkhead_name = bulkhead, otel_scope_name: _, ...others } = labels;
     figures[keyOf(metric, String(bulkman_bulkhead_name), ...Object.values(others))] = value;
   }
