@@ -32,10 +32,10 @@ export function afterTick(world: World, settings: FleetSettings): World | undefi
   return { ...world, pool, previous, members };
 }
 
-function isDue(member: Member, { timeout }: Times): boolean {
-  if (member.mode !== "live") return false;
-  const isOverdue = member.calls[timeout] !== 0;
-  return isOverdue || member.request !== undefined || (member.isActive && member.askedAge > 0);
+function isDue({ mode, calls, request, isActive, permits, askedAge }: Member, times: Times) {
+  if (mode !== "live") return false;
+  if (request !== undefined || calls[times.timeout] !== 0) return true;
+  return isActive && askedAge >= (permits.isFailing ? times.retry : times.renew);
 }
 
 /** Times that are over are over by no more than a tick: nothing depends on the rest. */
@@ -54,7 +54,7 @@ function older(pool: PermitPool): PermitPool {
   };
 }
 
-function aged(member: Member, { timeout }: Times): Member {
+function aged(member: Member, { timeout, renew }: Times): Member {
   const { calls, request, permits, hasCalls, couldStart } = member;
   const waits = hasCalls && !couldStart && member.mode === "live";
   return {
@@ -63,7 +63,7 @@ function aged(member: Member, { timeout }: Times): Member {
     calls: calls.map(
       (_, age) => (age > 0 ? at(calls, age - 1) : 0) + (age === timeout ? at(calls, age) : 0),
     ),
-    askedAge: 1,
+    askedAge: member.isActive ? Math.min(member.askedAge + 1, renew) : 0,
     request: request && { ...request, age: request.age + 1 },
     permits: { ...permits, until: Math.max(permits.until - TICK_MS, NOW_MS) },
     starved: waits ? Math.min(member.starved + 1, MOST_STARVED) : 0,

@@ -72,7 +72,7 @@ export class FleetEncoding implements Encoding {
     );
     for (const count of member.calls) code.write(count);
     code.write((member.strays * 8 + (member.apart ?? 7)) * 8 + member.lost);
-    code.write((member.starved * 2 + (member.couldStart ? 1 : 0)) * 2 + member.askedAge);
+    code.write((member.starved * 2 + (member.couldStart ? 1 : 0)) * 8 + member.askedAge);
     code.write(notice === undefined ? 0 : 1 + notice.fair * 2 + flags(notice.gives));
     if (notice?.fair === 0) code.write(this.#turn(notice.lastTurn));
     writeKeep(code, request?.keep, rank);

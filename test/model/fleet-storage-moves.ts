@@ -13,7 +13,6 @@ import {
   replace,
   shareOf,
   spend,
-  TICK_MS,
   type World,
 } from "./fleet-world.js";
 
@@ -28,7 +27,7 @@ export interface StorageRules {
 
 /** Without a clock a lease is a number that stands for itself. */
 const FREE_LEASE_SECONDS = 10;
-const RENEW_SECONDS = TICK_MS / 1000;
+const FREE_RENEW_SECONDS = 1;
 
 /** How long the storage is asked to reckon with the permits. */
 export function leaseSeconds({ times }: FleetSettings, { leaseCoversTimeout }: StorageRules) {
@@ -50,7 +49,7 @@ export function carryOut(
     limit: settings.limit,
     ...keep,
     leaseSeconds: leaseSeconds(settings, rules),
-    renewSeconds: RENEW_SECONDS,
+    renewSeconds: settings.times?.renew ?? FREE_RENEW_SECONDS,
   };
   const { pool, grant, notice } = rules.code.applyLease(world.pool, request, NOW_MS);
   const members =

@@ -30,8 +30,12 @@ export const FLEET_FAULTS = [
 export type FleetFault = (typeof FLEET_FAULTS)[number];
 export type FleetFaults = { readonly [fault in FleetFault]: number };
 
-/** How long things take, in ticks of the clock that the fleet shares. A renewal comes with every tick. */
+/** How long things take, in ticks of the clock that the fleet shares. */
 export interface Times {
+  /** Until a process asks again, at most. */
+  readonly renew: number;
+  /** The same, when the storage did not answer. */
+  readonly retry: number;
   /** How long a process uses a lease. */
   readonly lease: number;
   /** How long a function runs at most. */
