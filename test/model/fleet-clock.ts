@@ -32,10 +32,11 @@ export function afterTick(world: World, settings: FleetSettings): World | undefi
   return { ...world, pool, previous, members };
 }
 
-function isDue({ mode, calls, request, isActive, permits, askedAge }: Member, times: Times) {
+function isDue(member: Member, { timeout, retry, renew }: Times): boolean {
+  const { mode, calls, request, notice, isActive, isUrgent, permits, askedAge } = member;
   if (mode !== "live") return false;
-  if (request !== undefined || calls[times.timeout] !== 0) return true;
-  return isActive && askedAge >= (permits.isFailing ? times.retry : times.renew);
+  if (request !== undefined || notice !== undefined || calls[timeout] !== 0) return true;
+  return isActive && (isUrgent || askedAge >= (permits.isFailing ? retry : renew));
 }
 
 /** Times that are over are over by no more than a tick: nothing depends on the rest. */
@@ -82,6 +83,7 @@ export function newMember(settings: FleetSettings, permits: Member["permits"]): 
     permits: { ...permits, until: NOW_MS },
     hasCalls: false,
     isActive: false,
+    isUrgent: false,
     calls: new Array<number>((settings.times?.timeout ?? 0) + 1).fill(0),
     askedAge: 0,
     request: undefined,

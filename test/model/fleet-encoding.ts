@@ -58,7 +58,10 @@ export class FleetEncoding implements Encoding {
     const rank = (sequence: number) => sequences.indexOf(sequence);
     this.#share(code, pool, index, rank);
     if (previous !== undefined) this.#share(code, previous, index, rank);
-    code.write(MODES[member.mode] * 8 + flags(member.isCut, member.hasCalls, member.isActive));
+    code.write(
+      MODES[member.mode] * 16 +
+        flags(member.isCut, member.hasCalls, member.isActive, member.isUrgent),
+    );
     writeKeep(code, member.late, rank);
     if (member.mode === "dead") return;
     const { permits, notice, request } = member;

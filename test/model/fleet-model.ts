@@ -264,13 +264,11 @@ export class FleetModel implements Model<World> {
   #settled(member: Member): Member {
     const running = inUse(member);
     const isOrderly = isLeased(member) ? running <= held(member.permits) : running === 0;
-    const isReached = !member.isCut && !member.permits.isFailing;
     const isUnanswered = member.request?.isLost === true;
     const couldStart = member.couldStart || this.#process.usable(member) > 0;
     return {
       ...member,
       hasExtra: member.hasExtra && !isOrderly,
-      apart: isOrderly && isReached ? undefined : member.apart,
       lost: running === 0 && !isLeased(member) && !isUnanswered ? 0 : member.lost,
       couldStart: this.#options.times !== undefined && couldStart,
     };

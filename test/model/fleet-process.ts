@@ -44,9 +44,13 @@ export class FleetProcess {
   }
 
   comeCalls(member: Member): Member {
-    const { most } = this.#settings;
+    const { most, times } = this.#settings;
     const peak = Math.max(member.permits.peak, Math.min(most, inUse(member) + most));
-    return { ...member, hasCalls: true, isActive: true, permits: { ...member.permits, peak } };
+    // After an idle time it asks at once.
+    const asksAtOnce = !member.isActive && !isLeased(member) && !member.permits.isFailing;
+    const askedAge = asksAtOnce ? (times?.renew ?? 0) : member.askedAge;
+    const permits = { ...member.permits, peak };
+    return { ...member, hasCalls: true, isActive: true, askedAge, permits };
   }
 
   start(member: Member): Member {
@@ -62,7 +66,8 @@ export class FleetProcess {
   end(member: Member, age: number): Member {
     const calls = withCalls(member.calls, age, -1);
     const running = inUse({ ...member, calls });
-    return { ...member, calls, strays: Math.min(member.strays, running) };
+    const strays = Math.min(member.strays, running);
+    return this.#considered({ ...member, calls, strays }, false);
   }
 
   ask(member: Member): Member {
@@ -74,7 +79,7 @@ export class FleetProcess {
     );
     permits.peak = Math.min(permits.peak, most);
     const request = { keep, grant: undefined, age: 0, isLost: false };
-    return { ...member, permits, request, askedAge: 0, isActive: !isIdle };
+    return { ...member, permits, request, askedAge: 0, isActive: !isIdle, isUrgent: false };
   }
 
   answer(member: Member, keep: Keep, grant: PermitGrant): Member {
@@ -82,8 +87,11 @@ export class FleetProcess {
     const { permits } = this.#run(member, (real) =>
       real.answered(keep, grant, this.#leaseEnd(request?.age ?? 0)),
     );
-    const isLost = request?.isLost ?? false;
-    return { ...member, permits, request: undefined, lost: isLost ? member.lost : 0 };
+    const next = this.#considered({ ...member, permits, request: undefined }, false);
+    const isExcused = member.apart !== undefined || member.lost > 0;
+    if (!isExcused || request?.isLost) return next;
+    const strays = Math.max(member.strays, inUse(member) - held(permits));
+    return { ...next, strays, apart: undefined, lost: 0 };
   }
 
   fail(member: Member): Member {
@@ -93,7 +101,20 @@ export class FleetProcess {
 
   hear(member: Member, notice: PermitNotice): Member {
     const { permits } = this.#run(member, (real) => real.hear(notice));
-    return { ...member, permits, notice: undefined };
+    return this.#considered({ ...member, permits, notice: undefined }, true);
+  }
+
+  /** With a clock: the process asks before the next tick when there is something to give back, or to be had. */
+  #considered(member: Member, hasHeard: boolean): Member {
+    const { times, most } = this.#settings;
+    if (times === undefined || member.permits.isFailing || member.request !== undefined)
+      return member;
+    const permits = new this.#rules.code.Permits({ ...member.permits });
+    const isUrgent =
+      member.isUrgent ||
+      permits.hasSurplus(inUse(member)) ||
+      (hasHeard && permits.lacks(NOW_MS, this.#demand(member), most));
+    return isUrgent === member.isUrgent ? member : { ...member, isUrgent };
   }
 
   #demand(member: Member): Demand {

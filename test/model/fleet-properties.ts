@@ -1,8 +1,8 @@
 import {
+  countedOf,
   type FleetSettings,
   held,
   inUse,
-  isCounted,
   isLeased,
   type Member,
   type World,
@@ -44,7 +44,7 @@ export function brokenRule(
     allowed += member.lost;
     if (member.apart === undefined) sum += Math.max(0, uses - extra);
     else if (uses > Math.max(member.apart, fallback === "share" ? 1 : 0)) return FLEET_RULES.cutOff;
-    else if (isCounted(world.pool, index)) sum += Math.max(0, uses - extra);
+    else sum += Math.min(uses, countedOf(world.pool, index));
   }
   if (sum > allowed) return FLEET_RULES.overLimit;
   const granted = world.pool.shares.reduce((total, { permits }) => total + permits, 0);

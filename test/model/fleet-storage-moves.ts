@@ -80,19 +80,22 @@ export function storageMoves(world: World, settings: FleetSettings, report: Repo
   for (const [index, member] of world.members.entries()) {
     const share = shareOf(world.pool, index);
     if (share === undefined || isOver(share)) continue;
-    const mayEnd = member.mode !== "live" || member.isCut || member.lost > 0 || isDone(member);
-    if (!mayEnd) continue;
+    if (!mayEnd(member, settings)) continue;
     move(`storage: the lease of ${ownerOf(index)} is over`, true, endLease(world, index));
   }
 }
 
-/** The process is done with the lease. */
-function isDone(member: Member): boolean {
+/** Without a clock: whether the storage's end of a lease can come now. */
+function mayEnd(member: Member, { fallback }: FleetSettings): boolean {
+  if (member.mode !== "live" || member.lost > 0) return true;
+  if (isLeased(member)) return false;
+  if (fallback === "reject") return inUse(member) === 0;
+  // Otherwise it has asked again in time, or what it uses ends before.
   const { isFailing } = member.permits;
-  return !isLeased(member) && !isFailing && inUse(member) === 0;
+  return member.isCut || (!isFailing && member.request === undefined && inUse(member) === 0);
 }
 
-/** Without a clock: the storage's end of a lease comes after the process's. */
+/** The storage's end of a lease comes after the process's. */
 function endLease(world: World, index: number): World {
   const shares = world.pool.shares.map((share) =>
     share.owner === ownerOf(index) ? { ...share, askedAt: NOW_MS - share.leaseMs } : share,

@@ -71,6 +71,8 @@ export interface Member {
   readonly isActive: boolean;
   /** Functions that run, by their age in ticks. Without a clock all have age 0. */
   readonly calls: readonly number[];
+  /** With a clock: it asks before the next tick. */
+  readonly isUrgent: boolean;
   /** Ticks since it asked last. */
   readonly askedAge: number;
   readonly request: SentRequest | undefined;
@@ -83,7 +85,7 @@ export interface Member {
 
   // What the faults excuse
 
-  /** Functions that ran when the storage took back the permits of the process, because it was frozen. */
+  /** Functions that run without a permit: the storage took it back while the process was frozen or cut off, or lost it. */
   readonly strays: number;
   /** A function was started without any permit: one at a time, because the storage does not answer. */
   readonly hasExtra: boolean;
@@ -125,10 +127,10 @@ export function isOver({ askedAt, leaseMs }: PermitShare): boolean {
   return NOW_MS >= askedAt + leaseMs;
 }
 
-/** Whether the storage still reckons with what the process holds. */
-export function isCounted(pool: PermitPool, index: number): boolean {
+/** The permits with which the storage reckons for a process. */
+export function countedOf(pool: PermitPool, index: number): number {
   const share = shareOf(pool, index);
-  return share !== undefined && (!isOver(share) || isLearning(pool));
+  return share !== undefined && (!isOver(share) || isLearning(pool)) ? share.permits : 0;
 }
 
 function isLearning({ learnsSince, learnsMs }: PermitPool): boolean {
