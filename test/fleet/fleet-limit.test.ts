@@ -127,14 +127,17 @@ describe("fleetMaxConcurrentCalls", () => {
     });
   });
 
-  it("gives idle permits back while another lacks them, long before it is idle for a renewal", async () => {
+  it("gives idle permits back while another lacks them, before its renewal", async () => {
     const [mine, others] = [new Running(), new Running()];
     const [first, second] = [open(), open()];
-    start(first, mine, 5);
+    start(first, mine, 10);
+    await settle();
     start(second, others, 20);
-    await seconds(1);
+    await vi.advanceTimersByTimeAsync(100);
     await mine.end();
-    await seconds(6);
+    await vi.advanceTimersByTimeAsync(200);
+    expect(second.getStats().activeTasks).toBe(5);
+    await seconds(2);
     expect([first, second].map((bulkhead) => bulkhead.getStats().activeTasks)).toEqual([0, 10]);
   });
 
