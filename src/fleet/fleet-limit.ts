@@ -250,7 +250,7 @@ export class FleetLimit implements LeaseHolder {
   #hear(notice: PermitNotice): void {
     if (this.#closed !== undefined) return;
     this.#permits.hear(notice);
-    if (notice.gives) this.#gapMs = FIRST_GAP_MS;
+    if (notice.gives && this.#permits.mayBeGranted) this.#gapMs = FIRST_GAP_MS;
     else if (this.#permits.held > 0 && this.#renewAt !== NEVER) {
       // At once when it is known by now that some are idle here.
       this.#lookAt = Math.max(now(), this.#askedAt + this.#lookMs);

@@ -221,7 +221,8 @@ export interface CircuitStorage {
   /**
    * Decides requests for permits of the fleet's limits, all in one step, and returns the grants in the order of the
    * requests: {@link applyLease} has the rules. No two requests have the same name and owner. Optional: a bulkhead with
-   * `fleetMaxConcurrentCalls` throws without it.
+   * `fleetMaxConcurrentCalls` throws without it. A bulkhead asks for itself alone; the calls of one turn of the event loop
+   * may become one query.
    */
   lease?(requests: readonly PermitRequest[]): Promise<readonly PermitGrant[]>;
   /**
