@@ -245,10 +245,9 @@ async function startPgBouncer() {
   await chmod(folder, 0o755);
   await chmod(place, 0o777);
   const port = 20_000 + Math.floor(Math.random() * 20_000);
-  const { hostname, port: serverPort, username, password } = new URL(server.url);
   await writeFile(
     join(place, "pgbouncer.ini"),
-    `[databases]\n* = host=${hostname} port=${serverPort} user=${username} password=${password}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = ${port}\nauth_type = any\npool_mode = transaction\nunix_socket_dir =\n`,
+    `[databases]\n* = host=127.0.0.1 port=${server.port} user=${server.user} password='${server.password}'\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = ${port}\nauth_type = any\npool_mode = transaction\nunix_socket_dir =\n`,
   );
   const user = userInfo().uid === 0 ? ["-u", "nobody"] : [];
   const pooler = spawn("pgbouncer", ["-q", ...user, join(place, "pgbouncer.ini")], {

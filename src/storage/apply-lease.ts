@@ -17,7 +17,7 @@ const NOTICE_MS = 50;
 /** The turns of owners that never held a permit lie this far before those of the others. */
 const NEVER = 2 ** 40;
 
-/** A renewal is late by a tenth at most, and then as long as its query takes. */
+/** Renewals after which an owner has asked again: one is late by a tenth at most, and then as long as its query takes. */
 const RENEWAL_TOLERANCE = 1.2;
 
 /**
@@ -29,8 +29,8 @@ const RENEWAL_TOLERANCE = 1.2;
  * - Shares are max-min fair by what owners want. One that is alone may have everything; more than the fair share is
  *   granted only while every other owner has its own.
  * - When there are fewer permits than owners that want one, those come first whose permits last rose from 0 the longest ago.
- * - After the storage was away for so long that leases ran out meanwhile, these still count for one lease: their owners
- *   may use them.
+ * - After the storage was away for so long that leases ran out, or do before their owners have asked again, these still
+ *   count for one lease: their owners may use them.
  *
  * @param pool the permits in the storage
  * @param request what a bulkhead asks for
@@ -91,18 +91,22 @@ function lacks(permits: number, share: PermitShare, split: Split): boolean {
 }
 
 /** Whether the storage learns, from this request on or still, and the shares that it goes by. */
-function learn(pool: PermitPool, { leaseSeconds, renewSeconds }: PermitRequest, now: number) {
+function learn(pool: PermitPool, request: PermitRequest, now: number) {
   const learnsSince = Math.min(pool.learnsSince, now);
   if (learnsSince > 0 && now < learnsSince + pool.learnsMs) {
     return { learnsSince, learnsMs: pool.learnsMs, shares: pool.shares };
   }
   // Those that did not ask while the storage learned are gone: it must not learn for them again.
-  const shares = pool.shares.filter((share) => share.askedAt >= learnsSince);
-  // An owner renews its lease, so one that could not has been without the storage for almost the whole of it.
-  const gapMs = (leaseSeconds - RENEWAL_TOLERANCE * renewSeconds) * 1000;
-  const wasAway = now - pool.askedAt > gapMs && shares.some((share) => isOver(share, now));
-  return wasAway
-    ? { learnsSince: now, learnsMs: leaseSeconds * 1000, shares }
+  const shares = pool.shares.filter((share) => share.askedAt >= learnsSince || !isOver(share, now));
+  const renewalMs = RENEWAL_TOLERANCE * request.renewSeconds * 1000;
+  const wasAway = now - pool.askedAt > renewalMs;
+  // Its owner renewed it in time for as long as it could, and may not have got through again before it runs out.
+  const needsTime = ({ owner, askedAt, leaseMs }: PermitShare) =>
+    owner !== request.owner &&
+    askedAt >= pool.askedAt - renewalMs &&
+    now + renewalMs > askedAt + leaseMs;
+  return wasAway && shares.some(needsTime)
+    ? { learnsSince: now, learnsMs: request.leaseSeconds * 1000, shares }
     : { learnsSince: 0, learnsMs: 0, shares };
 }
 

@@ -1,8 +1,11 @@
 import { Circuit } from "../../src/circuit/circuit.js";
 import { SharedCircuit } from "../../src/circuit/shared-circuit.js";
 import { newSharedCircuitState } from "../../src/circuit/shared-circuit-state.js";
+import { newPermitsState, Permits } from "../../src/fleet/permits.js";
 import { resolveConfig } from "../../src/resolve-config.js";
+import { applyLease } from "../../src/storage/apply-lease.js";
 import type { CircuitCode } from "./circuit-process.js";
+import type { FleetCode } from "./fleet-world.js";
 
 /** The code as it is. */
 export const realCode: CircuitCode = {
@@ -11,3 +14,5 @@ export const realCode: CircuitCode = {
   newSharedCircuitState,
   resolveConfig,
 };
+
+export const realFleetCode: FleetCode = { applyLease, Permits, newPermitsState };

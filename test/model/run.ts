@@ -2,7 +2,8 @@ import { type CheckResult, check } from "./checker.js";
 import { CircuitModel, type CircuitModelOptions } from "./circuit-model.js";
 import { withoutTime } from "./circuit-process.js";
 import { FAULTS } from "./circuit-world.js";
-import { realCode } from "./code.js";
+import { realCode, realFleetCode } from "./code.js";
+import { FleetModel, type FleetModelOptions } from "./fleet-model.js";
 
 const USAGE = `Explores every state of a protocol, and prints the shortest way to each fault.
 
@@ -29,6 +30,11 @@ const PROTOCOLS: {
     const defaults = { processes: 2, successThreshold: 1, faults: {} };
     const options: CircuitModelOptions = { code: realCode, ...defaults, ...settings };
     return withoutTime(() => check(new CircuitModel(options), limits));
+  },
+  fleet: (settings, limits) => {
+    const defaults = { processes: 2, limit: 2, most: 2, fallback: "share" as const };
+    const options: FleetModelOptions = { code: realFleetCode, ...defaults, ...settings };
+    return check(new FleetModel(options), limits);
   },
 };
 

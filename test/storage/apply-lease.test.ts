@@ -275,6 +275,41 @@ describe("applyLease", () => {
     });
   });
 
+  describe("after the storage was away for less than a lease", () => {
+    it("counts a lease that runs out before its owner has had the time to ask again", () => {
+      const permits = new Permits(10);
+      permits.ask("a", 6);
+      permits.ask("b", 4);
+      // "a" could have renewed its lease after 5 s, and asks again within 5 s after the storage is back.
+      permits.pass(11);
+      expect(permits.ask("b", 10, { keep: 4 })).toMatchObject({ permits: 4 });
+      permits.pass(4.5);
+      expect(permits.ask("b", 10, { keep: 4 })).toMatchObject({ permits: 4 });
+      expect(permits.ask("a", 6, { keep: 6 })).toMatchObject({ permits: 6 });
+    });
+
+    it("does not count that of an owner that had stopped asking before", () => {
+      const permits = new Permits(10);
+      permits.ask("gone", 6);
+      permits.pass(7);
+      permits.ask("b", 10);
+      permits.pass(8);
+      expect(permits.ask("b", 10)).toMatchObject({ permits: 10 });
+    });
+
+    it("counts a lease of an owner that does not ask until it is over, also when it lasts longer than the learning", () => {
+      const permits = new Permits(10);
+      permits.ask("short", 2);
+      permits.ask("long", 6, { leaseSeconds: 45 });
+      permits.pass(14);
+      expect(permits.ask("b", 10)).toMatchObject({ permits: 2 });
+      permits.pass(15);
+      expect(permits.ask("b", 10)).toMatchObject({ permits: 4 });
+      permits.pass(16);
+      expect(permits.ask("b", 10)).toMatchObject({ permits: 10 });
+    });
+  });
+
   it("does not prolong a lease when the clock is set back", () => {
     const permits = new Permits(10);
     permits.ask("a", 10);

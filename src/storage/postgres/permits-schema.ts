@@ -46,6 +46,7 @@ DECLARE
   mine bulkman_permits;
   grants jsonb := requests;
   t timestamptz;
+  renewal interval;
   is_new boolean; is_late boolean; is_contended boolean; gives boolean;
   held bigint; used bigint; owners bigint; total bigint; rest bigint; n bigint; wanted bigint;
   fair bigint; last_turn bigint; share bigint;
@@ -68,9 +69,11 @@ BEGIN
       pool.learns_since := t;
     END IF;
     IF (pool.learns_since + pool.lease > t) IS NOT TRUE THEN
-      DELETE FROM ${SHARES} AND p.owner <> '' AND p.asked_at < pool.learns_since;
-      pool.learns_since := CASE WHEN t - pool.asked_at > r.lease - 1.2 * make_interval(secs => r."renewSeconds")
-        AND EXISTS (SELECT FROM ${SHARES} AND p.owner <> '' AND p.asked_at + p.lease <= t) THEN t END;
+      DELETE FROM ${SHARES} AND p.owner <> '' AND p.asked_at < pool.learns_since AND p.asked_at + p.lease <= t;
+      renewal := 1.2 * make_interval(secs => r."renewSeconds");
+      pool.learns_since := CASE WHEN t - pool.asked_at > renewal AND EXISTS (SELECT FROM ${SHARES}
+        AND p.owner NOT IN ('', r.owner) AND p.asked_at >= pool.asked_at - renewal
+        AND p.asked_at + p.lease < t + renewal) THEN t END;
       pool.lease := r.lease;
     END IF;
     UPDATE bulkman_permits p SET asked_at = t WHERE p.namespace = ns AND p.name = r.name AND p.owner <> '' AND p.asked_at > t;

@@ -1,0 +1,136 @@
+import type { Demand, Keep, Permits } from "../../src/fleet/permits.js";
+import type { PermitGrant, PermitNotice } from "../../src/storage/permit-lease.js";
+import {
+  type FleetCode,
+  type FleetSettings,
+  held,
+  inUse,
+  isLeased,
+  type Member,
+  NOW_MS,
+  TICK_MS,
+  withCalls,
+} from "./fleet-world.js";
+
+/** What can be left out of that which a process does with the real {@link Permits}. */
+export interface ProcessRules {
+  readonly code: FleetCode;
+  /** A lease counts from when it was asked for, not from the answer. */
+  readonly countsFromSending: boolean;
+}
+
+/** What a process does, by the real rules. A member is replaced, never changed. */
+export class FleetProcess {
+  readonly #settings: FleetSettings;
+  readonly #rules: ProcessRules;
+
+  constructor(settings: FleetSettings, rules: ProcessRules) {
+    this.#settings = settings;
+    this.#rules = rules;
+  }
+
+  usable(member: Member): number {
+    const { Permits } = this.#rules.code;
+    return new Permits({ ...member.permits }).usable(NOW_MS, this.#settings.fallback);
+  }
+
+  /** More functions can start. */
+  canStart(member: Member): boolean {
+    return member.hasCalls && inUse(member) < this.usable(member) && this.#hasRoom(member);
+  }
+
+  #hasRoom(member: Member): boolean {
+    return inUse(member) < this.#settings.most;
+  }
+
+  comeCalls(member: Member): Member {
+    const { most, times } = this.#settings;
+    const peak = Math.max(member.permits.peak, Math.min(most, inUse(member) + most));
+    // After an idle time it asks at once.
+    const asksAtOnce = !member.isActive && !isLeased(member) && !member.permits.isFailing;
+    const askedAge = asksAtOnce ? (times?.renew ?? 0) : member.askedAge;
+    const permits = { ...member.permits, peak };
+    return { ...member, hasCalls: true, isActive: true, askedAge, permits };
+  }
+
+  start(member: Member): Member {
+    const { permits } = member;
+    const isExtra = !isLeased(member) && held(permits) === 0;
+    return {
+      ...member,
+      calls: withCalls(member.calls, 0, 1),
+      hasExtra: member.hasExtra || isExtra,
+    };
+  }
+
+  end(member: Member, age: number): Member {
+    const calls = withCalls(member.calls, age, -1);
+    const running = inUse({ ...member, calls });
+    const strays = Math.min(member.strays, running);
+    return this.#considered({ ...member, calls, strays }, false);
+  }
+
+  ask(member: Member): Member {
+    const { most } = this.#settings;
+    const demand = this.#demand(member);
+    const isIdle = member.permits.peak === 0 && demand.inUse + demand.waiting === 0;
+    const { permits, result: keep } = this.#run(member, (real) =>
+      isIdle ? real.giveBack() : real.request(NOW_MS, demand, most),
+    );
+    permits.peak = Math.min(permits.peak, most);
+    const request = { keep, grant: undefined, age: 0, isLost: false };
+    return { ...member, permits, request, askedAge: 0, isActive: !isIdle, isUrgent: false };
+  }
+
+  answer(member: Member, keep: Keep, grant: PermitGrant): Member {
+    const { request } = member;
+    const { permits } = this.#run(member, (real) =>
+      real.answered(keep, grant, this.#leaseEnd(request?.age ?? 0)),
+    );
+    const next = this.#considered({ ...member, permits, request: undefined }, false);
+    const isExcused = member.apart !== undefined || member.lost > 0;
+    if (!isExcused || request?.isLost) return next;
+    const strays = Math.max(member.strays, inUse(member) - held(permits));
+    return { ...next, strays, apart: undefined, lost: 0 };
+  }
+
+  fail(member: Member): Member {
+    const { permits } = this.#run(member, (real) => real.failed());
+    return { ...member, permits, request: undefined };
+  }
+
+  hear(member: Member, notice: PermitNotice): Member {
+    const { permits } = this.#run(member, (real) => real.hear(notice));
+    return this.#considered({ ...member, permits, notice: undefined }, true);
+  }
+
+  /** With a clock: the process asks before the next tick when there is something to give back, or to be had. */
+  #considered(member: Member, hasHeard: boolean): Member {
+    const { times, most } = this.#settings;
+    if (times === undefined || member.permits.isFailing || member.request !== undefined)
+      return member;
+    const permits = new this.#rules.code.Permits({ ...member.permits });
+    const isUrgent =
+      member.isUrgent ||
+      permits.hasSurplus(inUse(member)) ||
+      (hasHeard && permits.lacks(NOW_MS, this.#demand(member), most));
+    return isUrgent === member.isUrgent ? member : { ...member, isUrgent };
+  }
+
+  #demand(member: Member): Demand {
+    return { inUse: inUse(member), waiting: member.hasCalls ? this.#settings.most : 0 };
+  }
+
+  #leaseEnd(age: number): number {
+    const { times } = this.#settings;
+    const counted = this.#rules.countsFromSending ? age : 0;
+    const left = (times?.lease ?? 1) - counted;
+    return NOW_MS + Math.max(0, left) * TICK_MS;
+  }
+
+  #run<T>({ permits: before }: Member, act: (permits: Permits) => T) {
+    const permits = { ...before };
+    const result = act(new this.#rules.code.Permits(permits));
+    return { permits, result };
+  }
+}

@@ -1,0 +1,69 @@
+import {
+  countedOf,
+  type FleetSettings,
+  held,
+  inUse,
+  isLeased,
+  type Member,
+  type World,
+} from "./fleet-world.js";
+
+export const FLEET_RULES = {
+  overLimit: "more functions run, or may start, than the limit and the faults allow",
+  cutOff: "a process that is cut off uses more than it could before",
+  overGranted: "the storage has granted more than the limit",
+  starved: "calls of a process wait for too long",
+} as const;
+
+/** How many functions of a process run, or may start without a further answer. */
+export function live(member: Member, usable: number): number {
+  if (member.mode === "dead") return 0;
+  return Math.max(inUse(member) - member.strays, usable);
+}
+
+/** A function beyond what the storage reckons with: one at a time, while the storage does not answer. */
+export function extraOf(member: Member, usable: number): number {
+  const usesExtra = !isLeased(member) && held(member.permits) === 0 && usable > 0;
+  return usesExtra || member.hasExtra ? 1 : 0;
+}
+
+/** The rule that a world breaks. @param usable what each process can use */
+export function brokenRule(
+  world: World,
+  usable: readonly number[],
+  { limit, fallback }: FleetSettings,
+): string | undefined {
+  let sum = 0;
+  let allowed = limit;
+  for (const [index, member] of world.members.entries()) {
+    const can = usable[index] ?? 0;
+    // Without a lease only its own limit counts then.
+    if (can === Number.POSITIVE_INFINITY) continue;
+    const uses = live(member, can);
+    const extra = fallback === "share" ? extraOf(member, can) : 0;
+    allowed += member.lost;
+    if (member.apart === undefined) sum += Math.max(0, uses - extra);
+    else if (uses > Math.max(member.apart, fallback === "share" ? 1 : 0)) return FLEET_RULES.cutOff;
+    else sum += Math.min(uses, countedOf(world.pool, index));
+  }
+  if (sum > allowed) return FLEET_RULES.overLimit;
+  const granted = world.pool.shares.reduce((total, { permits }) => total + permits, 0);
+  return granted > limit ? FLEET_RULES.overGranted : undefined;
+}
+
+/** Every process can run as many functions as are its share at least. */
+export function isServed(world: World, usable: readonly number[], limit: number): boolean {
+  if (!world.isUp) return false;
+  const { members } = world;
+  const alive = members.filter(({ mode }) => mode !== "dead").length;
+  const share = Math.floor(limit / Math.max(1, alive));
+  const isWell = ({ mode, isCut, hasCalls }: Member) => mode === "live" && !isCut && hasCalls;
+  if (!members.every((member) => member.mode === "dead" || isWell(member))) return false;
+  const isServedAt = (index: number, least: number) => {
+    const member = members[index];
+    if (member === undefined || member.mode === "dead") return true;
+    return isLeased(member) && (usable[index] ?? 0) >= least;
+  };
+  // With less than one permit for each they take turns: the first stands for all.
+  return share === 0 ? isServedAt(0, 1) : members.every((_, index) => isServedAt(index, share));
+}
