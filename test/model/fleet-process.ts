@@ -89,7 +89,8 @@ export class FleetProcess {
     );
     const next = this.#considered({ ...member, permits, request: undefined }, false);
     const wasApart = member.apart !== undefined && this.#settings.fallback !== "reject";
-    if (request?.isLost) return next;
+    // What was granted may be gone already.
+    if (request?.isLost || permits.until <= NOW_MS) return next;
     if (!wasApart && member.lost === 0) return { ...next, apart: undefined };
     const strays = Math.max(member.strays, inUse(member) - held(permits));
     return { ...next, strays, apart: undefined, lost: 0 };
