@@ -32,7 +32,7 @@ const commandOverPostgres: EsbuildPlugin = {
   name: "command-over-postgres",
   setup(build) {
     const shared =
-      /\/postgres\/(database|driver|errors|listener|record|schema|server-version|statements|wire)\.js$/;
+      /\/postgres\/(database|driver|errors|listener|permits-schema|record|schema|server-version|statements|wire)\.js$/;
     build.onResolve({ filter: shared }, () => ({ path: "./postgres.cjs", external: true }));
   },
 };

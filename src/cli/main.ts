@@ -3,6 +3,7 @@ import manifest from "../../package.json" with { type: "json" };
 import { type Command, UsageError } from "./command.js";
 import { history } from "./history.js";
 import { isolate } from "./isolate.js";
+import { limit } from "./limit.js";
 import { pgSetup } from "./pg-setup.js";
 import { prune } from "./prune.js";
 import { release } from "./release.js";
@@ -19,6 +20,7 @@ const COMMANDS = new Map<string, Command>([
   ["release", release],
   ["set", set],
   ["unset", unset],
+  ["limit", limit],
   ["wait", wait],
   ["prune", prune],
   ["pg-setup", pgSetup],

@@ -4,6 +4,7 @@ import { ask } from "./ask.js";
 import { type Circuits, QUERY_LIMIT_MS, withCircuits } from "./circuits.js";
 import { type Command, INTERRUPTED, UsageError } from "./command.js";
 import { historyError } from "./history-data.js";
+import { isUnreadable } from "./permits.js";
 import { printable } from "./text.js";
 
 /** A circuit that is open, or has settings in force, is never removed: these would end. */
@@ -15,6 +16,21 @@ const REMOVE = `WITH removed AS (
   DELETE FROM rc_circuit_breakers WHERE ${OLD} AND resource_key = ANY ($3::text[])
   RETURNING resource_key
 ) SELECT resource_key FROM removed ORDER BY resource_key`;
+
+/**
+ * Locks the row of each name first, in the order of their names, as processes do. A day, because the leases of owners
+ * that could not ask may count for longer than they last.
+ */
+const REMOVE_PERMITS = `WITH unused AS MATERIALIZED (
+  SELECT name FROM bulkman_permits p
+  WHERE namespace = $1::text AND owner = ''
+    AND asked_at < now() - greatest(make_interval(secs => $2::float8), interval '1 day')
+    AND NOT EXISTS (SELECT FROM bulkman_permits s
+      WHERE s.namespace = p.namespace AND s.name = p.name AND s.owner <> '' AND s.asked_at + s.lease > now())
+  ORDER BY name COLLATE "C" FOR UPDATE
+)
+DELETE FROM bulkman_permits p USING unused
+WHERE p.namespace = $1::text AND p.name = unused.name AND (p.owner <> '' OR p.permit_limit IS NULL)`;
 
 const FIND_HISTORY = `SELECT count(*)::text FROM bulkman_history
 WHERE namespace = $1::text AND changed_at < now() - make_interval(secs => $2::float8)`;
@@ -30,9 +46,9 @@ export const prune: Command = {
 
 Shows the closed circuits of a namespace that have not changed for that time,
 asks, removes them, and prints their names. A bulkhead that still uses one
-creates it again; one with settings in force stays. With --history it removes
-changes from the history that are older than that. The user needs DELETE on the
-table.
+creates it again; one with settings in force stays. Rows of permits that no
+process has used for that time go, too. With --history it removes changes from
+the history that are older than that. The user needs DELETE on the table.
 
 Options:
   --older-than TIME a number with s, m, h or d, such as 12h or 30d
@@ -75,6 +91,7 @@ ${CIRCUITS_HELP}`,
         process.stdout.write(linesOf(removed));
         const all = counted(names.length, "circuit");
         process.stderr.write(`Removed ${removed.length} of ${all} ${place}.\n`);
+        await removePermits(circuits, seconds);
       }
       if (kept !== undefined) {
         const removed = changes === 0 ? 0 : await inHistory(circuits, REMOVE_HISTORY, kept);
@@ -100,6 +117,15 @@ async function inHistory(
     return Number(row?.[0]);
   } catch (error) {
     throw historyError(error, "SELECT and DELETE");
+  }
+}
+
+/** Nothing depends on them: they take only space. So it does not matter when this user may not remove them. */
+async function removePermits({ database, namespace }: Circuits, seconds: number): Promise<void> {
+  try {
+    await database.query(REMOVE_PERMITS, [namespace, seconds], QUERY_LIMIT_MS);
+  } catch (error) {
+    if (!isUnreadable(error)) throw error;
   }
 }
 

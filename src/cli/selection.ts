@@ -47,6 +47,7 @@ export function readSelection(
 /**
  * Changes the selected circuits one after the other, and prints a line for each. Asks first when these are several.
  * @param question such as `Release`
+ * @param known reads the names that exist; default: those of the circuits
  * @returns the exit status
  * @throws {Error} when one of them does not exist, before any is changed; and at the first that cannot be changed
  */
@@ -55,8 +56,9 @@ export async function changeEach(
   { names, yes }: Selection,
   question: string,
   change: (name: string) => Promise<string>,
+  known: (circuits: Circuits) => Promise<Names> = list,
 ): Promise<number> {
-  const selected = await existing(circuits, names);
+  const selected = await existing(circuits, names, known);
   if ((names === undefined || selected.length > 1) && !yes) {
     const what = selected.length === 1 ? "1 circuit" : `${selected.length} circuits`;
     const place = printable(`${what} of the namespace "${circuits.namespace}"`);
@@ -80,13 +82,16 @@ export async function changeEach(
   return 0;
 }
 
+type Names = ReadonlyMap<string, unknown> | ReadonlySet<string>;
+
 async function existing(
   circuits: Circuits,
   names: readonly string[] | undefined,
+  known: (circuits: Circuits) => Promise<Names>,
 ): Promise<readonly string[]> {
   // The change of a single circuit finds out by itself.
   if (names?.length === 1) return names;
-  const all = await list(circuits);
+  const all = await known(circuits);
   if (names === undefined && all.size === 0) {
     throw new Error(`there is no circuit in the namespace "${circuits.namespace}"`);
   }

@@ -1,9 +1,15 @@
 import type { CircuitRecord } from "../storage/circuit-storage.js";
+import { type FleetPermits, heldOf, holderLines } from "./permits.js";
 import { localTime, printable } from "./text.js";
 import { describeCause, describeSettings, settingsOf } from "./why.js";
 
-/** All that is known of one circuit, one fact a line. */
-export function statusDetails(namespace: string, name: string, record: CircuitRecord): string[] {
+/** All that is known of one circuit, and of the permits of its name, one fact a line. */
+export function statusDetails(
+  namespace: string,
+  name: string,
+  record: CircuitRecord,
+  permits: FleetPermits | undefined,
+): string[] {
   const { state, readAt, updatedAt, openUntil, probeOwner, probeUntil, probeSuccesses } = record;
   const settings = settingsOf(record);
   const isOpen = state === "OPEN";
@@ -18,6 +24,8 @@ export function statusDetails(namespace: string, name: string, record: CircuitRe
     ["openings", isOpen || isProbed ? `${record.openings ?? 0} since it was closed last` : ""],
     ["probes", isProbed ? `${probeSuccesses} succeeded` : ""],
     ["prober", probeOwner === null ? "" : `${probeOwner} until ${time(probeUntil)}`],
+    ["permits", permits === undefined ? "" : heldOf(permits)],
+    ...(permits === undefined ? [] : holderLines(permits)).map((text) => ["", text] as const),
     ["set", settings === null ? "" : describeSettings(settings, localTime)],
   ];
   const shown = facts.filter(([, text]) => text !== "");

@@ -3,6 +3,7 @@ import type { CircuitRecord } from "../storage/circuit-storage.js";
 import { CIRCUITS_HELP, CIRCUITS_OPTIONS, readArguments, readName } from "./arguments.js";
 import { type Circuits, list, missing, namespaces, withCircuits } from "./circuits.js";
 import { type Command, UsageError } from "./command.js";
+import { permitsJson, permitsTable, readPermits } from "./permits.js";
 import { Screen } from "./screen.js";
 import { statusDetails } from "./status-details.js";
 import { statusTable, summary } from "./status-table.js";
@@ -18,7 +19,8 @@ export const status: Command = {
 
 Shows every circuit of a namespace: its state, since when, until when it is open
 or probed, why it is open and who opened it, or who probes; and what was set.
-With a NAME, all that is known of that circuit.
+Below them, who holds how many permits of a fleet's limit. With a NAME, all that
+is known of that circuit.
 
 Options:
   --json            one JSON document; with --watch, one line of JSON for each
@@ -35,9 +37,9 @@ ${CIRCUITS_HELP}`,
       if (values.watch) return watch(circuits, () => viewer(circuits.namespace, values.json));
       const records = only === undefined ? await list(circuits) : await listOne(circuits, only);
       const text = values.json
-        ? `${JSON.stringify(documentOf(circuits.namespace, records), null, 2)}\n`
-        : `${(await textOf(circuits, records, only)).join("\n")}\n`;
-      process.stdout.write(text);
+        ? JSON.stringify(await documentOf(circuits, records, only), null, 2)
+        : (await textOf(circuits, records, only)).join("\n");
+      process.stdout.write(`${text}\n`);
       return 0;
     });
   },
@@ -78,9 +80,11 @@ function circuitJson(name: string, record: CircuitRecord) {
   };
 }
 
-function documentOf(namespace: string, records: Records) {
+async function documentOf(place: Circuits, records: Records, only: string | undefined) {
   const circuits = [...records].map(([name, record]) => circuitJson(name, record));
-  return { namespace, readAt: readAtOf(records), circuits };
+  // `null`: there is no table of permits, or this user may not read it.
+  const permits = (await readPermits(place, only))?.map(permitsJson) ?? null;
+  return { namespace: place.namespace, readAt: readAtOf(records), circuits, permits };
 }
 
 async function textOf(
@@ -90,12 +94,16 @@ async function textOf(
 ): Promise<string[]> {
   const record = only === undefined ? undefined : records.get(only);
   if (only !== undefined && record !== undefined) {
-    return statusDetails(circuits.namespace, only, record);
+    const [permits] = (await readPermits(circuits, only)) ?? [];
+    return statusDetails(circuits.namespace, only, record, permits);
   }
-  if (records.size > 0) return tableOf(circuits.namespace, records);
+  const permits = (await readPermits(circuits)) ?? [];
+  const below = permits.length > 0 ? ["", ...permitsTable(permits, columnsOf())] : [];
+  if (records.size > 0) return [...tableOf(circuits.namespace, records), ...below];
   const others = await namespaces(circuits);
   const hint = others.length > 0 ? `; there are circuits in: ${others.join(", ")}` : "";
-  return [printable(`There is no circuit in the namespace "${circuits.namespace}"${hint}.`)];
+  const text = `There is no circuit in the namespace "${circuits.namespace}"${hint}.`;
+  return [printable(text), ...below];
 }
 
 /** The terminal's width; a pipe or a file has none. */

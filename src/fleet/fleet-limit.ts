@@ -46,6 +46,8 @@ export class FleetLimit implements LeaseHolder {
   /** `NEVER` while it is idle. */
   #renewAt = NEVER;
   #urgentAt = NEVER;
+  /** While others lack permits: when to look whether some are idle here. */
+  #lookAt = NEVER;
   #askedAt = Number.NEGATIVE_INFINITY;
   #gapMs = FIRST_GAP_MS;
   #retryMs = FIRST_RETRY_MS;
@@ -110,8 +112,7 @@ export class FleetLimit implements LeaseHolder {
     const { usable } = this;
     if (usable === 0 && !this.#holdsProcess) this.#holdProcess(true);
     // The path of every call that waits.
-    const hasShare = usable > 0 && usable >= this.#permits.state.fair;
-    if (hasShare || usable >= this.#config.maxConcurrentCalls) return;
+    if (!this.#permits.mayBeGranted || usable >= this.#config.maxConcurrentCalls) return;
     if (this.#urgentAt === NEVER) this.#consider();
   }
 
@@ -159,7 +160,18 @@ export class FleetLimit implements LeaseHolder {
   // What the requests of this process need
 
   get dueAt(): number {
-    return this.#asking === undefined ? Math.min(this.#renewAt, this.#urgentAt) : NEVER;
+    if (this.#asking !== undefined) return NEVER;
+    return Math.min(this.#renewAt, this.#urgentAt, this.#lookAt);
+  }
+
+  /** @returns whether it asks at `time` */
+  isDue(time: number): boolean {
+    if (this.#asking !== undefined) return false;
+    if (this.#lookAt <= time) {
+      this.#lookAt = time + this.#lookMs;
+      if (this.#hasIdlePermits) return true;
+    }
+    return Math.min(this.#renewAt, this.#urgentAt) <= time;
   }
 
   get mayJoin(): boolean {
@@ -184,6 +196,7 @@ export class FleetLimit implements LeaseHolder {
     this.#asking = keep;
     this.#askedAt = time;
     this.#urgentAt = NEVER;
+    this.#lookAt = NEVER;
     this.#renewAt = isIdle ? NEVER : time + this.#renewMs * between(0.9, 1.1);
     this.#update();
     return {
@@ -205,6 +218,7 @@ export class FleetLimit implements LeaseHolder {
     this.#retryMs = FIRST_RETRY_MS;
     const isInVain = asked.want > grant.permits && grant.permits <= before;
     this.#gapMs = isInVain ? Math.min(this.#gapMs * 2, this.#renewMs) : FIRST_GAP_MS;
+    if (grant.isContended && grant.permits > 0) this.#lookAt = now() + this.#lookMs;
     this.#onAnswer(asked);
   }
 
@@ -237,8 +251,24 @@ export class FleetLimit implements LeaseHolder {
     if (this.#closed !== undefined) return;
     this.#permits.hear(notice);
     if (notice.gives) this.#gapMs = FIRST_GAP_MS;
+    else if (this.#permits.held > 0 && this.#renewAt !== NEVER) {
+      // At once when it is known by now that some are idle here.
+      this.#lookAt = Math.max(now(), this.#askedAt + this.#lookMs);
+      this.#schedule();
+    }
     this.#update();
     this.#consider(Math.random() * SPREAD_MS);
+  }
+
+  /** A time that is long enough to tell how many permits are needed. */
+  get #lookMs(): number {
+    return this.#renewMs / 6;
+  }
+
+  /** Whether it has needed less than it holds since it asked. */
+  get #hasIdlePermits(): boolean {
+    const { inUse, waiting } = this.#hooks.demand();
+    return Math.max(this.#permits.state.peak, inUse + waiting) < this.#permits.held;
   }
 
   // When to ask

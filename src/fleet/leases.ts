@@ -13,6 +13,8 @@ export type LeasingStorage = CircuitStorage & Required<Pick<CircuitStorage, "lea
 export interface LeaseHolder {
   /** When it has to ask next; `Infinity` while it is idle, or asks. */
   readonly dueAt: number;
+  /** Whether it asks at `time`: not when it has only looked whether it has to. */
+  isDue(time: number): boolean;
   /** It could ask now, and then not again soon. */
   readonly mayJoin: boolean;
   /** Its calls wait for permits: the process has to live on. */
@@ -102,12 +104,9 @@ export class Leases {
 
   #askDue(): void {
     const time = now();
-    let isDue = false;
-    for (const { dueAt } of this.#holders) isDue ||= dueAt <= time;
-    if (isDue) {
-      const asking = [...this.#holders].filter(({ dueAt, mayJoin }) => dueAt <= time || mayJoin);
-      this.#ask(asking);
-    }
+    const holders = [...this.#holders];
+    const due = new Set(holders.filter((holder) => holder.isDue(time)));
+    if (due.size > 0) this.#ask(holders.filter((holder) => due.has(holder) || holder.mayJoin));
     this.#rearm();
   }
 

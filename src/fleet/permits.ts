@@ -83,8 +83,8 @@ export class Permits {
   /** Whether waiting calls need more than what is held, and a request may bring it. */
   lacks(now: number, { inUse, waiting }: Demand, most: number): boolean {
     if (waiting === 0) return false;
-    if (!this.isLeased(now)) return this.state.isFailing || this.mayBeGranted;
-    return this.held < Math.min(this.state.fair, this.#wants(inUse + waiting, most));
+    if (!this.isLeased(now) && this.state.isFailing) return true;
+    return this.mayBeGranted && this.held < this.#wants(inUse + waiting, most);
   }
 
   /** Whether there is something to give back: no more runs than may. */
@@ -92,7 +92,7 @@ export class Permits {
     return this.state.cap < this.state.permits && inUse <= this.state.cap;
   }
 
-  /** Whether a request may bring permits that it does not hold: not when it waits for its turn. */
+  /** Whether a request may bring more permits: not when the last one did not, and it has its fair share. */
   get mayBeGranted(): boolean {
     return !this.state.isShort || this.state.fair > this.held;
   }

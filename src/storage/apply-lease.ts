@@ -134,7 +134,10 @@ interface Split {
 }
 
 /** Max-min fair: owners that want little get that, and the rest is shared equally. */
-function fairSplit(limit: number, shares: readonly PermitShare[]): Split {
+export function fairSplit(
+  limit: number,
+  shares: ReadonlyArray<Pick<PermitShare, "wants" | "turn">>,
+): Split {
   const wants = shares.map((share) => share.wants).sort((one, other) => one - other);
   let left = limit;
   let count = wants.length;

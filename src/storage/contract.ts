@@ -2,6 +2,7 @@ import type { CircuitStorage } from "./circuit-storage.js";
 import { circuitCases } from "./contract/circuits.js";
 import { manualChangeCases } from "./contract/manual-changes.js";
 import { openingCases } from "./contract/openings.js";
+import { permitCases } from "./contract/permits.js";
 import { probeCases } from "./contract/probes.js";
 import { settingsCases } from "./contract/settings.js";
 import { subscriptionCases } from "./contract/subscriptions.js";
@@ -21,6 +22,8 @@ export interface StorageContractOptions {
   probeLeaseSeconds: number;
   /** Seconds that a change may take to reach a subscriber. > 0. @default 5 */
   spreadSeconds?: number | undefined;
+  /** Whether notices of permits arrive. @default whether the storage has `subscribeToPermits` */
+  permitNotices?: boolean | undefined;
 }
 
 /** One rule of {@link CircuitStorage}, as a test case. */
@@ -50,7 +53,10 @@ export function storageContract(options: StorageContractOptions): StorageContrac
       };
       try {
         const storage = await open();
-        await run({ storage, open, name: newName(), probeLeaseSeconds, spreadSeconds });
+        const { permitNotices: hasPermitNotices = storage.subscribeToPermits !== undefined } =
+          options;
+        const seconds = { probeLeaseSeconds, spreadSeconds };
+        await run({ storage, open, name: newName(), ...seconds, hasPermitNotices });
       } finally {
         await Promise.all(storages.map((storage) => storage.close()));
       }
@@ -65,4 +71,5 @@ const CASES = {
   ...manualChangeCases,
   ...settingsCases,
   ...subscriptionCases,
+  ...permitCases,
 };

@@ -103,13 +103,13 @@ export class InMemoryStorage implements CircuitStorage {
   }
 
   subscribeToPermits(name: string, onNotice: (notice: PermitNotice) => void): () => void {
-    return this.#permits.subscribe(name, onNotice);
+    return this.#permits.subscribers.add(name, onNotice);
   }
 
   /** Forgets the subscribers; the circuits stay readable. */
   async close(): Promise<void> {
     this.#subscribers.clear();
-    this.#permits.clearSubscribers();
+    this.#permits.subscribers.clear();
   }
 
   #time(): Date {

@@ -288,7 +288,18 @@ describe("bulkman", () => {
     const { stdout } = await bulkman(["--help"]);
     const commands = Array.from(stdout.matchAll(/^ {2}(\S+) {2,}\w/gm), ([, name = ""]) => name);
     expect(commands).toEqual([
-      ...["status", "history", "isolate", "release", "set", "unset", "wait", "prune", "pg-setup"],
+      ...[
+        "status",
+        "history",
+        "isolate",
+        "release",
+        "set",
+        "unset",
+        "limit",
+        "wait",
+        "prune",
+        "pg-setup",
+      ],
     ]);
     for (const command of commands) {
       const { status, stdout, stderr } = await bulkman([command, "--help"]);

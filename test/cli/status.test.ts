@@ -105,6 +105,7 @@ describe("bulkman status", () => {
     };
     expect(JSON.parse(stdout)).toEqual({
       namespace: "my_app",
+      permits: [],
       readAt: expect.stringMatching(/^\d{4}-.*Z$/),
       circuits: [await json("a"), await json("b")],
     });

@@ -18,7 +18,8 @@ describe("the pages about Postgres", () => {
   it("has SQL for operators that does what it says, in this order", async () => {
     const storage = database.storage({ namespace: "my_app" });
     await storage.load("payments");
-    const [grant = "", list = "", isolate = "", close = "", prune = "", ...others] = statements;
+    const [grant = "", list = "", isolate = "", close = "", prune = "", holders = "", ...others] =
+      statements;
     expect(others).toEqual([]);
     const role = `my_service_${database.name}`;
     await database.query(`CREATE ROLE ${role} LOGIN PASSWORD 'x'`);
@@ -48,6 +49,16 @@ describe("the pages about Postgres", () => {
     await database.query("UPDATE rc_circuit_breakers SET updated_at = now() - interval '31 days'");
     await database.query(prune);
     expect(await storage.getState("payments")).toBeNull();
+    const times = { leaseSeconds: 15, renewSeconds: 5 };
+    const asked = { name: "payments", sequence: 1, limit: 10, keep: 0, ...times };
+    await storage.lease([
+      { ...asked, owner: "one", want: 3 },
+      { ...asked, owner: "other", want: 4 },
+    ]);
+    expect(await database.query(holders)).toMatchObject([
+      { name: "payments", owner: "other", permits: "4", permit_limit: "10" },
+      { name: "payments", owner: "one", permits: "3", permit_limit: "10" },
+    ]);
     await storage.close();
   });
 

@@ -127,6 +127,20 @@ describe("fleetMaxConcurrentCalls", () => {
     });
   });
 
+  it("gives idle permits back while another lacks them, before its renewal", async () => {
+    const [mine, others] = [new Running(), new Running()];
+    const [first, second] = [open(), open()];
+    start(first, mine, 10);
+    await settle();
+    start(second, others, 20);
+    await vi.advanceTimersByTimeAsync(100);
+    await mine.end();
+    await vi.advanceTimersByTimeAsync(200);
+    expect(second.getStats().activeTasks).toBe(5);
+    await seconds(2);
+    expect([first, second].map((bulkhead) => bulkhead.getStats().activeTasks)).toEqual([0, 10]);
+  });
+
   it("asks once for thousands of calls within a lease, and not at all while idle", async () => {
     const bulkhead = open();
     for (let n = 0; n < 10_000; n++) await bulkhead.call(() => n);

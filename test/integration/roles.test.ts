@@ -47,4 +47,10 @@ it("grants a service what it needs and keeps other roles out, by the statements 
   const { version } = await storage.load("api");
   const change = { to: "OPEN", version, owner: "a", openSeconds: 9, failureCount: 1 } as const;
   expect(await storage.change("api", change)).toMatchObject({ changed: true });
+  const asked = { name: "api", owner: "a", sequence: 1, limit: 10, leaseSeconds: 15 };
+  const leasing = { ...asked, keep: 0, want: 3, renewSeconds: 5 };
+  expect(await storage.lease([leasing])).toMatchObject([{ permits: 3 }]);
+  expect(await storage.lease([{ ...leasing, sequence: 2, want: 0 }])).toMatchObject([
+    { permits: 0 },
+  ]);
 });

@@ -33,6 +33,13 @@ it("follows a standby by polling, says so once, and receives notices when it is 
   await eventually(() => heard.at(-1)?.state === "CLOSED");
   const late = subscribe(storage, "api");
   await eventually(() => late.troubles.length === 1);
+  const asked = { name: "api", owner: "a", limit: 10, keep: 0, leaseSeconds: 15, renewSeconds: 5 };
+  const notices: unknown[] = [];
+  storage.subscribeToPermits("api", (notice) => notices.push(notice));
+  await expect(storage.lease([{ ...asked, sequence: 1, want: 10 }])).rejects.toMatchObject({
+    name: "PostgresStorageError",
+    code: "25006",
+  });
   for (const reported of [troubles, late.troubles]) {
     expect(reported.map(String)).toEqual([expect.stringContaining("like a standby")]);
   }
@@ -46,6 +53,9 @@ it("follows a standby by polling, says so once, and receives notices when it is 
   });
   await pool.query("UPDATE rc_circuit_breakers SET state = 'OPEN'");
   await eventually(() => heard.at(-1)?.state === "OPEN");
+  await storage.lease([{ ...asked, sequence: 2, want: 10 }]);
+  await storage.lease([{ ...asked, owner: "b", sequence: 1, want: 10 }]);
+  await eventually(() => notices.length > 0);
   expect(troubles).toHaveLength(1);
   await storage.close();
   await pool.end();

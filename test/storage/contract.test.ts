@@ -18,9 +18,9 @@ describe("InMemoryStorage", () => {
 });
 
 describe.each([
-  { how: "with LISTEN", options: {} },
-  { how: "with polling", options: { pollSeconds: 0.05 } },
-])("PostgresStorage $how", ({ options }) => {
+  { how: "with LISTEN", options: {}, permitNotices: true },
+  { how: "with polling", options: { pollSeconds: 0.05 }, permitNotices: false },
+])("PostgresStorage $how", ({ options, permitNotices }) => {
   let database: TestDatabase;
   beforeAll(async () => {
     database = await createDatabase();
@@ -34,7 +34,8 @@ describe.each([
       probeLeaseSeconds,
       ...options,
     });
-  for (const { name, run } of storageContract({ create, probeLeaseSeconds, spreadSeconds: 10 })) {
+  const given = { create, probeLeaseSeconds, spreadSeconds: 10, permitNotices };
+  for (const { name, run } of storageContract(given)) {
     it.concurrent(name, run, 30_000);
   }
 });

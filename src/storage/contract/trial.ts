@@ -10,6 +10,7 @@ export interface Trial {
   readonly name: string;
   readonly probeLeaseSeconds: number;
   readonly spreadSeconds: number;
+  readonly hasPermitNotices: boolean;
 }
 
 /** Cases by their titles. */
@@ -65,10 +66,13 @@ export function subscribed(storage: CircuitStorage, name: string) {
   return { heard, unsubscribe };
 }
 
-export async function until<T>({ spreadSeconds }: Trial, look: () => T): Promise<NonNullable<T>> {
+export async function until<T>(
+  { spreadSeconds }: Trial,
+  look: () => T | Promise<T>,
+): Promise<NonNullable<T>> {
   const end = performance.now() + spreadSeconds * 1000;
   while (true) {
-    const seen = look();
+    const seen = await look();
     if (seen) return seen;
     assert.ok(performance.now() < end, `the change did not arrive within ${spreadSeconds} s`);
     await sleep(5);

@@ -8,6 +8,8 @@ export interface ChangeSource {
   stop(): void;
   /** A query elsewhere got no answer: finds out whether changes still arrive. */
   check(): void;
+  /** Notices of permits have subscribers now, or none any more. */
+  updatePermits(): void;
 }
 
 /** What a {@link ChangeSource} calls. */
@@ -41,6 +43,8 @@ export interface ChangeHooks {
    * `onInterrupted` is called.
    */
   readonly onUndelivered?: (error: PostgresStorageError) => void;
+  /** Receives the notices of permits, while it has subscribers. Without it, nothing listens for them. */
+  readonly permits?: { readonly isEmpty: boolean; receive(payload: string | undefined): void };
   /** Notices arrive. Ends what `onUndelivered` reported. */
   readonly onDelivered?: () => void;
 }

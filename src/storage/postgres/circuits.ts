@@ -6,6 +6,7 @@ import type {
   CircuitSettingsChange,
   CircuitSubscriber,
 } from "../circuit-storage.js";
+import type { PermitGrant, PermitNotice, PermitRequest } from "../permit-lease.js";
 import { Announcements } from "./announcements.js";
 import type { ChangeHooks, ChangeSource } from "./change-source.js";
 import { Database, type Row } from "./database.js";
@@ -13,6 +14,7 @@ import { isDataError, isReadOnly, type PostgresStorageError } from "./errors.js"
 import { PostgresListener } from "./listener.js";
 import { CircuitLoader } from "./loader.js";
 import type { ResolvedPostgresOptions } from "./options.js";
+import { PostgresPermits } from "./permits.js";
 import { PostgresPoller } from "./poller.js";
 import { Queries } from "./queries.js";
 import { toRecord } from "./record.js";
@@ -32,6 +34,7 @@ export class PostgresCircuits {
   readonly #changeSource: ChangeSource;
   readonly #announcements = new Announcements();
   readonly #subscriptions = new Subscriptions();
+  readonly #permits: PostgresPermits;
   /** The pending changes, by name: a later read waits for them. */
   readonly #changing = new Map<string, Promise<unknown>>();
 
@@ -51,6 +54,8 @@ export class PostgresCircuits {
     const { lockTimeout } = this.#queries;
     const query = (statement: string, values: unknown[]) => this.#queries.query(statement, values);
     this.#loader = new CircuitLoader({ query, namespace, lockTimeout });
+    const schema = () => this.#loader.schema;
+    this.#permits = new PostgresPermits({ query, namespace, lockTimeout, schema });
     const heartbeatMs = heartbeatSeconds === null ? null : heartbeatSeconds * 1000;
     const connect = () => this.#database.client();
     const limits = { queryTimeoutMs, connectTimeoutMs, heartbeatMs };
@@ -98,10 +103,22 @@ export class PostgresCircuits {
     this.#startListening();
     return () => {
       remove();
-      if (!this.#subscriptions.isEmpty) return;
-      this.#changeSource.stop();
-      this.#subscriptions.endInterruption();
-      this.#subscriptions.endUndelivered();
+      this.#stopListening();
+    };
+  }
+
+  lease(requests: readonly PermitRequest[]): Promise<readonly PermitGrant[]> {
+    return this.#permits.lease(requests);
+  }
+
+  subscribeToPermits(name: string, onNotice: (notice: PermitNotice) => void): () => void {
+    const remove = this.#permits.subscribe(name, onNotice);
+    this.#changeSource.updatePermits();
+    this.#startListening();
+    return () => {
+      if (!remove()) return;
+      if (this.#permits.isEmpty) this.#changeSource.updatePermits();
+      this.#stopListening();
     };
   }
 
@@ -109,6 +126,7 @@ export class PostgresCircuits {
   async close(): Promise<void> {
     this.#changeSource.stop();
     this.#subscriptions.clear();
+    this.#permits.clear();
     await this.#database.close();
   }
 
@@ -133,6 +151,7 @@ export class PostgresCircuits {
       },
       announcements: this.#announcements,
       onUndelivered: (error: PostgresStorageError) => this.#subscriptions.startUndelivered(error),
+      permits: this.#permits,
       onDelivered: () => this.#subscriptions.endUndelivered(),
     };
   }
@@ -234,9 +253,17 @@ export class PostgresCircuits {
 
   /** The listener makes a connection at once, for which pg has to be loaded. */
   #startListening(): void {
-    if (this.#subscriptions.isEmpty) return;
+    if (this.#subscriptions.isEmpty && this.#permits.isEmpty) return;
     if (this.#database.isLoaded) this.#changeSource.start();
     else this.#database.load().then(() => this.#startListening(), this.#onLoadError);
+  }
+
+  /** Unless there are subscribers left. */
+  #stopListening(): void {
+    if (!this.#subscriptions.isEmpty || !this.#permits.isEmpty) return;
+    this.#changeSource.stop();
+    this.#subscriptions.endInterruption();
+    this.#subscriptions.endUndelivered();
   }
 
   readonly #onLoadError = (error: unknown): void => {

@@ -28,10 +28,26 @@ const ADVICE: { readonly [code: string]: string } = {
   "53300": "the database has no connection left",
 };
 
-/** Whether the table is missing, or of another version. */
+const PERMITS = "the table bulkman_permits";
+const LEASE = "the function bulkman_lease";
+
+/** The same, for what the message says of the permits. */
+const ADVICE_ON_PERMITS: typeof ADVICE = {
+  "42P01": `${PERMITS} is missing; ${SETUP}`,
+  "42883": `${LEASE} is missing; ${SETUP}`,
+  "42501": `this user needs SELECT, INSERT, UPDATE and DELETE on ${PERMITS}, and EXECUTE on ${LEASE}`,
+};
+
+function adviceOn(message: string, code = ""): string | undefined {
+  const isOnPermits = /\bbulkman_(permits|lease)\b/.test(message);
+  return (isOnPermits ? ADVICE_ON_PERMITS[code] : undefined) ?? ADVICE[code];
+}
+
+/** Whether the table or a function is missing, or of another version. */
 export function isSchemaError(error: unknown): boolean {
   return (
-    error instanceof PostgresStorageError && /^(42P01|42703|42P10|3F000)$/.test(error.code ?? "")
+    error instanceof PostgresStorageError &&
+    /^(42P01|42703|42883|42P10|3F000)$/.test(error.code ?? "")
   );
 }
 
@@ -69,7 +85,7 @@ export function toStorageError(error: unknown, secrets: readonly string[]): Post
   const message = redact(raw, secrets);
   if (error instanceof PostgresStorageError && message === raw) return error;
   const code = codeOf(error);
-  const advice = error instanceof PostgresStorageError ? undefined : ADVICE[code ?? ""];
+  const advice = error instanceof PostgresStorageError ? undefined : adviceOn(message, code);
   const text = advice === undefined ? message : `${message}: ${advice}`;
   // Only an error that is known to hold no secret is passed on as a whole.
   return new PostgresStorageError(text, code, message === raw ? { cause: error } : {});

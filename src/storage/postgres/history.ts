@@ -1,17 +1,13 @@
+import { createGranted } from "./granted-table.js";
+
 /**
  * Creates the table. It is not created again when an operator has dropped it, other than by `bulkman pg-setup`: the
  * circuits work without it.
  */
 export const CREATE_HISTORY = `-- The history of the circuits. Roles that may use the table of circuits may use this one, too.
-DO $$
-DECLARE
-  granted record;
-BEGIN
-  IF to_regclass('bulkman_history') IS NOT NULL THEN
-    RETURN;
-  END IF;
-  CREATE TABLE bulkman_history (
-    id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+${createGranted(
+  "bulkman_history",
+  `    id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     changed_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     namespace     text NOT NULL,
     resource_key  text NOT NULL,
@@ -22,22 +18,10 @@ BEGIN
     opening_rule  text,
     failure_name  text,
     failure_code  text,
-    failure_count integer
-  );
-  CREATE INDEX bulkman_history_changed_at ON bulkman_history (namespace, changed_at);
-  -- Also the members of the role that owns the table, when one of them migrates it.
-  EXECUTE format('GRANT ALL ON bulkman_history TO %I',
-    (SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'rc_circuit_breakers'::regclass));
-  FOR granted IN
-    SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS role,
-      CASE a.privilege_type WHEN 'UPDATE' THEN 'INSERT' ELSE a.privilege_type END AS privilege
-    FROM pg_class c, aclexplode(c.relacl) a
-    WHERE c.oid = 'rc_circuit_breakers'::regclass AND a.grantee <> c.relowner
-      AND a.privilege_type IN ('SELECT', 'UPDATE', 'DELETE')
-  LOOP
-    EXECUTE format('GRANT %s ON bulkman_history TO %s', granted.privilege, granted.role);
-  END LOOP;
-END $$;`;
+    failure_count integer`,
+  "INSERT",
+  "CREATE INDEX bulkman_history_changed_at ON bulkman_history (namespace, changed_at);",
+)}`;
 
 /** The triggers of {@link historyFunction}: called for changes of the state alone. */
 export const HISTORY_TRIGGERS = `CREATE TRIGGER rc_circuit_breakers_history

@@ -42,6 +42,10 @@ export class PostgresListener implements ChangeSource {
     this.#connection?.check();
   }
 
+  updatePermits(): void {
+    this.#connection?.updatePermits();
+  }
+
   async #listenUntil(stopped: AbortSignal): Promise<void> {
     let retryMs = FIRST_RETRY_MS;
     while (!stopped.aborted) {

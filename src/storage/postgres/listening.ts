@@ -7,6 +7,7 @@ import { withQueryTimeout } from "./database.js";
 import { Delivery } from "./delivery.js";
 import { isConnectionError, isListenRejected } from "./errors.js";
 import { receive } from "./notice.js";
+import { PERMIT_CHANNEL } from "./permits-schema.js";
 import { CHANNEL } from "./schema.js";
 import { destroy, unref } from "./wire.js";
 
@@ -42,6 +43,7 @@ export class ListeningConnection {
   readonly #reread: () => Promise<boolean>;
   readonly #pollMs: number;
   readonly #delivery: Delivery;
+  #hasListened = false;
   #isEnded = false;
   /** Ends the current pause, with the reason. */
   #pausing: AbortController | undefined = undefined;
@@ -74,6 +76,15 @@ export class ListeningConnection {
   /** Queries the connection now, instead of at the next heartbeat. */
   check(): void {
     this.#pausing?.abort("check");
+  }
+
+  /** Notices of permits have subscribers now, or none any more. */
+  updatePermits(): void {
+    // Otherwise the first `#listen` does it.
+    if (!this.#hasListened || this.#isEnded) return;
+    const verb = this.#hooks.permits?.isEmpty === false ? "LISTEN" : "UNLISTEN";
+    // A lost connection is noticed otherwise. Where LISTEN is rejected, permits move without notices.
+    this.#client.query(`${verb} ${PERMIT_CHANNEL}`).catch(() => {});
   }
 
   /** Listens until `stopped` is aborted; rejects when the connection is lost. */
@@ -115,6 +126,10 @@ export class ListeningConnection {
     // Notices before the schema is known wait for the answer that names it, instead of causing another read.
     let early: Array<string | undefined> | undefined = [];
     client.on("notification", ({ channel, payload }) => {
+      if (channel === PERMIT_CHANNEL) {
+        this.#hooks.permits?.receive(payload);
+        return;
+      }
       if (channel === this.#ownChannel) this.#delivery.receiveTestNotice(payload);
       else if (early !== undefined && this.#hooks.schema() === undefined) early.push(payload);
       else handle(payload);
@@ -193,7 +208,9 @@ export class ListeningConnection {
 
   /** Also the heartbeat's query: to listen twice changes nothing. */
   async #listen(): Promise<void> {
-    const query = this.#client.query(`LISTEN ${CHANNEL}; LISTEN ${this.#ownChannel}`);
+    const permits = this.#hooks.permits?.isEmpty === false ? `; LISTEN ${PERMIT_CHANNEL}` : "";
+    this.#hasListened = true;
+    const query = this.#client.query(`LISTEN ${CHANNEL}; LISTEN ${this.#ownChannel}${permits}`);
     try {
       await withQueryTimeout(this.#options.queryTimeoutMs, query);
       this.#delivery.setAccepted(true);

@@ -5,6 +5,7 @@ export { Database, queryOn } from "./database.js";
 export { loadDriver } from "./driver.js";
 export { PostgresStorageError, toStorageError } from "./errors.js";
 export { PostgresListener } from "./listener.js";
+export { PERMIT_CHANNEL } from "./permits-schema.js";
 export { recordJson, toRecord } from "./record.js";
 export { SCHEMA_SQL } from "./schema.js";
 export { checkVersion } from "./server-version.js";

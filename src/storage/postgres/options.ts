@@ -1,5 +1,6 @@
 import type { Pool } from "pg";
 import { BOOLEAN, NAME, orNull, POSITIVE_SECONDS, readFields } from "../../common/validation.js";
+import { readPermitTimes } from "../permit-times.js";
 import { type ConnectionConfig, clientConfig, kindOf } from "./connection.js";
 import { isNative, isPool } from "./driver.js";
 
@@ -43,6 +44,10 @@ export interface PostgresStorageOptions {
    * @default 30
    */
   heartbeatSeconds?: number | null | undefined;
+  /** Seconds that a bulkhead may start calls under a lease of the fleet's permits. > 0. @default 15 */
+  permitLeaseSeconds?: number | undefined;
+  /** Seconds between two requests for permits, less than `permitLeaseSeconds`. > 0. @default 5 */
+  permitRenewSeconds?: number | undefined;
 }
 
 /** Validated {@link PostgresStorageOptions} with every default filled in. */
@@ -56,6 +61,8 @@ export interface ResolvedPostgresOptions {
   readonly probeLeaseSeconds: number;
   readonly pollSeconds: number | null;
   readonly heartbeatSeconds: number | null;
+  readonly permitLeaseSeconds: number;
+  readonly permitRenewSeconds: number;
 }
 
 const anything = { description: "", hasType: () => true, inRange: () => true };
@@ -70,6 +77,8 @@ const RULES = {
   probeLeaseSeconds: POSITIVE_SECONDS,
   pollSeconds: orNull(POSITIVE_SECONDS),
   heartbeatSeconds: orNull(POSITIVE_SECONDS),
+  permitLeaseSeconds: POSITIVE_SECONDS,
+  permitRenewSeconds: POSITIVE_SECONDS,
 };
 
 /**
@@ -102,6 +111,7 @@ export function readPostgresOptions(given: PostgresStorageOptions): ResolvedPost
     probeLeaseSeconds: options.probeLeaseSeconds ?? 30,
     pollSeconds: options.pollSeconds ?? null,
     heartbeatSeconds: options.heartbeatSeconds === undefined ? 30 : options.heartbeatSeconds,
+    ...readPermitTimes(options),
   };
 }
 

@@ -28,6 +28,9 @@ export class PostgresPoller implements ChangeSource {
   /** Does nothing: the next read finds out anyway. */
   check(): void {}
 
+  /** Does nothing: no notice arrives. */
+  updatePermits(): void {}
+
   async #pollUntil(stopped: AbortSignal): Promise<void> {
     while (true) {
       // Jitter, so that the processes of a fleet that started together do not read together.

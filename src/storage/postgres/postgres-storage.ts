@@ -6,6 +6,7 @@ import type {
   CircuitStorage,
   CircuitSubscriber,
 } from "../circuit-storage.js";
+import type { PermitGrant, PermitNotice, PermitRequest } from "../permit-lease.js";
 import type { PostgresCircuits } from "./circuits.js";
 import { closedError } from "./errors.js";
 import {
@@ -31,6 +32,10 @@ export class PostgresStorage implements CircuitStorage {
   readonly queryTimeoutSeconds: number;
   /** Seconds of the probe lease. */
   readonly probeLeaseSeconds: number;
+  /** Seconds of a lease of permits. */
+  readonly permitLeaseSeconds: number;
+  /** Seconds between two requests for permits. */
+  readonly permitRenewSeconds: number;
   readonly #options: ResolvedPostgresOptions;
   #circuits: PostgresCircuits | undefined = undefined;
   #loading: Promise<PostgresCircuits> | undefined = undefined;
@@ -40,6 +45,8 @@ export class PostgresStorage implements CircuitStorage {
     this.#options = readPostgresOptions(options);
     this.queryTimeoutSeconds = this.#options.queryTimeoutSeconds;
     this.probeLeaseSeconds = this.#options.probeLeaseSeconds;
+    this.permitLeaseSeconds = this.#options.permitLeaseSeconds;
+    this.permitRenewSeconds = this.#options.permitRenewSeconds;
   }
 
   /** The circuit in the database, after the changes that this storage was asked for before. */
@@ -64,30 +71,59 @@ export class PostgresStorage implements CircuitStorage {
     return circuits.configure(name, change);
   }
 
+  /** Decides requests of one turn of the event loop, also those of several calls, by one query. */
+  async lease(requests: readonly PermitRequest[]): Promise<readonly PermitGrant[]> {
+    const circuits = this.#circuits ?? (await this.#load());
+    return circuits.lease(requests);
+  }
+
   /** @throws {Error} when the storage is closed */
   subscribe(name: string, subscriber: CircuitSubscriber): () => void {
-    if (this.#isClosed) throw closedError();
-    if (this.#circuits !== undefined) return this.#circuits.subscribe(name, subscriber);
-    let unsubscribe: (() => void) | undefined;
-    let isOver = false;
-    this.#load().then(
-      (circuits) => {
-        if (!isOver) unsubscribe = circuits.subscribe(name, subscriber);
-      },
-      (error) => {
-        if (!isOver && !this.#isClosed) subscriber.onError(error);
-      },
+    return this.#whenLoaded(
+      (circuits) => circuits.subscribe(name, subscriber),
+      (error) => subscriber.onError(error),
     );
-    return () => {
-      isOver = true;
-      unsubscribe?.();
-    };
+  }
+
+  /**
+   * Calls `onNotice` with the notices of that name. None arrive with `pollSeconds`, and behind a pooler in transaction
+   * mode.
+   * @throws {Error} when the storage is closed
+   */
+  subscribeToPermits(name: string, onNotice: (notice: PermitNotice) => void): () => void {
+    return this.#whenLoaded(
+      (circuits) => circuits.subscribeToPermits(name, onNotice),
+      () => {},
+    );
   }
 
   /** Closes every connection but an application's own pool. Rejects pending and later queries. */
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#circuits?.close();
+  }
+
+  /** Subscribes at once, or when the file is loaded. Returns what ends it. */
+  #whenLoaded(
+    subscribe: (circuits: PostgresCircuits) => () => void,
+    onError: (error: unknown) => void,
+  ): () => void {
+    if (this.#isClosed) throw closedError();
+    if (this.#circuits !== undefined) return subscribe(this.#circuits);
+    let unsubscribe: (() => void) | undefined;
+    let isOver = false;
+    this.#load().then(
+      (circuits) => {
+        if (!isOver) unsubscribe = subscribe(circuits);
+      },
+      (error) => {
+        if (!isOver && !this.#isClosed) onError(error);
+      },
+    );
+    return () => {
+      isOver = true;
+      unsubscribe?.();
+    };
   }
 
   #load(): Promise<PostgresCircuits> {

@@ -1,6 +1,8 @@
 import { CREATE_HISTORY } from "./history.js";
+import { CREATE_PERMITS, permitsCheck, permitsFunction } from "./permits-schema.js";
 import {
   INSTALLED_VERSION,
+  MARK,
   SCHEMA_VERSION,
   TRIGGERS,
   triggerStatements,
@@ -146,6 +148,10 @@ WHERE state <> upper(state) AND upper(state) IN ('CLOSED', 'OPEN', 'HALF_OPEN');
 
   CREATE_HISTORY,
 
+  CREATE_PERMITS,
+
+  permitsFunction(`-- ${MARK} ${SCHEMA_VERSION}`),
+
   ...triggerStatements(CHANNEL),
 ];
 
@@ -172,4 +178,5 @@ export const SCHEMA_CHECK = `SELECT
   AND (SELECT count(*) FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
     WHERE t.tgrelid = to_regclass('rc_circuit_breakers') AND t.tgenabled IN ('O', 'A')
       AND ${INSTALLED_VERSION} >= ${SCHEMA_VERSION} AND t.tgname IN (
-      ${NAMES})) = ${TRIGGERS.length}`;
+      ${NAMES})) = ${TRIGGERS.length}
+  AND ${permitsCheck(INSTALLED_VERSION, SCHEMA_VERSION)}`;

@@ -8,7 +8,7 @@ import { recordJson } from "./record.js";
 export const SCHEMA_VERSION = 3;
 
 /** A comment in each function's source, where {@link INSTALLED_VERSION} finds the version. */
-const MARK = "bulkman schema";
+export const MARK = "bulkman schema";
 
 /** SQL: the version of the function `p` in `pg_proc`. Functions from before 2 carry none. */
 export const INSTALLED_VERSION = `coalesce(substring(p.prosrc FROM '${MARK} ([0-9]+)')::int, 1)`;
