@@ -88,12 +88,13 @@ export class FleetProcess {
       real.answered(keep, grant, this.#leaseEnd(request?.age ?? 0)),
     );
     const next = this.#considered({ ...member, permits, request: undefined }, false);
-    const wasApart = member.apart !== undefined && this.#settings.fallback !== "reject";
     // What was granted may be gone already.
-    if (request?.isLost || permits.until <= NOW_MS) return next;
-    if (!wasApart && member.lost === 0) return { ...next, apart: undefined };
+    if (permits.until <= NOW_MS) return next;
+    const isLost = request?.isLost ?? false;
+    const wasApart = member.apart !== undefined && this.#settings.fallback !== "reject";
+    if (!wasApart && (member.lost === 0 || isLost)) return { ...next, apart: undefined };
     const strays = Math.max(member.strays, inUse(member) - held(permits));
-    return { ...next, strays, apart: undefined, lost: 0 };
+    return { ...next, strays, apart: undefined, lost: isLost ? member.lost : 0 };
   }
 
   fail(member: Member): Member {
