@@ -1,7 +1,7 @@
 import type { PermitPool } from "../../src/storage/permit-lease.js";
+import { takenBack } from "./fleet-storage-moves.js";
 import {
   type FleetSettings,
-  inUse,
   isOver,
   type Member,
   NOW_MS,
@@ -27,7 +27,7 @@ export function afterTick(world: World, settings: FleetSettings): World | undefi
     if (member.mode === "dead") return member;
     const share = shareOf(pool, index);
     const isTakenBack = member.mode === "frozen" && (share === undefined || isOver(share));
-    return { ...aged(member, times), strays: isTakenBack ? inUse(member) : member.strays };
+    return { ...aged(member, times), ...(isTakenBack ? takenBack(member) : {}) };
   });
   return { ...world, pool, previous, members };
 }

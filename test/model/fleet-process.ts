@@ -88,10 +88,13 @@ export class FleetProcess {
       real.answered(keep, grant, this.#leaseEnd(request?.age ?? 0)),
     );
     const next = this.#considered({ ...member, permits, request: undefined }, false);
-    const isExcused = member.apart !== undefined || member.lost > 0;
-    if (!isExcused || request?.isLost) return next;
+    // What was granted may be gone already.
+    if (permits.until <= NOW_MS) return next;
+    const isLost = request?.isLost ?? false;
+    const wasApart = member.apart !== undefined && this.#settings.fallback !== "reject";
+    if (!wasApart && (member.lost === 0 || isLost)) return { ...next, apart: undefined };
     const strays = Math.max(member.strays, inUse(member) - held(permits));
-    return { ...next, strays, apart: undefined, lost: 0 };
+    return { ...next, strays, apart: undefined, lost: isLost ? member.lost : 0 };
   }
 
   fail(member: Member): Member {
@@ -101,11 +104,11 @@ export class FleetProcess {
 
   hear(member: Member, notice: PermitNotice): Member {
     const { permits } = this.#run(member, (real) => real.hear(notice));
-    return this.#considered({ ...member, permits, notice: undefined }, true);
+    return this.#considered({ ...member, permits, notice: undefined }, notice.gives);
   }
 
   /** With a clock: the process asks before the next tick when there is something to give back, or to be had. */
-  #considered(member: Member, hasHeard: boolean): Member {
+  #considered(member: Member, areGiven: boolean): Member {
     const { times, most } = this.#settings;
     if (times === undefined || member.permits.isFailing || member.request !== undefined)
       return member;
@@ -113,7 +116,7 @@ export class FleetProcess {
     const isUrgent =
       member.isUrgent ||
       permits.hasSurplus(inUse(member)) ||
-      (hasHeard && permits.lacks(NOW_MS, this.#demand(member), most));
+      (areGiven && permits.lacks(NOW_MS, this.#demand(member), most));
     return isUrgent === member.isUrgent ? member : { ...member, isUrgent };
   }
 

@@ -42,8 +42,10 @@ export function brokenRule(
     const uses = live(member, can);
     const extra = fallback === "share" ? extraOf(member, can) : 0;
     allowed += member.lost;
-    if (member.apart === undefined) sum += Math.max(0, uses - extra);
-    else if (uses > Math.max(member.apart, fallback === "share" ? 1 : 0)) return FLEET_RULES.cutOff;
+    // Only a process that goes on without a lease uses what the storage gives to others.
+    const { apart } = member;
+    if (apart === undefined || fallback === "reject") sum += Math.max(0, uses - extra);
+    else if (uses > Math.max(apart, 1)) return FLEET_RULES.cutOff;
     else sum += Math.min(uses, countedOf(world.pool, index));
   }
   if (sum > allowed) return FLEET_RULES.overLimit;

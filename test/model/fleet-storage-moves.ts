@@ -4,6 +4,7 @@ import type { Move } from "./checker.js";
 import {
   type FleetCode,
   type FleetSettings,
+  held,
   inUse,
   isLeased,
   isOver,
@@ -105,11 +106,20 @@ function endLease(world: World, index: number): World {
   if (member === undefined) return next;
   const { request } = member;
   return replace(next, index, {
+    ...(member.mode === "frozen" ? takenBack(member) : {}),
     // The process counts from when it asked, and the storage from when it carried that out.
     permits: { ...member.permits, until: Math.min(member.permits.until, NOW_MS) },
     request: request?.grant === undefined ? request : { ...request, age: 1 },
-    strays: member.mode === "frozen" ? inUse(member) : member.strays,
   });
+}
+
+/** The storage has taken back the permits of a process that is frozen: what that does on waking. */
+export function takenBack(member: Member): Pick<Member, "strays" | "apart"> {
+  const { permits, request, apart } = member;
+  const strays = inUse(member);
+  // Without an answer it goes on as if it was cut off, until it has one.
+  const isApart = permits.isFailing || request !== undefined;
+  return { strays, apart: isApart ? Math.max(held(permits), strays) : apart };
 }
 
 function restore(world: World, previous: PermitPool): World {

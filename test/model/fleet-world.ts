@@ -159,6 +159,7 @@ export function replace(world: World, index: number, change: Partial<Member>): W
 }
 
 export function spend(world: World, fault: FleetFault): World {
+  if (world.left[fault] === Number.MAX_SAFE_INTEGER) return world;
   return { ...world, left: { ...world.left, [fault]: world.left[fault] - 1 } };
 }
 

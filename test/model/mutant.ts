@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { compileFunction } from "node:vm";
 import ts from "typescript";
 import type { CircuitCode } from "./circuit-process.js";
+import type { FleetCode } from "./fleet-world.js";
 
 /** A rule left out: some text of a source file, and what stands there without the rule. */
 export interface Mutation {
@@ -16,13 +17,28 @@ export interface Mutation {
 const SOURCE = fileURLToPath(new URL("../../src/", import.meta.url));
 const requireModule = createRequire(import.meta.url);
 
+/** The circuit's code without a rule. */
+export function mutantOf(mutation: Mutation): CircuitCode {
+  return load(mutation, [
+    "circuit/circuit",
+    "circuit/shared-circuit",
+    "circuit/shared-circuit-state",
+    "resolve-config",
+  ]);
+}
+
+/** The code of the fleet's limit without a rule. */
+export function fleetMutantOf(mutation: Mutation): FleetCode {
+  return load(mutation, ["fleet/permits", "storage/apply-lease"]);
+}
+
 /**
- * The code without a rule.
+ * What the files export, one of them without a rule.
  * @throws {Error} when the file has the text not exactly once: the mutation has to be brought up to date
  */
-export function mutantOf(mutation: Mutation): CircuitCode {
+function load(mutation: Mutation, files: readonly string[]) {
   const modules = new Map<string, object>();
-  const load = (file: string): object => {
+  const loadOne = (file: string): object => {
     const loaded = modules.get(file);
     if (loaded !== undefined) return loaded;
     const exports = {};
@@ -30,18 +46,12 @@ export function mutantOf(mutation: Mutation): CircuitCode {
     const run = compileFunction(compile(file, mutation), ["exports", "require"]);
     run(exports, (name: string) =>
       name.startsWith(".")
-        ? load(join(dirname(file), name.replace(/\.js$/, ".ts")))
+        ? loadOne(join(dirname(file), name.replace(/\.js$/, ".ts")))
         : requireModule(name),
     );
     return exports;
   };
-  const files = [
-    "circuit/circuit",
-    "circuit/shared-circuit",
-    "circuit/shared-circuit-state",
-    "resolve-config",
-  ];
-  return Object.assign({}, ...files.map((file) => load(join(SOURCE, `${file}.ts`))));
+  return Object.assign({}, ...files.map((file) => loadOne(join(SOURCE, `${file}.ts`))));
 }
 
 function compile(file: string, { file: mutated, text, without }: Mutation): string {

@@ -4,6 +4,8 @@ import { withoutTime } from "./circuit-process.js";
 import { FAULTS } from "./circuit-world.js";
 import { realCode, realFleetCode } from "./code.js";
 import { FleetModel, type FleetModelOptions } from "./fleet-model.js";
+import { FLEET_FAULTS } from "./fleet-world.js";
+import { walk } from "./walk.js";
 
 const USAGE = `Explores every state of a protocol, and prints the shortest way to each fault.
 
@@ -15,7 +17,20 @@ const USAGE = `Explores every state of a protocol, and prints the shortest way t
   instantNotices     whether a notice arrives with its change: fewer orders, for more processes (default: false)
   faults             how often each may happen in one run (default: never):
                      ${FAULTS.join(", ")}
-  maxStates          gives up beyond that many states (default: 5000000)`;
+  maxStates          gives up beyond that many states (default: 5000000)
+
+  npm run model -- fleet '{"processes": 2, "limit": 2, "most": 2, "faults": {"crashes": 1}}'
+
+  processes          2 to 5 (default: 2)
+  limit, most        permits of the fleet, and of each process (default: 2)
+  fallback           "share", "local" or "reject" (default: "share")
+  times              a clock for all, in ticks: {"renew": 1, "retry": 1, "lease": 4, "timeout": 0}; default: time is free
+  patience           with a clock: for how many ticks calls may wait while none can start (default: any)
+  instantAnswers, instantNotices
+                     fewer orders, for more processes (default: false)
+  faults             how often each may happen in one run (default: never):
+                     ${FLEET_FAULTS.join(", ")}
+  walks, steps       makes so many random walks (with the seeds from 0) of so many steps, instead of every order`;
 
 interface Limits {
   readonly maxStates?: number;
@@ -34,9 +49,26 @@ const PROTOCOLS: {
   fleet: (settings, limits) => {
     const defaults = { processes: 2, limit: 2, most: 2, fallback: "share" as const };
     const options: FleetModelOptions = { code: realFleetCode, ...defaults, ...settings };
-    return check(new FleetModel(options), limits);
+    const model = new FleetModel(options);
+    const { walks = 0, steps = 1000 }: { walks?: number; steps?: number } = settings;
+    return walks > 0 ? walkAll(model, walks, steps) : check(model, limits);
   },
 };
+
+/** As if every walk had been explored: what was not met is not known. */
+function walkAll(model: FleetModel, walks: number, steps: number): CheckResult {
+  let moves = 0;
+  const counterexamples = new Map<string, CheckResult["counterexamples"][number]>();
+  for (let seed = 0; seed < walks; seed++) {
+    const made = walk(model, { seed, steps });
+    moves += made.moves;
+    if (made.broken === undefined) continue;
+    const { rule, steps: way } = made.broken;
+    counterexamples.set(rule, { rule, steps: way, state: `seed ${seed}` });
+  }
+  const found = [...counterexamples.values()];
+  return { states: 0, moves, depth: steps, isComplete: false, counterexamples: found };
+}
 
 function run([protocol = "", json = "{}"]: readonly string[]): void {
   const explore = PROTOCOLS[protocol];
