@@ -1,4 +1,3 @@
-import { hostname } from "node:os";
 import { randomUUID } from "../common/random-uuid.js";
 import type { CircuitRecord } from "../storage/circuit-storage.js";
 import { newReconcilerState, type ReconcilerState, type StorageRequest } from "./reconciler.js";
@@ -39,9 +38,9 @@ export interface SharedCircuitState {
   };
 }
 
-export function newSharedCircuitState(owner = newOwner()): SharedCircuitState {
+export function newSharedCircuitState(host: string, owner = newOwner(host)): SharedCircuitState {
   return {
-    reconciler: newReconcilerState(owner),
+    reconciler: newReconcilerState(owner, host),
     io: IDLE,
     notice: undefined,
     needsRead: false,
@@ -55,7 +54,7 @@ export function newSharedCircuitState(owner = newOwner()): SharedCircuitState {
 }
 
 /** Names this process for operators. */
-function newOwner(): string {
+function newOwner(host: string): string {
   // A record holds 255 characters, and a host name can have as many.
-  return `${hostname().slice(0, 150)} ${process.pid} ${randomUUID()}`;
+  return `${host.slice(0, 150)} ${process.pid} ${randomUUID()}`;
 }

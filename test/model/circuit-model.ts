@@ -63,7 +63,9 @@ export class CircuitModel implements Model<World> {
     this.#instantNotices = options.instantNotices ?? false;
     const record = firstRecord();
     this.#processes = Array.from({ length: processes }, (_, index) => {
-      const process = new CircuitProcess(code, `P${index}`, successThreshold);
+      const process = new CircuitProcess(code, {
+        ...{ owner: `P${index}`, host: `P${index}`, successThreshold, openQuorum: 1 },
+      });
       process.onTransition = (transition, now) => this.#judge(transition, now, process.isFailing);
       process.carriedOut({ changed: false, record });
       process.answered();

@@ -31,6 +31,8 @@ export class PostgresStorage implements CircuitStorage {
   readonly queryTimeoutSeconds: number;
   /** Seconds of the probe lease. */
   readonly probeLeaseSeconds: number;
+  /** The name of this process's host. */
+  readonly host: string;
   readonly #options: ResolvedPostgresOptions;
   #circuits: PostgresCircuits | undefined = undefined;
   #loading: Promise<PostgresCircuits> | undefined = undefined;
@@ -40,6 +42,7 @@ export class PostgresStorage implements CircuitStorage {
     this.#options = readPostgresOptions(options);
     this.queryTimeoutSeconds = this.#options.queryTimeoutSeconds;
     this.probeLeaseSeconds = this.#options.probeLeaseSeconds;
+    this.host = this.#options.host;
   }
 
   /** The circuit in the database, after the changes that this storage was asked for before. */
