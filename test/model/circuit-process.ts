@@ -6,6 +6,7 @@ import type {
 } from "../../src/circuit/shared-circuit-state.js";
 import type { CircuitSnapshot, CircuitTransition } from "../../src/circuit/transition.js";
 import type { resolveConfig } from "../../src/resolve-config.js";
+import type { applyChange } from "../../src/storage/apply-change.js";
 import type {
   CircuitChange,
   CircuitChangeResult,
@@ -19,6 +20,8 @@ export interface CircuitCode {
   readonly SharedCircuit: typeof SharedCircuit;
   readonly newSharedCircuitState: typeof newSharedCircuitState;
   readonly resolveConfig: typeof resolveConfig;
+  /** Of the storage. */
+  readonly applyChange: typeof applyChange;
 }
 
 /** A question on its way to the storage, or its answer on its way back. */

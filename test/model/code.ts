@@ -2,6 +2,7 @@ import { Circuit } from "../../src/circuit/circuit.js";
 import { SharedCircuit } from "../../src/circuit/shared-circuit.js";
 import { newSharedCircuitState } from "../../src/circuit/shared-circuit-state.js";
 import { resolveConfig } from "../../src/resolve-config.js";
+import { applyChange } from "../../src/storage/apply-change.js";
 import type { CircuitCode } from "./circuit-process.js";
 
 /** The code as it is. */
@@ -10,4 +11,5 @@ export const realCode: CircuitCode = {
   SharedCircuit,
   newSharedCircuitState,
   resolveConfig,
+  applyChange,
 };

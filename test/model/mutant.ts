@@ -40,6 +40,7 @@ export function mutantOf(mutation: Mutation): CircuitCode {
     "circuit/shared-circuit",
     "circuit/shared-circuit-state",
     "resolve-config",
+    "storage/apply-change",
   ];
   return Object.assign({}, ...files.map((file) => load(join(SOURCE, `${file}.ts`))));
 }
