@@ -1,6 +1,6 @@
 import type { CircuitRecord } from "../storage/circuit-storage.js";
 import { localTime, printable } from "./text.js";
-import { describeCause, describeSettings, settingsOf } from "./why.js";
+import { describeCause, describeSettings, describeVotes, settingsOf } from "./why.js";
 
 /** All that is known of one circuit, one fact a line. */
 export function statusDetails(namespace: string, name: string, record: CircuitRecord): string[] {
@@ -18,6 +18,7 @@ export function statusDetails(namespace: string, name: string, record: CircuitRe
     ["openings", isOpen || isProbed ? `${record.openings ?? 0} since it was closed last` : ""],
     ["probes", isProbed ? `${probeSuccesses} succeeded` : ""],
     ["prober", probeOwner === null ? "" : `${probeOwner} until ${time(probeUntil)}`],
+    ["votes", describeVotes(record)],
     ["set", settings === null ? "" : describeSettings(settings, localTime)],
   ];
   const shown = facts.filter(([, text]) => text !== "");

@@ -6,6 +6,7 @@ import { probeCases } from "./contract/probes.js";
 import { settingsCases } from "./contract/settings.js";
 import { subscriptionCases } from "./contract/subscriptions.js";
 import { newName } from "./contract/trial.js";
+import { voteCases } from "./contract/votes.js";
 
 /** The storage under test. */
 export interface StorageContractOptions {
@@ -64,5 +65,6 @@ const CASES = {
   ...probeCases,
   ...manualChangeCases,
   ...settingsCases,
+  ...voteCases,
   ...subscriptionCases,
 };
