@@ -256,7 +256,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
    * go before those of the program.
    *
    * Emits `configured` when a field has another value than before.
-   * @param changes any fields but `name` and `circuitBreakerEnabled`
+   * @param changes any fields but `name`, `circuitBreakerEnabled` and `openQuorum`
    * @throws {TypeError} for a wrong type, an unknown field, and one that cannot be changed
    * @throws {RangeError} for a value out of range
    */
