@@ -154,7 +154,7 @@ function brokenBy(
 }
 
 /** Process n calls itself "Pn". */
-export function hostOf({ hosts }: Fleet, owner: string): string {
+function hostOf({ hosts }: Fleet, owner: string): string {
   return hosts[Number(owner.slice(1))] ?? owner;
 }
 
