@@ -92,8 +92,10 @@ export class Relay extends BaseHandler implements RequestControl {
 
   protected started(context: unknown): void {
     if (this.#isOver || this.#isAborted) this.abortBase(this.#abortReason ?? abortError());
-    else if (this.#context !== undefined) Object.assign(this.#context, context);
-    else {
+    else if (this.#context !== undefined) {
+      // A plain Agent has none.
+      if (context !== undefined) Object.assign(this.#context, context);
+    } else {
       this.#context = Object(context);
       this.#caller.start(this, Object(context));
     }
