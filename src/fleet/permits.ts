@@ -133,8 +133,7 @@ export class Permits {
   hear({ fair, lastTurn, gives }: PermitNotice): void {
     const { state } = this;
     state.fair = fair > 0 || state.turn > lastTurn ? fair : 1;
-    if (gives) state.isShort = false;
-    else state.cap = Math.min(state.cap, state.fair);
+    if (!gives) state.cap = Math.min(state.cap, state.fair);
   }
 
   #wants(demand: number, most: number): number {
