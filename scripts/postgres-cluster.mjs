@@ -166,7 +166,7 @@ export class PostgresCluster {
       server.once("close", () => resolve(false));
       server.stderr.on("data", (text) => {
         output += text;
-        if (/ready to accept (read-only )?connections/.test(output)) resolve(true);
+        if (/ready to accept (read[- ]only )?connections/.test(output)) resolve(true);
       });
     });
     // The rest is read and dropped: otherwise the server blocks when the pipe is full.

@@ -35,8 +35,8 @@ import type { BulkheadStats } from "./stats.js";
  * it while it fails.
  *
  * Emits the events of {@link BulkheadEvents}. A listener that throws is reported as a process warning
- * (`BulkheadWarning`) and changes nothing. An idle bulkhead owns no timer, except for a health check's,
- * and never keeps the process alive.
+ * (`BulkheadWarning`) and changes nothing. An idle bulkhead never keeps the process alive. It owns no timer, except for a
+ * health check's, and the one of its last call's time limit for a minute at most.
  */
 export class Bulkhead extends EventEmitter<BulkheadEvents> {
   readonly #executor: Executor;
@@ -256,7 +256,7 @@ export class Bulkhead extends EventEmitter<BulkheadEvents> {
    * go before those of the program.
    *
    * Emits `configured` when a field has another value than before.
-   * @param changes any fields but `name` and `circuitBreakerEnabled`
+   * @param changes any fields but `name`, `circuitBreakerEnabled` and `openQuorum`
    * @throws {TypeError} for a wrong type, an unknown field, and one that cannot be changed
    * @throws {RangeError} for a value out of range
    */

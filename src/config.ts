@@ -57,6 +57,13 @@ export interface BulkheadConfig {
    * @default 30
    */
   isolationDuration?: number | GrowingIsolation | undefined;
+  /**
+   * How many distinct hosts have to open their circuits before the shared one opens. A process always opens its own at
+   * once; without the quorum it probes by itself, and no other process is affected. Counts while the isolations last. Not
+   * needed by manual changes, other programs, and pauses that the dependency asks for. Integer ≥ 1.
+   * @default 1
+   */
+  openQuorum?: number | undefined;
   /** `false` leaves only the limit on concurrency. @default true */
   circuitBreakerEnabled?: boolean | undefined;
   /**
@@ -163,7 +170,10 @@ export type ResolvedBulkheadConfig = {
 };
 
 /** What `configure` can change: every field but those that make the bulkhead what it is. */
-export type BulkheadConfigChanges = Omit<BulkheadConfig, "name" | "circuitBreakerEnabled">;
+export type BulkheadConfigChanges = Omit<
+  BulkheadConfig,
+  "name" | "circuitBreakerEnabled" | "openQuorum"
+>;
 
 /** What a bulkhead can be given besides its configuration. */
 export interface BulkheadOptions {

@@ -74,6 +74,7 @@ export type {
   CircuitStatus,
   CircuitStorage,
   CircuitSubscriber,
+  CircuitVote,
 } from "./storage/circuit-storage.js";
 export { type CreateStorageOptions, createStorage } from "./storage/create-storage.js";
 export { InMemoryStorage, type InMemoryStorageOptions } from "./storage/memory.js";

@@ -38,6 +38,7 @@ export function resolveConfig(given: BulkheadConfig): ResolvedBulkheadConfig {
     failureWindowSeconds: config.failureWindowSeconds ?? null,
     successThreshold: config.successThreshold ?? 3,
     isolationDuration: readIsolation(config.isolationDuration ?? 30),
+    openQuorum: config.openQuorum ?? 1,
     circuitBreakerEnabled: config.circuitBreakerEnabled ?? true,
     reclaimAfterSeconds: config.reclaimAfterSeconds === undefined ? 30 : config.reclaimAfterSeconds,
     healthCheck: config.healthCheck,
@@ -60,7 +61,7 @@ export function resolveConfig(given: BulkheadConfig): ResolvedBulkheadConfig {
   return Object.freeze(resolved);
 }
 
-const FIXED_FIELDS = ["name", "circuitBreakerEnabled"];
+const FIXED_FIELDS = ["name", "circuitBreakerEnabled", "openQuorum"];
 
 /**
  * The configuration after changes, checked as a whole.
@@ -116,6 +117,8 @@ export function readOptions(options: BulkheadOptions): BulkheadOptions {
     const seconds: unknown = read.circuitStorage?.[limit];
     if (seconds !== undefined) validate(`circuitStorage.${limit}`, seconds, POSITIVE_SECONDS);
   }
+  const host: unknown = read.circuitStorage?.host;
+  if (host !== undefined) validate("circuitStorage.host", host, RULES.name);
   return read;
 }
 

@@ -158,6 +158,7 @@ const TABLE: Record<Exclude<keyof BulkheadConfig, "name">, Field> = {
       text: `${SECONDS.text}, or { min, max, factor }`,
     },
   },
+  openQuorum: { byDefault: 1, rule: integerFrom(1) },
   circuitBreakerEnabled: { byDefault: true, rule: BOOLEAN },
   reclaimAfterSeconds: { byDefault: 30, rule: orNull(SECONDS) },
   healthCheck: { byDefault: undefined, rule: FUNCTION },

@@ -104,6 +104,7 @@ export function measure(workers, { from = -Infinity, to = Infinity } = {}) {
   const waits = [];
   const served = workers.map(() => 0);
   let questions = 0;
+  let troubles = 0;
   for (const { what, at, value, who } of all) {
     if (what === "start") running++;
     if (what === "end") running--;
@@ -114,11 +115,12 @@ export function measure(workers, { from = -Infinity, to = Infinity } = {}) {
       served[who] = (served[who] ?? 0) + 1;
     }
     if (what === "question") questions++;
+    if (what === "trouble") troubles++;
   }
   waits.sort((one, other) => one - other);
   const quantile = (/** @type {number} */ q) =>
     waits[Math.floor(q * (waits.length - 1))] ?? Number.NaN;
-  return { most, served, questions, waits: { p50: quantile(0.5), p99: quantile(0.99) } };
+  return { most, served, questions, troubles, waits: { p50: quantile(0.5), p99: quantile(0.99) } };
 }
 
 export { now };

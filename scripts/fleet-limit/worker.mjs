@@ -18,7 +18,7 @@ class CountingStorage extends PostgresStorage {
 
 /**
  * At once and not buffered: the process may be killed. Times are by the machine's monotonic clock.
- * @param {"start" | "end" | "question" | "full"} what
+ * @param {"start" | "end" | "question" | "full" | "trouble"} what
  * @param {number} value
  */
 function write(what, value) {
@@ -27,7 +27,7 @@ function write(what, value) {
 
 const storage = new CountingStorage(options);
 const bulkhead = new Bulkhead(config, { circuitStorage: storage });
-bulkhead.on("storageError", () => {});
+bulkhead.on("storageError", () => write("trouble", 0));
 
 async function call() {
   const came = performance.now();

@@ -30,14 +30,20 @@ export class Lane<T> {
   }
 }
 
+/**
+ * Idle lanes that stay open: with none, a request that comes a turn after another one has p-limit open a lane anew, which
+ * takes a promise and three turns of the microtasks.
+ */
+const KEPT_LANES = 1;
+
 const SOON = Promise.resolve();
 
 /**
  * The permits. p-limit alone decides how many lanes are open, and a function runs only in a lane.
  *
  * At most one lane is requested at a time. p-limit opens it when a slot is free: within the same turn of
- * the event loop, or when another lane closes. A lane goes from call to call; when no call is queued it
- * stays open for one microtask, so that calls one after another pay for p-limit once.
+ * the event loop, or when another lane closes. A lane goes from call to call; when no call is queued, one lane
+ * stays open, and the others for one microtask, so that calls one after another pay for p-limit once.
  */
 export class Lanes<T> {
   #count: number;
@@ -61,7 +67,9 @@ export class Lanes<T> {
   readonly #openLane = () => new Promise<void>((close) => this.#opened(close));
   readonly #closeIdle = () => {
     this.#isClosing = false;
-    for (let lane = this.#idle.pop(); lane !== undefined; lane = this.#idle.pop()) {
+    while (this.#idle.length > KEPT_LANES) {
+      const lane = this.#idle.pop();
+      if (lane === undefined) return;
       this.#open.delete(lane);
       lane.close();
     }
@@ -168,9 +176,9 @@ export class Lanes<T> {
     if (lane.unlimited === "refused") this.refused--;
   }
 
-  /** Closes the lanes that are still idle after the microtasks that are queued by now. */
+  /** Closes the lanes, except for one, that are still idle after the microtasks that are queued by now. */
   closeIdleSoon(): void {
-    if (this.#isClosing || this.#idle.length === 0) return;
+    if (this.#isClosing || this.#idle.length <= KEPT_LANES) return;
     this.#isClosing = true;
     void SOON.then(this.#closeIdle);
   }

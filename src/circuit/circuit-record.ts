@@ -7,7 +7,7 @@ export function isFree(record: CircuitRecord): boolean {
   return (record.state === "OPEN" ? isolationMsLeft(record) : leaseMsLeft(record)) === 0;
 }
 
-/** Whether both say the same to a process, whenever they were read. */
+/** Whether both say the same to a process, whenever they were read, and whatever the votes. */
 export function isSame(one: CircuitRecord, other: CircuitRecord): boolean {
   return (
     one.version === other.version &&
@@ -27,6 +27,13 @@ export function isSame(one: CircuitRecord, other: CircuitRecord): boolean {
 export function differsInSettings(one: CircuitRecord, other: CircuitRecord): boolean {
   const { version, settings = null } = other;
   return !hasSameSettings(one, other) && isSame({ ...one, version, settings }, other);
+}
+
+/** Whether nothing changed between two records but their votes, which no process follows. */
+export function differsInVotes(one: CircuitRecord, other: CircuitRecord): boolean {
+  const { version, votes = [] } = other;
+  const hasSameVotes = JSON.stringify(one.votes ?? []) === JSON.stringify(votes);
+  return !hasSameVotes && isSame({ ...one, version }, other);
 }
 
 function hasSameSettings(one: CircuitRecord, other: CircuitRecord): boolean {

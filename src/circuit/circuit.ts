@@ -36,6 +36,7 @@ interface OpeningOptions {
  * health check passes| ignored                    | HALF_OPEN                | ignored
  * manual open, close | opens, ignored             | ignored, closes          | opens, closes
  * another process    | follows it                 | follows it               | follows it
+ * probes alone       | -                          | HALF_OPEN                | anew, without the shared lease
  *
  * A success, a failure or a drop of a call that was admitted before the last transition is ignored in every
  * state. In a shared circuit, so is the verdict of a probe whose lease is over.
@@ -97,6 +98,11 @@ export class Circuit {
     return this.#allOpenings;
   }
 
+  /** How many hosts have to vote before the circuit opens for all. */
+  get openQuorum(): number {
+    return this.#config.openQuorum;
+  }
+
   get consecutiveFailures(): number {
     return this.#consecutiveFailures.count;
   }
@@ -111,10 +117,11 @@ export class Circuit {
     return this.#state.status === "HALF_OPEN" && this.#state.prober === "acquiring";
   }
 
-  /** Whether this process probes under a lease that has not run out. */
+  /** Whether this process probes under a lease that has not run out. Alone it has none before its first probe. */
   get isProbing(): boolean {
     const state = this.#state;
-    return state.status === "HALF_OPEN" && state.prober === "ours" && now() < state.until;
+    if (state.status !== "HALF_OPEN" || state.prober !== "ours") return false;
+    return now() < state.until && state.until < Number.POSITIVE_INFINITY;
   }
 
   /** How many probes have succeeded, when this process has the lease. */
@@ -139,12 +146,13 @@ export class Circuit {
   open(reason: string, origin: TransitionOrigin, { cause, durationMs }: OpeningOptions = {}): void {
     if (this.#current().status === "OPEN") return;
     // A manual opening, and one of a length of its own, says nothing of how the last isolation served.
-    const counts = origin !== "manual" && durationMs === undefined;
+    const isPrescribed = durationMs !== undefined;
+    const counts = origin !== "manual" && !isPrescribed;
     if (counts) this.#openings++;
     const { isolationDuration } = this.#config;
     const until =
       now() + (durationMs ?? isolationMs(isolationDuration, counts ? this.#openings : 1));
-    this.#transitionTo({ status: "OPEN", until }, reason, origin, cause);
+    this.#transitionTo({ status: "OPEN", until }, reason, origin, cause, isPrescribed);
   }
 
   /** Closes the circuit. Does nothing when it is closed. */
@@ -216,6 +224,11 @@ export class Circuit {
   ): void {
     this.#openings = openings;
     this.#transitionTo(halfOpen("elsewhere", now() + leaseMs, 0, successes), reason, "storage");
+  }
+
+  /** The record is closed, but this process opened its circuit itself, and probes until its own probes close it. */
+  probeAlone(reason: string): void {
+    this.#transitionTo(this.#halfOpenedAlone(), reason, "storage");
   }
 
   /** `successThreshold` has changed by `difference`: so many more probes are admitted, or fewer. */
@@ -354,12 +367,20 @@ export class Circuit {
   }
 
   #halfOpened(): State {
-    return this.#hooks.shared
-      ? halfOpen("elsewhere", now(), 0, 0)
-      : halfOpen("ours", Number.POSITIVE_INFINITY, this.#config.successThreshold, 0);
+    return this.#hooks.shared ? halfOpen("elsewhere", now(), 0, 0) : this.#halfOpenedAlone();
   }
 
-  #transitionTo(state: State, reason: string, origin: TransitionOrigin, cause?: unknown): void {
+  #halfOpenedAlone(): State {
+    return halfOpen("ours", Number.POSITIVE_INFINITY, this.#config.successThreshold, 0);
+  }
+
+  #transitionTo(
+    state: State,
+    reason: string,
+    origin: TransitionOrigin,
+    cause?: unknown,
+    isPrescribed = false,
+  ): void {
     const { status: from } = this.#state;
     const failures = from === "CLOSED" ? this.#consecutiveFailures.count : 1;
     const endsClaim = this.isAcquiringLease;
@@ -380,6 +401,7 @@ export class Circuit {
       origin,
       failures,
       cause,
+      isPrescribed,
       endsLeaseRequest: endsClaim,
     });
   }

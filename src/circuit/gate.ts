@@ -99,7 +99,7 @@ export class Gate<C extends GatedCall> {
       this.#connection = connection;
       this.#circuit = new Circuit(config, this.#openingRules, {
         get shared() {
-          return connection?.isShared === true;
+          return connection?.needsLease === true;
         },
         leaseMs: (storage?.probeLeaseSeconds ?? 30) * 1000,
         onTransition: (transition) => this.#onTransition(transition),

@@ -5,8 +5,9 @@ import type {
   CircuitRecord,
 } from "../storage/circuit-storage.js";
 import { isolationMsLeft, leaseMsLeft } from "../storage/remaining.js";
+import { voteMsLeft } from "../storage/votes.js";
 import type { Circuit } from "./circuit.js";
-import { differsInSettings, isFree, isSame } from "./circuit-record.js";
+import { differsInSettings, differsInVotes, isFree, isSame } from "./circuit-record.js";
 import type { CircuitTransition } from "./transition.js";
 
 /** A change that this process made, and the storage has neither made nor rejected yet. */
@@ -18,6 +19,8 @@ interface PendingChange {
   readonly needsLease: boolean;
   /** The circuit was closed here before it was opened again, and the storage does not know. */
   readonly beginsAnew?: boolean | undefined;
+  /** Its own probes closed a circuit that this process may have voted to open. */
+  readonly withdraws?: boolean | undefined;
 }
 
 /** How this process opened its closed circuit, as long as the circuit is open because of it. */
@@ -27,28 +30,39 @@ interface Opening {
   readonly tag: string;
   /** The storage was asked to make it, whatever became of that. */
   readonly isSent: boolean;
+  /** It opens the record only with the votes of other hosts, and no closed record ends it. */
+  readonly isVote: boolean;
 }
 
 /** What one process knows of the record, and what it has decided. Values are replaced, not mutated. */
 export interface ReconcilerState {
   /** Identifies this process to operators and to the guards of the storage. */
   readonly owner: string;
+  /** Whose votes count once. */
+  readonly host: string;
   /** The record as the storage has sent it last. */
   known: CircuitRecord | undefined;
   pending: PendingChange | undefined;
   opening: Opening | undefined;
+  /**
+   * This process voted to open the circuit, and its own probes have not closed it since: a closed record does not close
+   * it.
+   */
+  isOwn: boolean;
   /** How many times this process has opened the circuit: no two openings have the same tag. */
   openings: number;
   /** A probe has succeeded: the lease is to be renewed, and the success to be kept. */
   needsRenewal: boolean;
 }
 
-export function newReconcilerState(owner: string): ReconcilerState {
+export function newReconcilerState(owner: string, host: string): ReconcilerState {
   return {
     owner,
+    host,
     known: undefined,
     pending: undefined,
     opening: undefined,
+    isOwn: false,
     openings: 0,
     needsRenewal: false,
   };
@@ -85,24 +99,38 @@ export class Reconciler {
     return known?.state === "OPEN" && Boolean(known.reason);
   }
 
+  /** Whether what opened the circuit here has not opened the record: then this process probes without the lease. */
+  get isAlone(): boolean {
+    const { known } = this.#state;
+    return this.#circuit.openQuorum > 1 && (known === undefined || known.state === "CLOSED");
+  }
+
   // What this process does
 
   /** The circuit has changed. What this process decided is to be offered to the storage. */
   onTransition(transition: CircuitTransition): void {
     const { from, to, origin } = transition;
     const state = this.#state;
+    const wasOwn = state.isOwn;
+    const isVote = to === "OPEN" && this.#quorumOf(transition) > 1;
     state.opening = undefined;
+    state.isOwn = to !== "CLOSED" && (wasOwn || isVote);
     if (origin === "storage" || origin === "clock") return;
     if (to === "OPEN") state.openings++;
-    if (from === "CLOSED" && to === "OPEN") {
-      state.opening = { transition, tag: this.#tag, isSent: false };
+    if (to === "OPEN" && (from === "CLOSED" || isVote)) {
+      state.opening = { transition, tag: this.#tag, isSent: false, isVote };
     }
     const beginsAnew = state.pending?.transition.to === "CLOSED" || state.pending?.beginsAnew;
-    state.pending = { transition, isLate: false, needsLease: false, beginsAnew };
+    const withdraws = to === "CLOSED" && wasOwn;
+    state.pending = { transition, isLate: false, needsLease: false, beginsAnew, withdraws };
+  }
+
+  #quorumOf({ origin, isPrescribed }: CircuitTransition): number {
+    return origin === "verdict" && !isPrescribed ? this.#circuit.openQuorum : 1;
   }
 
   renewLease(): void {
-    this.#state.needsRenewal = true;
+    if (!this.isAlone) this.#state.needsRenewal = true;
   }
 
   /** The storage did not answer. */
@@ -124,6 +152,11 @@ export class Reconciler {
     if (!needsRead && !this.#hasChange(options.isClosing)) return undefined;
     const { known } = state;
     if (needsRead || known === undefined) return LOAD;
+    if (state.pending?.transition.to === "HALF_OPEN" && this.isAlone) {
+      // Nothing is isolated but this process.
+      state.pending = undefined;
+      return undefined;
+    }
     if (state.pending?.isLate && state.pending.transition.to === "OPEN" && !isOpen) {
       // The isolation is over by now: sent this late, it would begin another one in every process.
       state.pending = undefined;
@@ -153,22 +186,27 @@ export class Reconciler {
     return !isClosing && (this.#circuit.isAcquiringLease || this.#state.needsRenewal);
   }
 
-  #change({ version, openings = 0 }: CircuitRecord): CircuitChange | undefined {
-    const { owner, pending } = this.#state;
+  #change({ state, version, openings = 0 }: CircuitRecord): CircuitChange | undefined {
+    const { owner, host, pending } = this.#state;
     const common = { version, owner };
     if (pending === undefined) {
-      if (this.#circuit.isAcquiringLease) return { to: "HALF_OPEN", ...common };
+      if (this.#circuit.isAcquiringLease) return { to: "HALF_OPEN", host, ...common };
       const successes = this.#circuit.successesUnderLease;
-      return successes === undefined ? undefined : { to: "HALF_OPEN", successes, ...common };
+      return successes === undefined ? undefined : { to: "HALF_OPEN", successes, host, ...common };
     }
-    if (pending.needsLease) return { to: "HALF_OPEN", ...common };
+    if (pending.needsLease) return { to: "HALF_OPEN", host, ...common };
     const { to, origin, failures, reason, cause } = pending.transition;
     const byHand = origin === "manual";
     if (to === "HALF_OPEN") return { to, early: true, ...common };
-    if (to === "CLOSED") return { to, byHand, ...common };
+    if (to === "CLOSED") {
+      const withdraws = pending.withdraws === true && state === "CLOSED" && !byHand;
+      return { to, byHand, ...(withdraws && { withdraws }), ...common };
+    }
+    const quorum = this.#quorumOf(pending.transition);
     return {
       to,
       byHand,
+      ...(quorum > 1 && { quorum, host }),
       openSeconds: this.#circuit.retryAfterSeconds,
       failureCount: failures,
       opening: this.#tag,
@@ -216,6 +254,8 @@ export class Reconciler {
     this.#circuit.refresh();
     const { known } = this.#state;
     if (known !== undefined && record.version <= known.version) return false;
+    // The next change of this process learns of the new version. Until then nothing is read.
+    if (known !== undefined && differsInVotes(known, record)) return false;
     const isNothing = known === undefined && record.state === "CLOSED";
     // Only a response grants a lease: a forged notice could grant one without an end.
     const isOwn = this.#ownsLease(record) && (this.#state.pending !== undefined || this.#probes);
@@ -237,17 +277,28 @@ export class Reconciler {
     const state = this.#state;
     const isNewest = state.pending?.transition === offered;
     if (changed) {
+      const wasAlone = this.isAlone;
       state.known = record;
       if (isNewest) state.pending = this.#stillPending();
       if (record.state === "HALF_OPEN") this.#extendLease(record);
-      else if (record.state === "OPEN" && isNewest) {
-        this.#circuit.applyIsolation(isolationMsLeft(record));
-      }
+      if (isNewest) this.#adjustIsolation(record);
+      // The vote completed the quorum, but its isolation is over here.
+      if (wasAlone && !this.isAlone && this.#circuit.status === "HALF_OPEN") this.#follow(record);
     } else if (offered?.origin === "manual" && isNewest) {
       // Requested again, on top of what another process did, also when it is late.
       state.known = record;
     } else {
       this.#adopt(record);
+    }
+  }
+
+  /** The storage recorded the opening, or the vote: what is left of it counts by the storage's clock. */
+  #adjustIsolation(record: CircuitRecord): void {
+    if (record.state === "OPEN") this.#circuit.applyIsolation(isolationMsLeft(record));
+    else if (this.#state.opening?.isVote) {
+      const vote = record.votes?.find(({ owner }) => owner === this.#state.owner);
+      if (vote !== undefined)
+        this.#circuit.applyIsolation(Number(vote.until) - Number(record.readAt));
     }
   }
 
@@ -281,6 +332,7 @@ export class Reconciler {
       this.#extendLease(record);
       if (state.pending !== undefined || this.#circuit.isProbing) return;
     }
+    if (this.#outlivesRecord(record)) return;
     const { opening } = state;
     if (opening !== undefined && record.state === "CLOSED" && this.#lacksOpening(record, opening)) {
       // No process closed this opening: the storage never received it, or lost it.
@@ -289,9 +341,29 @@ export class Reconciler {
     }
     // A manual change wins, also when another process was a moment faster.
     if (state.pending?.transition.origin === "manual" && !state.pending.isLate) return;
+    if (this.#waitsForVotes(record)) return;
     if (isFree(record) && this.#outlastsRecord()) return;
     state.pending = undefined;
-    this.#follow(record);
+    this.#follow(record, known);
+  }
+
+  /** The storage gives a host no lease while it has a vote. Returns whether this one waits for that. */
+  #waitsForVotes(record: CircuitRecord): boolean {
+    const state = this.#state;
+    const waitMs = isFree(record) ? voteMsLeft(record, state.host) : 0;
+    if (waitMs === 0 || this.#circuit.status === "OPEN") return false;
+    state.pending = undefined;
+    state.needsRenewal = false;
+    this.#followProbing(record, waitMs, "the dependency has just failed on this host");
+    return true;
+  }
+
+  /** Whether a vote of this process, or the end of one, stands whatever the record says: then it is sent. */
+  #outlivesRecord(record: CircuitRecord): boolean {
+    const { opening, pending } = this.#state;
+    if (pending?.withdraws && record.state === "CLOSED") return true;
+    if (opening?.isVote !== true) return false;
+    return record.state !== "OPEN" || isFree(record);
   }
 
   /** Only the settings changed, so there is nothing to follow: an open circuit keeps its end, and its cause. */
@@ -319,9 +391,13 @@ export class Reconciler {
     return true;
   }
 
-  #follow(record: CircuitRecord): void {
+  /** @param before what was known until now */
+  #follow(record: CircuitRecord, before?: CircuitRecord): void {
     const circuit = this.#circuit;
-    if (record.state === "CLOSED") {
+    if (record.state === "CLOSED" && this.#state.isOwn) {
+      const isProbingAlone = before?.state === "CLOSED" && circuit.status === "HALF_OPEN";
+      if (!isProbingAlone) circuit.probeAlone("this process opened it, and probes by itself");
+    } else if (record.state === "CLOSED") {
       circuit.applyRemoteClose("closed by another process");
     } else if (record.state === "OPEN") {
       circuit.applyRemoteOpen(isolationMsLeft(record), this.#whyOpen(record), record.openings);
@@ -329,8 +405,12 @@ export class Reconciler {
       // A lease that this process holds without probing is free for its next call.
       const leaseMs = this.#ownsLease(record) ? 0 : leaseMsLeft(record);
       const why = leaseMs > 0 ? "another process probes" : "the probe lease is free";
-      circuit.applyRemoteProbing(leaseMs, record.probeSuccesses, why, record.openings);
+      this.#followProbing(record, leaseMs, why);
     }
+  }
+
+  #followProbing({ probeSuccesses, openings }: CircuitRecord, leaseMs: number, why: string): void {
+    this.#circuit.applyRemoteProbing(leaseMs, probeSuccesses, why, openings);
   }
 
   #whyOpen({ reason, openedBy }: CircuitRecord): string {

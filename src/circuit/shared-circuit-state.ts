@@ -38,9 +38,9 @@ export interface SharedCircuitState {
   };
 }
 
-export function newSharedCircuitState(owner = newOwner()): SharedCircuitState {
+export function newSharedCircuitState(host: string, owner = newOwner(host)): SharedCircuitState {
   return {
-    reconciler: newReconcilerState(owner),
+    reconciler: newReconcilerState(owner, host),
     io: IDLE,
     notice: undefined,
     needsRead: false,

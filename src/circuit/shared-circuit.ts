@@ -61,7 +61,7 @@ export class SharedCircuit {
     source: CircuitSource,
     circuit: Circuit,
     hooks: SharedCircuitHooks,
-    state = newSharedCircuitState(),
+    state = newSharedCircuitState(source.host),
   ) {
     this.#source = source;
     this.#circuit = circuit;
@@ -81,6 +81,11 @@ export class SharedCircuit {
   /** Whether an operator has isolated the circuit for the whole fleet: no health check ends that. */
   get isIsolatedByOperator(): boolean {
     return this.#reconciler.isIsolatedByOperator;
+  }
+
+  /** Whether this process probes without the lease, because its circuit alone is open. */
+  get isAlone(): boolean {
+    return this.#reconciler.isAlone;
   }
 
   /** The circuit has changed. A decision of this process is sent to the storage. */

@@ -45,6 +45,11 @@ export class StorageConnection {
     return this.#isShared;
   }
 
+  /** Whether probes need the storage's lease. */
+  get needsLease(): boolean {
+    return this.#isShared && this.#shared?.isAlone !== true;
+  }
+
   /** Settles when the circuit is loaded, or could not be in time. Never rejects. */
   get ready(): Promise<void> | undefined {
     return this.#shared?.ready;

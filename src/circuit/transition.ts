@@ -11,6 +11,8 @@ export interface CircuitTransition {
   readonly failures: number;
   /** The failure of this process that led to it, if one did. */
   readonly cause: unknown;
+  /** Whether the dependency itself asked for this opening, and for its length: no quorum is needed. */
+  readonly isPrescribed: boolean;
   /** Whether it answers this process's request for the lease, which calls waited for. */
   readonly endsLeaseRequest: boolean;
 }
@@ -54,7 +56,10 @@ export interface CircuitSnapshot {
 }
 
 export interface CircuitHooks {
-  /** Whether other processes share the circuit now: then a probe needs the storage's lease. */
+  /**
+   * Whether other processes share the circuit now: then a probe needs the storage's lease. Not while this process alone
+   * has it open, without a quorum.
+   */
   readonly shared: boolean;
   /**
    * Milliseconds of the lease of probes. After it the next calls of a private circuit probe as well, otherwise probes

@@ -4,7 +4,14 @@ import { type Rule, validate } from "../common/validation.js";
 import { UsageError } from "./command.js";
 
 /** What identifies a bulkhead, or decides how it is built, and what JSON cannot hold. */
-const FIXED = new Set(["name", "circuitBreakerEnabled", "healthCheck", "errorFilter", "classify"]);
+const FIXED = new Set([
+  "name",
+  "circuitBreakerEnabled",
+  "openQuorum",
+  "healthCheck",
+  "errorFilter",
+  "classify",
+]);
 
 const RULES: Readonly<Record<string, Rule>> = CONFIG_RULES;
 const SETTABLE = Object.fromEntries(Object.entries(RULES).filter(([field]) => !FIXED.has(field)));

@@ -15,10 +15,10 @@ export const set: Command = {
 
 Changes fields of the configuration of the bulkheads of that NAME, in every
 process that shares the circuit, while they run: all but name, healthCheck,
-errorFilter, classify and circuitBreakerEnabled. Values are as in the code, such
-as maxConcurrentCalls=5 or timeoutSeconds=null; an object is JSON. Fields that
-were set before stay set, until the same time unless --for gives another one.
-bulkman unset undoes it; bulkman status shows it.
+errorFilter, classify, circuitBreakerEnabled and openQuorum. Values are as in
+the code, such as maxConcurrentCalls=5 or timeoutSeconds=null; an object is
+JSON. Fields that were set before stay set, until the same time unless --for
+gives another one. bulkman unset undoes it; bulkman status shows it.
 
 Options:
   --for TIME        for how long: a number with s, m, h or d, such as 30m or 2h;

@@ -1,7 +1,7 @@
 import type { CircuitRecord } from "../storage/circuit-storage.js";
 import { type FleetPermits, heldOf, holderLines } from "./permits.js";
 import { localTime, printable } from "./text.js";
-import { describeCause, describeSettings, settingsOf } from "./why.js";
+import { describeCause, describeSettings, describeVotes, settingsOf } from "./why.js";
 
 /** All that is known of one circuit, and of the permits of its name, one fact a line. */
 export function statusDetails(
@@ -26,6 +26,7 @@ export function statusDetails(
     ["prober", probeOwner === null ? "" : `${probeOwner} until ${time(probeUntil)}`],
     ["permits", permits === undefined ? "" : heldOf(permits)],
     ...(permits === undefined ? [] : holderLines(permits)).map((text) => ["", text] as const),
+    ["votes", describeVotes(record)],
     ["set", settings === null ? "" : describeSettings(settings, localTime)],
   ];
   const shown = facts.filter(([, text]) => text !== "");

@@ -1,5 +1,6 @@
 import { fstatSync } from "node:fs";
 import type { CircuitRecord } from "../storage/circuit-storage.js";
+import { liveVotes } from "../storage/votes.js";
 import { CIRCUITS_HELP, CIRCUITS_OPTIONS, readArguments, readName } from "./arguments.js";
 import { type Circuits, list, missing, namespaces, withCircuits } from "./circuits.js";
 import { type Command, UsageError } from "./command.js";
@@ -18,7 +19,8 @@ export const status: Command = {
   help: `Usage: bulkman status [NAME] [options]
 
 Shows every circuit of a namespace: its state, since when, until when it is open
-or probed, why it is open and who opened it, or who probes; and what was set.
+or probed, why it is open and who opened it, who probes, or which hosts vote to
+open it; and what was set.
 Below them, who holds how many permits of a fleet's limit. With a NAME, all that
 is known of that circuit.
 
@@ -63,6 +65,7 @@ function circuitJson(name: string, record: CircuitRecord) {
   const { state, updatedAt, openUntil, failureCount, openedBy, reason } = record;
   const { probeOwner, probeUntil, probeSuccesses, openings, version } = record;
   const { cause = null, changedBy = null } = record;
+  const votes = liveVotes(record);
   const settings = settingsOf(record);
   return {
     ...{
@@ -76,7 +79,7 @@ function circuitJson(name: string, record: CircuitRecord) {
       cause,
       changedBy,
     },
-    ...{ probeOwner, probeUntil, probeSuccesses, openings, settings, version },
+    ...{ probeOwner, probeUntil, probeSuccesses, openings, votes, settings, version },
   };
 }
 

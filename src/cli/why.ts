@@ -1,12 +1,13 @@
 import type { CircuitCause, CircuitRecord, CircuitSettings } from "../storage/circuit-storage.js";
 import { settingsMsLeft } from "../storage/remaining.js";
+import { liveVotes, votingHosts } from "../storage/votes.js";
 
 const NO_PROBER = "next call probes";
 
-/** Why a circuit is open and who opened it, or who probes it; empty while it is closed. */
+/** Why a circuit is open and who opened it, or who probes it; while it is closed, which hosts vote to open it. */
 export function whyOf(record: CircuitRecord): string {
   const { state, openUntil, readAt } = record;
-  if (state === "CLOSED") return "";
+  if (state === "CLOSED") return describeVotes(record);
   if (state === "HALF_OPEN") {
     const { probeOwner, probeUntil, probeSuccesses } = record;
     const succeeded = probeSuccesses > 0 ? `${probeSuccesses} succeeded; ` : "";
@@ -15,6 +16,15 @@ export function whyOf(record: CircuitRecord): string {
   if (isOver(openUntil, readAt)) return `over; ${NO_PROBER}`;
   const by = record.changedBy ? `(${record.changedBy})` : "";
   return [describeCause(record), by].filter(Boolean).join(" ");
+}
+
+/** Such as `1 of 2 hosts: web-3`; empty without a vote. */
+export function describeVotes(record: CircuitRecord): string {
+  const votes = liveVotes(record);
+  const hosts = votingHosts(votes).sort();
+  if (hosts.length === 0) return "";
+  const quorum = Math.max(...votes.map((vote) => vote.quorum));
+  return `${hosts.length} of ${quorum} hosts: ${hosts.join(", ")}`;
 }
 
 /** An operator's reason, or else what opened it. */

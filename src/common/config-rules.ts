@@ -31,6 +31,7 @@ export const CONFIG_RULES = {
     inRange: (value) => typeof value === "object" || SECONDS.inRange(value),
     unit: SECONDS.unit,
   },
+  openQuorum: integerFrom(1),
   circuitBreakerEnabled: BOOLEAN,
   reclaimAfterSeconds: orNull(SECONDS),
   healthCheck: FUNCTION,

@@ -1,3 +1,4 @@
+import { hostname } from "node:os";
 import { outsideRequests } from "../common/async-context.js";
 import { now } from "../common/clock.js";
 import { newOwner } from "../common/new-owner.js";
@@ -39,7 +40,7 @@ export class FleetLimit implements LeaseHolder {
   readonly #hooks: FleetLimitHooks;
   readonly #permits: Permits;
   readonly #leases: Leases;
-  readonly #owner = newOwner();
+  readonly #owner: string;
   readonly #leaseMs: number;
   readonly #renewMs: number;
   readonly #unsubscribe: () => void;
@@ -61,6 +62,7 @@ export class FleetLimit implements LeaseHolder {
     this.#hooks = hooks;
     this.#permits = new Permits(newPermitsState(config.fleetMaxConcurrentCalls ?? 1));
     this.#leases = leasesOf(storage);
+    this.#owner = newOwner(storage.host ?? hostname());
     this.#leaseMs = (storage.permitLeaseSeconds ?? 15) * 1000;
     this.#renewMs = (storage.permitRenewSeconds ?? 5) * 1000;
     this.#unsubscribe = this.#subscribe(storage);
@@ -250,7 +252,7 @@ export class FleetLimit implements LeaseHolder {
   #hear(notice: PermitNotice): void {
     if (this.#closed !== undefined) return;
     this.#permits.hear(notice);
-    if (notice.gives) this.#gapMs = FIRST_GAP_MS;
+    if (notice.gives && this.#permits.mayBeGranted) this.#gapMs = FIRST_GAP_MS;
     else if (this.#permits.held > 0 && this.#renewAt !== NEVER) {
       // At once when it is known by now that some are idle here.
       this.#lookAt = Math.max(now(), this.#askedAt + this.#lookMs);

@@ -38,7 +38,7 @@ export function leasesOf(storage: LeasingStorage): Leases {
 
 /**
  * Asks one storage for the permits of all limits of this process: one timer, none while every holder is idle, and as few
- * requests as possible, because each has the permits of all that are soon due.
+ * requests as possible, because those of all that are soon due are asked together.
  */
 export class Leases {
   readonly #storage: LeasingStorage;
@@ -106,7 +106,9 @@ export class Leases {
     const time = now();
     const holders = [...this.#holders];
     const due = new Set(holders.filter((holder) => holder.isDue(time)));
-    if (due.size > 0) this.#ask(holders.filter((holder) => due.has(holder) || holder.mayJoin));
+    if (due.size > 0) {
+      for (const holder of holders) if (due.has(holder) || holder.mayJoin) void this.#ask(holder);
+    }
     this.#rearm();
   }
 
@@ -120,26 +122,19 @@ export class Leases {
     this.#holdProcess();
   }
 
-  #ask(holders: readonly LeaseHolder[]): void {
-    const requests = holders.map((holder) => holder.ask());
-    const onFailure = (error: unknown) => {
-      for (const holder of holders) holder.onFailure(error);
-    };
-    this.#request(requests).then((grants) => {
-      for (const [index, holder] of holders.entries()) {
-        const grant = grants[index];
-        if (grant !== undefined) holder.onGrant(grant);
-      }
-    }, onFailure);
-  }
-
-  async #request(requests: readonly PermitRequest[]): Promise<readonly PermitGrant[]> {
+  /** All in one turn of the event loop, of which a storage can make one query. One by one, so that none fails with another. */
+  async #ask(holder: LeaseHolder): Promise<void> {
+    const request = holder.ask();
     const seconds = this.#storage.queryTimeoutSeconds ?? 1;
-    const grants = await withTimeout(this.#storage.lease(requests), {
-      limitMs: seconds * 1000,
-      error: () => noAnswerError(seconds),
-      holdsProcess: true,
-    });
-    return requests.map((_, index) => validateGrant(grants[index]));
+    try {
+      const [grant] = await withTimeout(this.#storage.lease([request]), {
+        limitMs: seconds * 1000,
+        error: () => noAnswerError(seconds),
+        holdsProcess: true,
+      });
+      holder.onGrant(validateGrant(grant));
+    } catch (error) {
+      holder.onFailure(error);
+    }
   }
 }

@@ -133,7 +133,8 @@ export class Permits {
   hear({ fair, lastTurn, gives }: PermitNotice): void {
     const { state } = this;
     state.fair = fair > 0 || state.turn > lastTurn ? fair : 1;
-    if (!gives) state.cap = Math.min(state.cap, state.fair);
+    // A turn lasts until the renewal: others that wait would end each after a call.
+    if (!gives) state.cap = Math.min(state.cap, Math.max(1, state.fair));
   }
 
   #wants(demand: number, most: number): number {

@@ -5,8 +5,10 @@ import type {
   CircuitRecord,
   CircuitSettings,
   CircuitSettingsChange,
+  CircuitVote,
 } from "./circuit-storage.js";
 import { validateSettings } from "./validate-record.js";
+import { liveVotes, TIMER_TOLERANCE_MS, votingHosts } from "./votes.js";
 
 /** Options of {@link applyChange}. */
 export interface ApplyChangeOptions {
@@ -44,7 +46,52 @@ export function applyChange(
     return { changed: false, record: { ...record, readAt: now } };
   }
   const version = record.version + 1;
-  return { changed: true, record: { ...changed(record, change, now, leaseSeconds), version } };
+  return { changed: true, record: { ...after(record, change, now, leaseSeconds), version } };
+}
+
+function after(
+  record: CircuitRecord,
+  change: CircuitChange,
+  now: Date,
+  leaseSeconds: number,
+): CircuitRecord {
+  const { owner } = change;
+  if (change.to === "CLOSED" && change.withdraws) {
+    return { ...record, votes: votesOfOthers(record, owner, now), readAt: now };
+  }
+  if (!isVote(change)) return changed(record, change, now, leaseSeconds);
+  const votes = [...votesOfOthers(record, owner, now), voteOf(record, change, now)];
+  if (votingHosts(votes).length >= change.quorum && mayOpen(record, owner, now)) {
+    const openSeconds = Math.min(...votes.map((vote) => vote.openSeconds));
+    const openings = Math.min(...votes.map((vote) => vote.openings));
+    return changed(record, { ...change, openSeconds, openings }, now, leaseSeconds);
+  }
+  if (!ownsLease(record, owner, now)) return { ...record, votes, readAt: now };
+  const { version } = record;
+  const returned = { to: "HALF_OPEN", version, owner, early: true } as const;
+  return { ...changed(record, returned, now, leaseSeconds), votes };
+}
+
+type Vote = Extract<CircuitChange, { to: "OPEN" }> & { readonly quorum: number };
+
+function isVote(change: CircuitChange): change is Vote {
+  return change.to === "OPEN" && !change.byHand && (change.quorum ?? 1) > 1;
+}
+
+function votesOfOthers(record: CircuitRecord, owner: string, now: Date): readonly CircuitVote[] {
+  return liveVotes(record, now).filter((vote) => vote.owner !== owner);
+}
+
+function voteOf(record: CircuitRecord, change: Vote, now: Date): CircuitVote {
+  const { owner, host = owner, openSeconds, quorum } = change;
+  return {
+    host: cut(host),
+    owner,
+    until: later(now, openSeconds),
+    openSeconds,
+    openings: change.openings ?? record.openings ?? 0,
+    quorum,
+  };
 }
 
 /**
@@ -91,6 +138,7 @@ export function closedRecord(version: number, now: Date): CircuitRecord {
     probeUntil: null,
     probeSuccesses: 0,
     openings: 0,
+    votes: [],
     settings: null,
     version,
     updatedAt: now,
@@ -117,7 +165,7 @@ function changed(
   leaseSeconds: number,
 ): CircuitRecord {
   const { version, openedBy, failureCount, probeSuccesses, openings = 0 } = before;
-  const { cause = null, settings = null } = before;
+  const { cause = null, settings = null, votes = [] } = before;
   const changedBy = cut(change.owner.replace(ID, ""));
   const closed = { ...closedRecord(version, now), openedBy, changedBy, settings };
   if (change.to === "CLOSED") return closed;
@@ -144,29 +192,47 @@ function changed(
     failureCount,
     cause,
     openings,
+    votes,
     probeSuccesses: successes,
     ...lease,
   };
 }
 
-/** A Node timer can fire a millisecond early: a process that sleeps for the whole isolation finds it over. */
-const TIMER_TOLERANCE_SECONDS = 0.001;
-
 function isAllowed(before: CircuitRecord, change: CircuitChange, now: Date): boolean {
-  const ownsLease = isAhead(before.probeUntil, now) && before.probeOwner === change.owner;
+  const { owner } = change;
   if (change.to !== "HALF_OPEN" && change.byHand) return true;
-  const isFree =
-    before.state === "OPEN"
-      ? !isAhead(before.openUntil, later(now, TIMER_TOLERANCE_SECONDS))
-      : !isAhead(before.probeUntil, now);
-  if (change.to === "CLOSED") return before.state === "HALF_OPEN" && ownsLease;
-  if (change.to === "OPEN") return before.state === "CLOSED" || ownsLease || isFree;
+  if (change.to === "CLOSED") {
+    return change.withdraws || (before.state === "HALF_OPEN" && ownsLease(before, owner, now));
+  }
+  if (isVote(change)) return before.state !== "OPEN" || isFree(before, now);
+  if (change.to === "OPEN") return mayOpen(before, owner, now);
   if (before.state === "CLOSED") return false;
-  if (ownsLease || isFree) return true;
-  if (change.early) return before.state === "OPEN" && before.reason === null;
+  if (ownsLease(before, owner, now)) return true;
+  if (change.early) {
+    return isFree(before, now) || (before.state === "OPEN" && before.reason === null);
+  }
+  const { host } = change;
+  if (host !== undefined && liveVotes(before, now).some((vote) => vote.host === cut(host))) {
+    return false;
+  }
   // The clock was set back to before the last change, so the record cannot say what is over. The process
   // that asks has waited for the whole isolation, or lease, by a clock of its own.
-  return before.updatedAt > now;
+  return isFree(before, now) || before.updatedAt > now;
+}
+
+function mayOpen(before: CircuitRecord, owner: string, now: Date): boolean {
+  return before.state === "CLOSED" || ownsLease(before, owner, now) || isFree(before, now);
+}
+
+function ownsLease({ probeUntil, probeOwner }: CircuitRecord, owner: string, now: Date): boolean {
+  return isAhead(probeUntil, now) && probeOwner === owner;
+}
+
+/** Whether the isolation, or the lease, is over. */
+function isFree({ state, openUntil, probeUntil }: CircuitRecord, now: Date): boolean {
+  return state === "OPEN"
+    ? !isAhead(openUntil, new Date(now.getTime() + TIMER_TOLERANCE_MS))
+    : !isAhead(probeUntil, now);
 }
 
 function isAhead(date: Date | null, time: Date): boolean {

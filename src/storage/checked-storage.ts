@@ -1,3 +1,4 @@
+import { hostname } from "node:os";
 import { withTimeout } from "../common/with-timeout.js";
 import type {
   CircuitChange,
@@ -12,6 +13,8 @@ import { validateRecord } from "./validate-record.js";
 export interface CircuitSource {
   readonly queryTimeoutSeconds: number;
   readonly probeLeaseSeconds: number;
+  /** Of this process. */
+  readonly host: string;
   load(): PromiseLike<CircuitRecord>;
   change(change: CircuitChange): PromiseLike<CircuitChangeResult>;
   subscribe(subscriber: CircuitSubscriber, onInvalidRecord: (error: unknown) => void): () => void;
@@ -38,6 +41,10 @@ export class CheckedStorage implements CircuitSource {
   /** Seconds of the lease that a process probes under on its own while the storage does not answer. */
   get probeLeaseSeconds(): number {
     return this.#storage.probeLeaseSeconds ?? 30;
+  }
+
+  get host(): string {
+    return this.#storage.host ?? hostname();
   }
 
   async getState(): Promise<CircuitRecord | null> {

@@ -33,6 +33,25 @@ export interface CircuitCause {
   readonly code: string | null;
 }
 
+/**
+ * The vote of one process to open a circuit: its own is open, and `openQuorum` asks for more hosts. It lives as long as
+ * the isolation of that process, and no longer than until the record opens or closes.
+ */
+export interface CircuitVote {
+  /** The host of the process: only distinct hosts count. */
+  readonly host: string;
+  /** The `owner` of the process, which has one vote. */
+  readonly owner: string;
+  /** When its isolation ends. */
+  readonly until: Date;
+  /** Seconds of its isolation when it voted. ≥ 0. The shared isolation takes the fewest of all votes. */
+  readonly openSeconds: number;
+  /** How many times its circuit had opened. Integer ≥ 0. The record takes the fewest of all votes. */
+  readonly openings: number;
+  /** How many hosts it asks for. Integer ≥ 2. */
+  readonly quorum: number;
+}
+
 /** New settings of a circuit. The storage keeps them only if the record still has `version`. */
 export interface CircuitSettingsChange {
   /** The version of the record that the change was decided on. */
@@ -85,16 +104,21 @@ export interface CircuitRecord {
    */
   readonly openings?: number;
   /**
+   * The votes to open it, also those that are over. Absent in a storage that does not keep them: no quorum is reached
+   * there.
+   */
+  readonly votes?: readonly CircuitVote[];
+  /**
    * What an operator has changed in the configuration of its bulkheads; `null` without such a change. No change of the
    * circuit drops it. Absent in a storage without `configure`.
    */
   readonly settings?: CircuitSettings | null;
   /**
-   * Rises with every change of the circuit or its settings, also across a storage that was emptied: of two records the one with
+   * Rises with every change of the circuit, its votes or its settings, also across a storage that was emptied: of two records the one with
    * the higher version is the newer.
    */
   readonly version: number;
-  /** When the circuit changed last, its settings aside. An isolation or lease never counts as longer than from here to its end. */
+  /** When the circuit changed last, its votes and settings aside. An isolation or lease never counts as longer than from here to its end. */
   readonly updatedAt: Date;
   /** When this record was read: `openUntil - readAt` is the rest of the isolation, whatever the reader's clock. */
   readonly readAt: Date;
@@ -109,6 +133,10 @@ export type CircuitChange =
    * Isolate for `openSeconds`. Allowed from `CLOSED`, to the owner of a live probe lease, and to
    * anyone when the isolation or the lease of another has run out.
    * With a `reason` the isolation is a person's, and lasts: no health check ends it early.
+   *
+   * With a `quorum` of 2 or more it is a vote of `host`, unless it is `byHand`: allowed unless the circuit is isolated.
+   * The vote that completes the quorum isolates the circuit, in the same step, if the change would be allowed without a
+   * quorum. Any other is kept, and returns the probe lease of its owner. A storage that ignores `quorum` isolates at once.
    */
   | {
       /** The status that is asked for. */
@@ -136,6 +164,10 @@ export type CircuitChange =
       readonly openings?: number;
       /** What opened it, for people. Default: nothing that is known. */
       readonly cause?: CircuitCause;
+      /** How many distinct hosts have to vote. Integer ≥ 1. Default: 1. */
+      readonly quorum?: number;
+      /** The host that votes, in up to 255 characters. Default: `owner`. */
+      readonly host?: string;
       /** A manual change: allowed at any time. Default: `false`. */
       readonly byHand?: boolean;
       /** Why it is isolated manually; the first 255 characters are kept. Default: none. */
@@ -143,7 +175,7 @@ export type CircuitChange =
     }
   /**
    * Acquire the probe lease, or renew it. Allowed when the isolation, or the lease of another owner, has expired,
-   * and to the owner of a live lease.
+   * and to the owner of a live lease. Not allowed to acquire while `host` has a live vote to open the circuit.
    * With `early` it grants no lease: it ends an isolation at any time, unless that has a `reason` and is not over,
    * or releases the lease of its owner. The next request gets the lease.
    */
@@ -158,8 +190,13 @@ export type CircuitChange =
       readonly early?: boolean;
       /** How many probes have succeeded. Integer ≥ 0. Default: as many as before. */
       readonly successes?: number;
+      /** The host of the owner. Default: none, which has no vote. */
+      readonly host?: string;
     }
-  /** Close. Allowed to the owner of a live probe lease. */
+  /**
+   * Close. Allowed to the owner of a live probe lease.
+   * With `withdraws` it ends the vote of its owner instead, changes nothing else, and is allowed at any time.
+   */
   | {
       /** The status that is asked for. */
       readonly to: "CLOSED";
@@ -169,6 +206,8 @@ export type CircuitChange =
       readonly owner: string;
       /** A manual change: allowed at any time. Default: `false`. */
       readonly byHand?: boolean;
+      /** End the vote of `owner` to open the circuit. Default: `false`. */
+      readonly withdraws?: boolean;
     };
 
 /** Whether a change was made, and the record after it. */
@@ -221,7 +260,8 @@ export interface CircuitStorage {
   /**
    * Decides requests for permits of the fleet's limits, all in one step, and returns the grants in the order of the
    * requests: {@link applyLease} has the rules. No two requests have the same name and owner. Optional: a bulkhead with
-   * `fleetMaxConcurrentCalls` throws without it.
+   * `fleetMaxConcurrentCalls` throws without it. A bulkhead asks for itself alone; the calls of one turn of the event loop
+   * may become one query.
    */
   lease?(requests: readonly PermitRequest[]): Promise<readonly PermitGrant[]>;
   /**
@@ -248,6 +288,11 @@ export interface CircuitStorage {
    * @default 30
    */
   readonly probeLeaseSeconds?: number;
+  /**
+   * The host of this process in votes to open a circuit, and for operators: 1 to 255 characters. A bulkhead throws for
+   * another value. @default os.hostname()
+   */
+  readonly host?: string;
   /** Closes what the storage holds open. Bulkheads go on with circuits of their own. */
   close(): Promise<void>;
 }

@@ -7,6 +7,7 @@ import { probeCases } from "./contract/probes.js";
 import { settingsCases } from "./contract/settings.js";
 import { subscriptionCases } from "./contract/subscriptions.js";
 import { newName } from "./contract/trial.js";
+import { voteCases } from "./contract/votes.js";
 
 /** The storage under test. */
 export interface StorageContractOptions {
@@ -70,6 +71,7 @@ const CASES = {
   ...probeCases,
   ...manualChangeCases,
   ...settingsCases,
+  ...voteCases,
   ...subscriptionCases,
   ...permitCases,
 };

@@ -37,7 +37,7 @@ async function callsOver(slots: number) {
 }
 
 describe("an idle bulkhead", () => {
-  it("has returned every slot to p-limit, also after calls one after another", async () => {
+  it("has returned every slot but one to p-limit, also after calls one after another", async () => {
     const actual = await vi.importActual<typeof import("p-limit")>("p-limit");
     const limit = actual.default(2);
     vi.doMock("p-limit", () => ({ default: () => limit }));
@@ -52,8 +52,42 @@ describe("an idle bulkhead", () => {
       await Promise.all(calls);
       for (let n = 0; n < 3; n++) await bulkhead.execute(() => n);
       await started();
-      expect([limit.activeCount, limit.pendingCount]).toEqual([0, 0]);
+      expect([limit.activeCount, limit.pendingCount]).toEqual([1, 0]);
     }
+  });
+
+  it("starts a call of a later turn at once, in the slot that it has kept", async () => {
+    const { Bulkhead } = await import("../../src/index.js");
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 2 });
+    await bulkhead.execute(() => 1);
+    await started();
+    let hasRun = false;
+    const call = bulkhead.execute(() => {
+      hasRun = true;
+    });
+    expect(hasRun).toBe(true);
+    await call;
+  });
+
+  it("has given up the kept slot when its limit is lowered and more functions run than that", async () => {
+    const actual = await vi.importActual<typeof import("p-limit")>("p-limit");
+    const limit = actual.default(2);
+    vi.doMock("p-limit", () => ({ default: () => limit }));
+    const { Bulkhead } = await import("../../src/index.js");
+    const bulkhead = new Bulkhead({ name: "api", maxConcurrentCalls: 2 });
+    const work = gate();
+    const calls = [work.promise, undefined].map((result) => bulkhead.execute(() => result));
+    await started();
+    expect(limit.activeCount).toBe(2);
+    bulkhead.configure({ maxConcurrentCalls: 1 });
+    await started();
+    expect(limit.activeCount).toBe(1);
+    const late = bulkhead.execute(() => "late");
+    await started();
+    expect(bulkhead.getStats()).toMatchObject({ activeTasks: 1, queuedTasks: 1 });
+    work.open();
+    expect(await late).toMatchObject({ result: "late" });
+    await Promise.all(calls);
   });
 });
 

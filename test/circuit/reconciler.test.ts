@@ -7,6 +7,7 @@ import { resolveConfig } from "../../src/resolve-config.js";
 import { closedRecord } from "../../src/storage/apply-change.js";
 
 const OWNER = "host 1 me";
+const HOST = "web-1";
 
 /** The monotonic clock of the process, in milliseconds. */
 let time = 0;
@@ -36,7 +37,7 @@ function probed(version: number, owner: string | null, seconds: number, successe
 
 function newProcess(config: Omit<BulkheadConfig, "name"> = {}) {
   const transitions: CircuitTransition[] = [];
-  const state = newReconcilerState(OWNER);
+  const state = newReconcilerState(OWNER, HOST);
   const settings = { failureThreshold: 1, successThreshold: 3, isolationDuration: 10, ...config };
   const circuit: Circuit = new Circuit(resolveConfig({ name: "api", ...settings }), [], {
     shared: true,
@@ -102,9 +103,11 @@ describe("a process that knows nothing of its circuit", () => {
     const { next, circuit, state } = newProcess();
     expect(state).toEqual({
       owner: OWNER,
+      host: HOST,
       known: undefined,
       pending: undefined,
       opening: undefined,
+      isOwn: false,
       openings: 0,
       needsRenewal: false,
     });
@@ -394,7 +397,7 @@ describe("the probe lease", () => {
     const { circuit, next, send, transitions } = acquiring();
     expect(next()).toEqual({
       kind: "change",
-      change: { to: "HALF_OPEN", version: 2, owner: OWNER },
+      change: { to: "HALF_OPEN", version: 2, owner: OWNER, host: HOST },
       offered: undefined,
     });
     send(true, probed(3, OWNER, 30, 1));
@@ -424,7 +427,7 @@ describe("the probe lease", () => {
     time += 20_000;
     expect(next()).toEqual({
       kind: "change",
-      change: { to: "HALF_OPEN", version: 3, owner: OWNER, successes: 1 },
+      change: { to: "HALF_OPEN", version: 3, owner: OWNER, host: HOST, successes: 1 },
       offered: undefined,
     });
     reconciler.renewLease();

@@ -1,12 +1,12 @@
-import { expect, it, vi } from "vitest";
+import { expect, it } from "vitest";
 import { newReconcilerState } from "../../src/circuit/reconciler.js";
 import { newSharedCircuitState } from "../../src/circuit/shared-circuit-state.js";
 
-vi.mock("node:os", () => ({ hostname: () => "h".repeat(300) }));
+const HOST = "h".repeat(255);
 
 it("a new shared circuit is neither loaded nor closed, and has nothing under way", () => {
-  expect(newSharedCircuitState("me")).toStrictEqual({
-    reconciler: newReconcilerState("me"),
+  expect(newSharedCircuitState("web-1", "me")).toStrictEqual({
+    reconciler: newReconcilerState("me", "web-1"),
     io: { kind: "idle" },
     notice: undefined,
     needsRead: false,
@@ -20,7 +20,7 @@ it("a new shared circuit is neither loaded nor closed, and has nothing under way
 });
 
 it("its owner has the host, the process and an id of its own, and fits into a record beside a number", () => {
-  const [one, other] = [newSharedCircuitState(), newSharedCircuitState()].map(
+  const [one, other] = [newSharedCircuitState(HOST), newSharedCircuitState(HOST)].map(
     ({ reconciler }) => reconciler.owner,
   );
   const uuid = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}";

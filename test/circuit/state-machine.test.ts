@@ -110,6 +110,7 @@ describe("a closed circuit", () => {
         origin: "verdict",
         failures: 2,
         cause: "third",
+        isPrescribed: false,
         endsLeaseRequest: false,
       },
     ]);
@@ -208,6 +209,7 @@ describe("an open circuit", () => {
         origin: "clock",
         failures: 1,
         cause: undefined,
+        isPrescribed: false,
         endsLeaseRequest: false,
       },
     ]);
@@ -303,10 +305,10 @@ describe("an open circuit", () => {
 describe("a private half-open circuit", () => {
   it("admits successThreshold probes, and the next calls when 30 s have passed since the first", () => {
     const { circuit } = halfOpen();
-    expect(circuit).toMatchObject({ isProbing: true, retryAfterSeconds: 0 });
+    expect(circuit).toMatchObject({ isProbing: false, retryAfterSeconds: 0 });
     time += 50_000;
     expect(admitted(circuit)).toBe(3);
-    expect(circuit.retryAfterSeconds).toBe(30);
+    expect(circuit).toMatchObject({ isProbing: true, retryAfterSeconds: 30 });
     time += 29_999;
     expect(admitted(circuit)).toBe(0);
     expect(circuit.retryAfterSeconds).toBe(0.001);
@@ -417,6 +419,7 @@ describe("a shared half-open circuit", () => {
         to: "HALF_OPEN",
         reason: "the probe lease is free",
         origin: "clock",
+        isPrescribed: false,
         endsLeaseRequest: false,
       },
     ]);

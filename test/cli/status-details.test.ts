@@ -30,6 +30,11 @@ async function opened(name: string): Promise<CircuitRecord> {
   return (await storage.change(name, { ...OPENING, version })).record;
 }
 
+async function closed(name: string): Promise<void> {
+  const { version } = await storage.load(name);
+  await storage.change(name, { to: "CLOSED", version, owner: "ann@laptop", byHand: true });
+}
+
 async function configured(name: string, until: Date | null): Promise<void> {
   const { version } = await storage.load(name);
   const values = { maxConcurrentCalls: 5, timeoutSeconds: null };
@@ -44,6 +49,38 @@ describe("bulkman status", () => {
     expect(stdout).toMatch(
       /^payments +OPEN .* 5 consecutive failures: ECONNREFUSED \(web-1 4242\)$/m,
     );
+  });
+
+  it("shows which hosts vote to open a circuit, as long as their isolations last", async () => {
+    const vote = { ...OPENING, quorum: 3, openings: 1 };
+    let { version } = await storage.load("payments");
+    for (const [owner, host, openSeconds] of [
+      ["web-1 4242", "web-1", 3600],
+      ["web-1 4243", "web-1", 3600],
+      ["web-2 77", "web-2", 0],
+      ["web-3 77", "web-3\u001b[2J", 3600],
+    ] as const) {
+      const { record } = await storage.change("payments", {
+        ...vote,
+        ...{ version, owner, host, openSeconds },
+      });
+      version = record.version;
+    }
+    const voters = "2 of 3 hosts: web-1, web-3\ufffd[2J";
+    const { stdout } = await commandLine.run(["status", ...MY_APP]);
+    expect(stdout.split("\n")[3]).toMatch(/^payments +CLOSED /);
+    expect(stdout).toContain(voters);
+    const details = await commandLine.run(["status", "payments", ...MY_APP]);
+    expect(details.stdout).toContain(`\nvotes       ${voters}\n`);
+    const json = await commandLine.run(["status", "payments", "--json", ...MY_APP]);
+    const [circuit] = JSON.parse(json.stdout).circuits;
+    expect(circuit.votes.map(({ host }: { host: string }) => host)).toEqual(
+      expect.arrayContaining(["web-1", "web-1", "web-3\u001b[2J"]),
+    );
+    expect(circuit.votes).toHaveLength(3);
+    expect(circuit.votes[0]).toMatchObject({ quorum: 3, openSeconds: 3600, openings: 1 });
+    await closed("payments");
+    expect((await commandLine.run(["status", ...MY_APP])).stdout).not.toContain("hosts");
   });
 
   it("shows below a circuit what was set, as long as that lasts", async () => {

@@ -211,8 +211,12 @@ describe("bulkman status", () => {
 });
 
 describe("bulkman status --watch --json", () => {
+  // After the last line there may be a space, which shows that the pipe is still read.
   const linesOf = ({ read }: Running) =>
-    read.stdout.split("\n").flatMap((line) => (line === "" ? [] : [JSON.parse(line)]));
+    read.stdout
+      .split("\n")
+      .slice(0, -1)
+      .map((line) => JSON.parse(line));
 
   it("has one line for each circuit, and then one for each change, until it is stopped", async () => {
     await storage.load("old");

@@ -155,12 +155,25 @@ describe("fleetMaxConcurrentCalls", () => {
     expect(storage.questions).toHaveLength(3);
   });
 
-  it("asks for all limits of the process in one request", async () => {
-    const [first, second, third] = [open(), open({ name: "other" }), open({ name: "third" })];
-    await Promise.all([first.call(() => 1), second.call(() => 2), third.call(() => 3)]);
-    expect(storage.questions.map((requests) => requests.map(({ name }) => name))).toEqual([
-      ["partner", "other", "third"],
-    ]);
+  it("asks for all limits of the process in one turn of the event loop, of which Postgres makes one query", async () => {
+    const turns: number[] = [];
+    let turn = 0;
+    vi.spyOn(storage, "lease").mockImplementation(async (requests) => {
+      turns.push(turn);
+      return await InMemoryStorage.prototype.lease.call(storage, requests);
+    });
+    const fleet = [open(), open({ name: "other" }), open({ name: "third" })];
+    const calls = fleet.map((bulkhead) => bulkhead.call(() => 1));
+    await Promise.resolve();
+    turn = 1;
+    await Promise.all(calls);
+    turn = 2;
+    await seconds(4);
+    fleet[0]?.configure({ fleetMaxConcurrentCalls: 9 });
+    await Promise.resolve();
+    turn = 3;
+    // Those whose renewal is near are asked with it.
+    expect(turns).toEqual([0, 0, 0, 2, 2, 2]);
   });
 
   it("asks for the time limit beyond the lease", async () => {

@@ -4,6 +4,7 @@ import { Bulkhead, type CircuitChange } from "../../src/index.js";
 import { SCHEMA_SQL } from "../../src/storage/postgres/schema.js";
 import { failCalls, passCalls } from "../helpers/failing.js";
 import { createDatabase, type TestDatabase } from "./database.js";
+import { permitRequest } from "./permit-pool.js";
 import { PythonProcess } from "./python.js";
 
 let database: TestDatabase;
@@ -213,7 +214,7 @@ describe("a role", () => {
     expect(await states()).toHaveLength(3);
   });
 
-  it("that owns the table of an older version may write its history, whoever migrates it", async () => {
+  it("that owns the table of an older version may write its history and permits after another role migrated it", async () => {
     const old = await createDatabase();
     await old.query(readFileSync(new URL("schemas/openings.sql", import.meta.url), "utf8"));
     await old.query(`ALTER TABLE rc_circuit_breakers OWNER TO ${role()}`);
@@ -221,10 +222,11 @@ describe("a role", () => {
     const storage = old.storage({ connectionString: old.urlFor({ user: role(), password: "x" }) });
     await cycle(storage);
     expect(await old.query("SELECT FROM bulkman_history")).toHaveLength(3);
+    expect(await storage.lease([permitRequest("a", 3)])).toMatchObject([{ permits: 3 }]);
     await old.drop();
   });
 
-  it("that might change circuits of an older version may write their history after the migration", async () => {
+  it("that might change circuits of an older version may write their history and permits after the migration", async () => {
     const old = await createDatabase();
     const schema = readFileSync(new URL("schemas/openings.sql", import.meta.url), "utf8");
     await old.query(schema);
@@ -235,6 +237,7 @@ describe("a role", () => {
     });
     await cycle(storage);
     expect(await old.query("SELECT FROM bulkman_history")).toHaveLength(3);
+    expect(await storage.lease([permitRequest("a", 3)])).toMatchObject([{ permits: 3 }]);
     await storage.close();
     await old.query(`DROP OWNED BY ${role()}`);
     await old.drop();

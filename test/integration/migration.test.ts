@@ -64,7 +64,15 @@ async function expectRows(storage: PostgresStorage): Promise<void> {
 }
 
 describe("a table of an older version", () => {
-  it.each(["first", "probe-successes", "opened-by", "reason", "written-blind", "openings"])(
+  it.each([
+    "first",
+    "probe-successes",
+    "opened-by",
+    "reason",
+    "written-blind",
+    "openings",
+    "failure-code",
+  ])(
     "that had the columns up to %s is migrated by the first question, with its rows",
     async (name) => {
       await database.query(file(`${name}.sql`));
@@ -76,7 +84,7 @@ describe("a table of an older version", () => {
     },
   );
 
-  it.each(["first", "reason", "written-blind", "openings"])(
+  it.each(["first", "reason", "written-blind", "openings", "failure-code"])(
     "that had the columns up to %s is migrated by pg-setup",
     async (name) => {
       await database.query(file(`${name}.sql`));

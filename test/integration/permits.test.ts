@@ -262,6 +262,23 @@ describe("notices of permits", () => {
     await eventually(async () => (await listens()).includes("UNLISTEN bulkman_permits"));
   });
 
+  it("arrive again after the listening connection was lost", async () => {
+    const { storage, heard } = await subscribed("lost");
+    await storage.lease([permitRequest("a", 10, { name: "lost" })]);
+    for (const owner of ["b", "c"]) {
+      await eventually(async () => (await listens()).some((query) => query.includes("permits")));
+      heard.length = 0;
+      await eventually(async () => {
+        await storage.lease([permitRequest(owner, 10, { name: "lost" })]);
+        return heard.length > 0;
+      });
+      await database.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND query LIKE '%LISTEN bulkman_permits'",
+        [database.name],
+      );
+    }
+  });
+
   it("are ignored when they are malformed, or of another schema, namespace or name", async () => {
     const { storage, heard } = await subscribed("forged");
     await storage.load("forged");

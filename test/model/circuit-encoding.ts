@@ -1,8 +1,9 @@
 import type { CircuitTransition } from "../../src/circuit/transition.js";
 import type { CircuitChange, CircuitRecord } from "../../src/storage/circuit-storage.js";
+import { liveVotes } from "../../src/storage/votes.js";
 import { Code, type Encoding, permutations } from "./checker.js";
 import { NOW_MS, type Outstanding } from "./circuit-process.js";
-import { FAULTS, isForged, type Member, timeLeft, type World } from "./circuit-world.js";
+import { FAULTS, isForged, isSick, type Member, timeLeft, type World } from "./circuit-world.js";
 
 const STATES = { CLOSED: 0, OPEN: 1, HALF_OPEN: 2 } as const;
 const MODES = { live: 0, leaving: 1, dead: 2 } as const;
@@ -51,7 +52,9 @@ export class WorldEncoding implements Encoding {
     for (const fault of FAULTS) this.#write(left[fault]);
     for (const index of order) {
       const member = members[index];
-      if (member !== undefined) this.#member(member);
+      if (member === undefined) continue;
+      this.#write(this.#hostOf(index));
+      this.#member(member);
     }
   }
 
@@ -63,11 +66,21 @@ export class WorldEncoding implements Encoding {
     for (let other = 0; other < this.#world.members.length; other++) this.#places[other] = ANOTHER;
     this.#places[index] = SELF;
     this.#record(this.#world.record);
+    this.#write(this.#hostOf(index));
     this.#member(member);
     let look = 7;
     for (let at = 0; at < looks.length; at++)
       look = Math.imul(look ^ (looks.values[at] ?? 0), 0x5bd1e995);
     return look;
+  }
+
+  /** Hosts with one well process each are alike. */
+  #hostOf(index: number): number {
+    const { fleet } = this.#world;
+    const { hosts } = fleet;
+    const first = hosts.indexOf(hosts[index] ?? "");
+    const isShared = hosts.indexOf(hosts[index] ?? "", first + 1) >= 0;
+    return (isShared ? 2 + 2 * first : 0) + (isSick(fleet, index) ? 1 : 0);
   }
 
   #write(value: number): void {
@@ -94,6 +107,7 @@ export class WorldEncoding implements Encoding {
         reconciler.needsRenewal,
       ),
     );
+    this.#write(flags(reconciler.isOwn, reconciler.opening?.isVote, reconciler.pending?.withdraws));
     this.#record(notice);
     this.#record(sync.notice);
     this.#record(reconciler.known);
@@ -157,6 +171,17 @@ export class WorldEncoding implements Encoding {
     this.#write((STATES[state] * 3 + timeLeft(record)) * 8 + probeSuccesses);
     this.#write((this.#owner(probeOwner) * 16 + this.#opener(openedBy)) * 4);
     this.#write(flags(reason, isForged(record)));
+    this.#votes(record);
+  }
+
+  /** By owner. A vote of one that can write no more counts by its host. */
+  #votes(record: CircuitRecord): void {
+    const votes = liveVotes(record).map(({ owner }) => {
+      const { index } = nameOf(owner);
+      return this.#owner(owner) * 16 + this.#hostOf(index);
+    });
+    this.#write(votes.length);
+    for (const vote of votes.sort((a, b) => a - b)) this.#write(vote);
   }
 
   #change(change: CircuitChange | undefined): void {
@@ -167,9 +192,10 @@ export class WorldEncoding implements Encoding {
     const { to } = change;
     this.#write(1 + STATES[to]);
     this.#write(this.#rank(change.version));
-    if (to === "CLOSED") this.#write(flags(change.byHand));
-    else if (to === "OPEN") this.#write(flags(change.byHand, change.openSeconds > 0));
-    else this.#write((change.successes ?? 7) * 2 + flags(change.early));
+    if (to === "CLOSED") this.#write(flags(change.byHand, change.withdraws));
+    else if (to === "OPEN") {
+      this.#write(flags(change.byHand, change.openSeconds > 0, (change.quorum ?? 1) > 1));
+    } else this.#write((change.successes ?? 7) * 2 + flags(change.early));
   }
 
   /** 0 for no owner, 1 for one that can write no more, and then the place of a process. */

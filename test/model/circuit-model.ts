@@ -20,10 +20,12 @@ import {
   type Faults,
   firstRecord,
   forgedNotices,
+  isSick,
   type Member,
   renew,
   replace,
   spend,
+  standingQuorum,
   type World,
   withoutOldNews,
 } from "./circuit-world.js";
@@ -32,6 +34,12 @@ export interface CircuitModelOptions {
   readonly code: CircuitCode;
   readonly processes: number;
   readonly successThreshold: number;
+  /** How many hosts open the record. @default 1 */
+  readonly openQuorum?: number;
+  /** The host of each process. Default: one each. */
+  readonly hosts?: readonly string[];
+  /** Every call on this host fails, for good. Default: none. */
+  readonly sickHost?: string;
   /** How often each of them may happen in one run. Default: never. */
   readonly faults: { readonly [fault in Fault]?: number };
   /**
@@ -51,6 +59,7 @@ export class CircuitModel implements Model<World> {
   readonly initial: World;
   readonly #processes: readonly CircuitProcess[];
   readonly #recovers: boolean;
+  readonly #successThreshold: number;
   readonly #instantNotices: boolean;
   /** The process that runs, as it was before this step. */
   #judged: Member | undefined = undefined;
@@ -60,16 +69,22 @@ export class CircuitModel implements Model<World> {
   constructor(options: CircuitModelOptions) {
     const { code, processes, successThreshold, faults, recovers = true } = options;
     this.#recovers = recovers;
+    this.#successThreshold = successThreshold;
+    const { openQuorum = 1, sickHost } = options;
+    const hosts = options.hosts ?? Array.from({ length: processes }, (_, index) => `P${index}`);
     this.#instantNotices = options.instantNotices ?? false;
     const record = firstRecord();
     this.#processes = Array.from({ length: processes }, (_, index) => {
-      const process = new CircuitProcess(code, `P${index}`, successThreshold);
+      const process = new CircuitProcess(code, {
+        ...{ owner: `P${index}`, host: hosts[index] ?? `P${index}`, successThreshold, openQuorum },
+      });
       process.onTransition = (transition, now) => this.#judge(transition, now, process.isFailing);
       process.carriedOut({ changed: false, record });
       process.answered();
       return process;
     });
     this.initial = {
+      fleet: { applyChange: code.applyChange, hosts, openQuorum, sickHost },
       record,
       previous: undefined,
       floor: 0,
@@ -94,8 +109,8 @@ export class CircuitModel implements Model<World> {
     return describeWorld(world);
   }
 
-  isJudged({ members }: World): boolean {
-    return members.some(({ mode }) => mode === "live");
+  isJudged({ fleet, members }: World): boolean {
+    return members.some(({ mode }, index) => mode === "live" && !isSick(fleet, index));
   }
 
   isGoal(world: World): boolean {
@@ -104,7 +119,7 @@ export class CircuitModel implements Model<World> {
   }
 
   broken(world: World): string | undefined {
-    return disagreement(world);
+    return standingQuorum(world) ?? disagreement(world);
   }
 
   moves(world: World, given: Report): void {
@@ -214,20 +229,26 @@ export class CircuitModel implements Model<World> {
         process.run((circuit) => circuit.refresh());
       });
     }
+    const isDown = isSick(world.fleet, index);
     if (state.status === "CLOSED") {
-      fault("openings", "calls fail, it opens", (process) => {
+      const open = (process: CircuitProcess) => {
         process.run((circuit) => circuit.recordFailure(new Error("down")));
-      });
+      };
+      if (isDown) run("its calls fail as always, it opens", true, open);
+      else fault("openings", "calls fail, it opens", open);
     }
     if (state.status === "HALF_OPEN") {
       const isFree = state.until <= NOW_MS;
-      if (isFree || state.probesLeft > 0) {
+      // Alone, it probes again after each lease, whatever became of the probes before.
+      const isBusy = probes - hanging >= this.#successThreshold;
+      if ((isFree || state.probesLeft > 0) && !isBusy) {
         run(isFree ? "a call claims the lease" : "a call probes", true, (process) =>
           process.call(),
         );
       }
       if (state.prober === "ours" && probes > hanging) {
-        run("a probe succeeds", true, (process) => process.settle("success"));
+        if (isDown) run("a probe fails as always", true, (process) => process.settle("failure"));
+        else run("a probe succeeds", true, (process) => process.settle("success"));
         fault("probeFailures", "a probe fails", (process) => process.settle("failure"));
         fault("hangs", "a probe hangs", (process) => process.settle("hangs"));
       }

@@ -6,6 +6,7 @@ import type {
 } from "../../src/circuit/shared-circuit-state.js";
 import type { CircuitSnapshot, CircuitTransition } from "../../src/circuit/transition.js";
 import type { resolveConfig } from "../../src/resolve-config.js";
+import type { applyChange } from "../../src/storage/apply-change.js";
 import type {
   CircuitChange,
   CircuitChangeResult,
@@ -19,6 +20,8 @@ export interface CircuitCode {
   readonly SharedCircuit: typeof SharedCircuit;
   readonly newSharedCircuitState: typeof newSharedCircuitState;
   readonly resolveConfig: typeof resolveConfig;
+  /** Of the storage. */
+  readonly applyChange: typeof applyChange;
 }
 
 /** A question on its way to the storage, or its answer on its way back. */
@@ -49,6 +52,13 @@ export interface ProcessState {
   /** Calls of the circuit's newest generation that are under way; some of them never settle. */
   readonly probes: number;
   readonly hanging: number;
+}
+
+export interface ProcessOptions {
+  readonly owner: string;
+  readonly host: string;
+  readonly successThreshold: number;
+  readonly openQuorum: number;
 }
 
 const NO_ANSWER = new Error("no answer");
@@ -88,6 +98,7 @@ export class CircuitProcess {
   readonly circuit: Circuit;
   readonly sync: SharedCircuit;
   readonly #state: SharedCircuitState;
+  readonly #host: string;
   #subscriber: CircuitSubscriber | undefined = undefined;
   /** A question of it is failing. */
   isFailing = false;
@@ -99,15 +110,20 @@ export class CircuitProcess {
   onTransition: (transition: CircuitTransition, before: Readonly<SharedCircuitState>) => void =
     () => {};
 
-  constructor(code: CircuitCode, owner: string, successThreshold: number) {
+  constructor(code: CircuitCode, { owner, host, successThreshold, openQuorum }: ProcessOptions) {
+    this.#host = host;
     const config = code.resolveConfig({
       name: "model",
       failureThreshold: 1,
       successThreshold,
+      openQuorum,
       isolationDuration: LEASE_MS / 1000,
     });
+    const isShared = () => !this.sync.isAlone;
     this.circuit = new code.Circuit(config, [], {
-      shared: true,
+      get shared() {
+        return isShared();
+      },
       leaseMs: 30_000,
       onTransition: (transition) => {
         this.#probes = 0;
@@ -118,7 +134,7 @@ export class CircuitProcess {
       onLeaseNeeded: () => this.sync.acquireLease(),
       onProbeSuccess: () => this.sync.renewLease(),
     });
-    this.#state = code.newSharedCircuitState(owner);
+    this.#state = code.newSharedCircuitState(host, owner);
     const hooks = { onError: () => {}, onAnswer: () => {}, onRead: () => {} };
     this.sync = this.#running(() => {
       return new code.SharedCircuit(this.#source(), this.circuit, hooks, this.#state);
@@ -232,6 +248,7 @@ export class CircuitProcess {
     return {
       queryTimeoutSeconds: 1,
       probeLeaseSeconds: LEASE_MS / 1000,
+      host: this.#host,
       load: () => this.#asked<CircuitRecord>(undefined, ({ record }) => record),
       change: (change: CircuitChange) => this.#asked(change, (result) => result),
       subscribe: (subscriber: CircuitSubscriber) => {

@@ -1,28 +1,47 @@
+import { isSame } from "../../src/circuit/circuit-record.js";
 import type { SharedCircuitState } from "../../src/circuit/shared-circuit-state.js";
 import type { CircuitTransition } from "../../src/circuit/transition.js";
+import type { CircuitRecord } from "../../src/storage/circuit-storage.js";
+import { voteMsLeft } from "../../src/storage/votes.js";
 import { NOW_MS } from "./circuit-process.js";
-import { isForged, type Member, timeLeft, type World } from "./circuit-world.js";
+import {
+  type Fleet,
+  isForged,
+  isSick,
+  type Member,
+  timeLeft,
+  type World,
+} from "./circuit-world.js";
 
 export const RULES = {
   reopened: "a circuit that its own probes closed is opened by a record that is over",
   closed: "an opening that the storage never made is closed by a record",
   disobeyed: "a change by hand is dropped because of a record",
   unleased: "a process takes another's lease for its own",
+  ended: "a process that voted to open is closed by a record, or told to wait for its probes",
+  unsent: "everything has been said, and a vote was never sent",
   disagreeing: "everything has been said, and a process does not do what the record says",
 } as const;
 
 /** The circuit is closed in the storage and in every process, and all know it. */
-export function isClosedEverywhere({ record, isUp, members }: World): boolean {
+export function isClosedEverywhere({ fleet, record, isUp, members }: World): boolean {
   return (
     isUp &&
     record.state === "CLOSED" &&
-    members.every(({ mode, process: { circuit, sync, outstanding } }) => {
-      if (mode !== "live") return mode === "dead";
+    members.every(({ mode, process: { circuit, sync, outstanding } }, index) => {
+      if (mode !== "live" || isSick(fleet, index)) return mode !== "leaving";
       const { known, pending } = sync.reconciler;
       const isClosed = circuit.state.status === "CLOSED";
-      return isClosed && !pending && !outstanding && known?.version === record.version;
+      return isClosed && !pending && !outstanding && isKnown(fleet, record, known);
     })
   );
+}
+
+/** Votes alone are not read: a process learns of their version with its next change. */
+function isKnown({ openQuorum }: Fleet, record: CircuitRecord, known: CircuitRecord | undefined) {
+  if (known?.version === record.version) return true;
+  if (openQuorum === 1 || known === undefined) return false;
+  return isSame({ ...known, version: record.version }, record);
 }
 
 /** The circuit is closed in every process, whatever the storage has. */
@@ -33,7 +52,7 @@ export function isClosedInProcesses({ members }: World): boolean {
 }
 
 /** When everything has been said, every process agrees with the record. */
-export function disagreement({ record, isUp, members }: World): string | undefined {
+export function disagreement({ fleet, record, isUp, members }: World): string | undefined {
   const isQuiet = members.every(
     ({ mode, process: { timers, outstanding }, notice, isDisconnected, late }) =>
       late === undefined &&
@@ -43,10 +62,17 @@ export function disagreement({ record, isUp, members }: World): string | undefin
   const agrees = members.every(({ mode, process: { circuit, sync } }) => {
     if (mode === "dead") return true;
     const { status } = circuit.state;
+    const { isOwn, known } = sync.reconciler;
+    const isProbingAlone = isOwn && status === "HALF_OPEN" && record.state === "CLOSED";
     const isForever = status !== "CLOSED" && circuit.state.until > NOW_MS + 1e6;
     const isSame = (status === "CLOSED") === (record.state === "CLOSED");
-    return isSame && !isForever && sync.reconciler.known?.version === record.version;
+    const knows = isKnown(fleet, record, known);
+    return (isSame || isOwn) && (!isForever || isProbingAlone) && knows;
   });
+  const isUnsent = members.some(({ mode, process: { sync }, isTaken }) => {
+    return mode === "live" && sync.reconciler.opening?.isVote && !isTaken;
+  });
+  if (isUnsent) return RULES.unsent;
   return agrees ? undefined : RULES.disagreeing;
 }
 
@@ -56,6 +82,9 @@ export function unleased(before: Member, after: Member, owner: string): string |
   const { state } = after.process.circuit;
   if (state.status !== "HALF_OPEN" || state.prober !== "ours") return undefined;
   if (was.status === "HALF_OPEN" && was.prober === "ours") return undefined;
+  // Alone it needs no lease.
+  const { isOwn, known } = after.process.sync.reconciler;
+  if (isOwn && known?.state === "CLOSED") return undefined;
   const owners = [before.process.outstanding?.answer?.record, after.process.sync.reconciler.known];
   const hasLease = owners.some((record) => record?.probeOwner === owner);
   return hasLease ? undefined : RULES.unleased;
@@ -73,6 +102,9 @@ export function brokenByRecord(
 ): string | undefined {
   const { known, opening } = reconciler;
   if (known === undefined || isForged(known)) return undefined;
+  const isReplaced = known.state === "OPEN" && timeLeft(known) > 0;
+  if (opening?.isVote && from === "OPEN" && !isReplaced) return RULES.ended;
+  if (reconciler.isOwn && to === "CLOSED") return RULES.ended;
   if (opening !== undefined && from === "OPEN" && to === "CLOSED" && !isTaken) return RULES.closed;
   const { outstanding } = process;
   const { pending } = process.sync.reconciler;
@@ -83,7 +115,8 @@ export function brokenByRecord(
   if (isMade && io.kind === "deciding") return undefined;
   const { origin: whose, to: wanted } = pending.transition;
   const isFree = known.state !== "CLOSED" && timeLeft(known) === 0;
-  if (whose === "verdict" && wanted === "CLOSED" && from === "CLOSED" && isFree) {
+  const waits = voteMsLeft(known, reconciler.host) > 0;
+  if (whose === "verdict" && wanted === "CLOSED" && from === "CLOSED" && isFree && !waits) {
     return RULES.reopened;
   }
   return whose === "manual" && !pending.isLate && !isFailing ? RULES.disobeyed : undefined;

@@ -1,4 +1,5 @@
 import type { CircuitChange, CircuitChangeResult } from "../../src/storage/circuit-storage.js";
+import { liveVotes } from "../../src/storage/votes.js";
 import type { Move } from "./checker.js";
 import { showChange } from "./circuit-text.js";
 import {
@@ -10,6 +11,7 @@ import {
   spend,
   timeLeft,
   type World,
+  withoutVote,
   write,
   writtenByPython,
 } from "./circuit-world.js";
@@ -24,6 +26,9 @@ export function storageMoves(world: World, recovers: boolean, report: Report): v
   if (timeLeft(record) === 1) {
     const what = record.state === "OPEN" ? "isolation" : "lease";
     move(`the ${what} is over`, true, { ...world, record: over(record) });
+  }
+  for (const { owner } of liveVotes(record)) {
+    move(`the vote of ${owner} is over`, true, { ...world, record: withoutVote(record, owner) });
   }
   if (!isUp) {
     move("is back", recovers, { ...world, isUp: true });

@@ -1,10 +1,11 @@
-import { applyChange, closedRecord } from "../../src/storage/apply-change.js";
+import { closedRecord } from "../../src/storage/apply-change.js";
 import type {
   CircuitChange,
   CircuitChangeResult,
   CircuitRecord,
 } from "../../src/storage/circuit-storage.js";
-import { LEASE_MS, type ProcessState } from "./circuit-process.js";
+import { liveVotes, votingHosts } from "../../src/storage/votes.js";
+import { type CircuitCode, LEASE_MS, type ProcessState } from "./circuit-process.js";
 
 /** What may go wrong, or be decided by somebody, and how often in one run. */
 export const FAULTS = [
@@ -34,6 +35,16 @@ interface LateWrite {
   readonly openings: number;
 }
 
+/** Where the processes run, and what does not change in one run. */
+export interface Fleet {
+  readonly applyChange: CircuitCode["applyChange"];
+  /** The host of each process. */
+  readonly hosts: readonly string[];
+  readonly openQuorum: number;
+  /** Every call on this host fails, for good. */
+  readonly sickHost: string | undefined;
+}
+
 export interface Member {
   readonly mode: "live" | "leaving" | "dead";
   readonly process: ProcessState;
@@ -48,6 +59,7 @@ export interface Member {
 
 /** Everything: the database, and the processes. Plain data, which is replaced and never changed. */
 export interface World {
+  readonly fleet: Fleet;
   readonly record: CircuitRecord;
   /** The record before the last write, which a failover goes back to. */
   readonly previous: CircuitRecord | undefined;
@@ -77,29 +89,83 @@ export function timeLeft({ state, openUntil, probeUntil, readAt }: CircuitRecord
 /** The record as it is read when its isolation or its lease is over. */
 export function over(record: CircuitRecord): CircuitRecord {
   const until = record.state === "OPEN" ? record.openUntil : record.probeUntil;
-  return { ...record, readAt: until ?? record.readAt };
+  const readAt = until ?? record.readAt;
+  const passedMs = readAt.getTime() - record.readAt.getTime();
+  // Each vote ends when the model says so.
+  const votes = liveVotes(record).map((vote) => ({
+    ...vote,
+    until: new Date(vote.until.getTime() + passedMs),
+  }));
+  return { ...record, votes, readAt };
 }
 
 /** The storage's own guards, and the properties of its history that everything else relies on. */
 export function change(
-  { record: before, floor }: World,
+  { record: before, floor, fleet }: World,
   asked: CircuitChange,
 ): CircuitChangeResult & { readonly broken: string | undefined } {
   const options = { leaseSeconds: LEASE_MS / 1000 };
-  const { changed, record } = applyChange(before, asked, before.readAt, options);
+  const { changed, record } = fleet.applyChange(before, asked, before.readAt, options);
   if (!changed) return { changed, record, broken: undefined };
   const version = Math.max(record.version, floor);
-  return { changed, record: { ...record, version }, broken: brokenBy(before, asked) };
+  return {
+    changed,
+    record: { ...record, version },
+    broken: brokenBy(fleet, before, asked, record),
+  };
 }
 
-function brokenBy(before: CircuitRecord, asked: CircuitChange): string | undefined {
+function brokenBy(
+  fleet: Fleet,
+  before: CircuitRecord,
+  asked: CircuitChange,
+  after: CircuitRecord,
+): string | undefined {
   if (asked.to !== "HALF_OPEN" && asked.byHand) return undefined;
+  if (asked.to === "CLOSED" && asked.withdraws) return undefined;
+  if (asked.to === "OPEN" && after.state === "OPEN" && before.version !== after.version) {
+    const voters = new Set(votingHosts(liveVotes(before)));
+    voters.add(hostOf(fleet, asked.owner));
+    const isMoved = before.state !== "OPEN" || timeLeft(before) !== timeLeft(after);
+    if (isMoved && voters.size < fleet.openQuorum) {
+      return "the record opens with the votes of fewer hosts than the quorum";
+    }
+  }
+  const isVote = asked.to === "OPEN" && after.state === before.state;
+  if (isVote) return undefined;
   const isLive = timeLeft(before) > 0;
   const isEarly = asked.to === "HALF_OPEN" && asked.early;
   if (before.state === "OPEN" && isLive && !isEarly) return "a change ends a live isolation";
   const isOthers = before.state === "HALF_OPEN" && before.probeOwner !== asked.owner;
+  const isClaim = asked.to === "HALF_OPEN" && !asked.early && (isOthers || before.state === "OPEN");
+  const host = hostOf(fleet, asked.owner);
+  if (isClaim && votingHosts(liveVotes(before)).includes(host)) {
+    return "a host gets the lease while it has a vote";
+  }
   if (isOthers && isLive) return "a change is made under the lease of another process";
   return undefined;
+}
+
+/** Process n calls itself "Pn". */
+export function hostOf({ hosts }: Fleet, owner: string): string {
+  return hosts[Number(owner.slice(1))] ?? owner;
+}
+
+/** Whether every call of the process fails, for good. */
+export function isSick({ hosts, sickHost }: Fleet, index: number): boolean {
+  return sickHost !== undefined && hosts[index] === sickHost;
+}
+
+/** A quorum has voted, and the record is closed: nothing would open it any more. */
+export function standingQuorum({ record, fleet }: World): string | undefined {
+  const isQuorum = votingHosts(liveVotes(record)).length >= fleet.openQuorum;
+  return isQuorum && record.state === "CLOSED" ? "a quorum of votes opens nothing" : undefined;
+}
+
+/** The record when the isolation of one vote is over. */
+export function withoutVote(record: CircuitRecord, owner: string): CircuitRecord {
+  const votes = record.votes?.filter((vote) => vote.owner !== owner) ?? [];
+  return { ...record, votes };
 }
 
 /** What Python's client writes without looking, as the trigger leaves it. */

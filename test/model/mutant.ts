@@ -24,6 +24,7 @@ export function mutantOf(mutation: Mutation): CircuitCode {
     "circuit/shared-circuit",
     "circuit/shared-circuit-state",
     "resolve-config",
+    "storage/apply-change",
   ]);
 }
 

@@ -11,9 +11,13 @@ import { walk } from "./walk.js";
 const USAGE = `Explores every state of a protocol, and prints the shortest way to each fault.
 
   npm run model -- circuit '{"processes": 2, "faults": {"openings": 1, "outages": 1}}'
+  npm run model -- circuit '{"processes": 3, "openQuorum": 2, "hosts": ["A", "A", "B"], "sickHost": "A", "faults": {}}'
 
-  processes          1 to 3 (default: 2)
+  processes          1 to 4 (default: 2)
   successThreshold   probes that close the circuit (default: 1)
+  openQuorum         hosts that open the record (default: 1)
+  hosts              the host of each process (default: one each)
+  sickHost           a host whose calls fail, for good (default: none)
   recovers           whether an outage ends in the end (default: true)
   instantNotices     whether a notice arrives with its change: fewer orders, for more processes (default: false)
   faults             how often each may happen in one run (default: never):

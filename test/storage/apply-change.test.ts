@@ -28,6 +28,7 @@ const ID = "01234567-89ab-cdef-0123-456789abcdef";
 const owner = fc.constantFrom("a", `host 42 ${ID}`, `${"\u{1f600}".repeat(200)} ${ID}`);
 /** Never so short that it ends between the statement and the comparison. */
 const openSeconds = fc.constantFrom(0, 60, 3600.5);
+const host = fc.constantFrom("web-1", "web-2", "\u{1f600}".repeat(300));
 const options = { requiredKeys: [] };
 
 const asked: fc.Arbitrary<Asked> = fc.oneof(
@@ -36,6 +37,8 @@ const asked: fc.Arbitrary<Asked> = fc.oneof(
       fc.record({ owner, openSeconds, failureCount: fc.nat(2 ** 31 - 1) }),
       fc.record(
         {
+          host,
+          quorum: fc.constantFrom(1, 1, 2, 3),
           opening: fc.constantFrom("first", "second"),
           openings: fc.nat(9),
           byHand: fc.boolean(),
@@ -51,10 +54,10 @@ const asked: fc.Arbitrary<Asked> = fc.oneof(
     )
     .map(([needed, optional]) => ({ to: "OPEN" as const, ...needed, ...optional })),
   fc
-    .tuple(owner, fc.record({ early: fc.boolean(), successes: fc.nat(9) }, options))
+    .tuple(owner, fc.record({ early: fc.boolean(), successes: fc.nat(9), host }, options))
     .map(([owner, optional]) => ({ to: "HALF_OPEN" as const, owner, ...optional })),
   fc
-    .tuple(owner, fc.record({ byHand: fc.boolean() }, options))
+    .tuple(owner, fc.record({ byHand: fc.boolean(), withdraws: fc.boolean() }, options))
     .map(([owner, optional]) => ({ to: "CLOSED" as const, owner, ...optional })),
 );
 
@@ -72,6 +75,27 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 2, arbitrary: fc.constant({ kind: "configure" as const }) },
 );
 
+function voteOf(owner: string, host: string, quorum = 2): Step {
+  const asked = { to: "OPEN", owner, host, quorum, openSeconds: 60, failureCount: 1 } as const;
+  return { kind: "change", asked, isLate: false };
+}
+
+/** Votes that are no quorum, of one host and of two; a quorum; a prober's vote; and what a vote leaves to its host. */
+const VOTES: readonly Step[] = [
+  voteOf("a", "web-1"),
+  voteOf("b", "web-1"),
+  voteOf("c", "web-2", 3),
+  { kind: "change", asked: { to: "CLOSED", owner: "b", withdraws: true }, isLate: false },
+  { kind: "configure" },
+  voteOf("d", "web-3", 3),
+  { kind: "pass" },
+  { kind: "change", asked: { to: "HALF_OPEN", owner: "a", host: "web-1" }, isLate: false },
+  voteOf("a", "web-1"),
+  { kind: "change", asked: { to: "HALF_OPEN", owner: "b", host: "web-1" }, isLate: false },
+  { kind: "change", asked: { to: "HALF_OPEN", owner: "c", host: "web-2" }, isLate: false },
+  { kind: "change", asked: { to: "CLOSED", owner: "c" }, isLate: false },
+];
+
 describe("the SQL of a PostgresStorage", () => {
   let database: TestDatabase;
   let storage: PostgresStorage;
@@ -84,6 +108,7 @@ describe("the SQL of a PostgresStorage", () => {
 
   it("answers random changes as applyChange does", async () => {
     const outcomes = new Set<string>();
+    const votes = new Set<string>();
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 20 }), async (steps) => {
         const name = `circuit ${circuits++}`;
@@ -93,7 +118,9 @@ describe("the SQL of a PostgresStorage", () => {
             const version = before.version - (each.isLate ? 1 : 0);
             const change: CircuitChange = { ...each.asked, version };
             const { changed, record } = await storage.change(name, change);
-            const now = changed ? record.updatedAt : record.readAt;
+            // A vote alone leaves the time of the last change.
+            const isMoved = Number(record.updatedAt) !== Number(before.updatedAt);
+            const now = isMoved ? record.updatedAt : record.readAt;
             const expected = applyChange(before, change, now, { leaseSeconds });
             expect({ changed, ...comparable(record, now) }).toEqual({
               changed: expected.changed,
@@ -102,6 +129,7 @@ describe("the SQL of a PostgresStorage", () => {
             if (changed) expect(record.version).toBeGreaterThan(before.version);
             else expect(record.version).toBe(before.version);
             outcomes.add(`${before.state} ${each.asked.to} ${changed}`);
+            votes.add(`${record.votes?.length ?? 0} in ${record.state}`);
           } else if (each.kind === "configure") {
             const { version } = before;
             const settings = before.settings ? null : SETTINGS;
@@ -117,7 +145,10 @@ describe("the SQL of a PostgresStorage", () => {
           before = await storage.load(name);
         }
       }),
-      { numRuns: RUNS },
+      { numRuns: RUNS, examples: [[VOTES]] },
+    );
+    expect([...votes]).toEqual(
+      expect.arrayContaining(["0 in OPEN", "1 in CLOSED", "2 in CLOSED", "1 in HALF_OPEN"]),
     );
     // Every change was made and rejected, but what no state allows.
     expect([...outcomes].sort()).toEqual([
@@ -144,9 +175,11 @@ describe("the SQL of a PostgresStorage", () => {
   /** Moves the times of a row, as bulkman itself would write it: with a new version. */
   async function moveTimes(name: string, kind: "pass" | "set back"): Promise<void> {
     const by = kind === "pass" ? "- interval '2 hours'" : "+ interval '4 hours'";
+    const votes = `votes = (SELECT jsonb_object_agg(key, jsonb_set(value, '{until}',
+      to_jsonb((value->'until')::numeric ${kind === "pass" ? "- 7200000" : "+ 14400000"}))) FROM jsonb_each(votes))`;
     await database.edit(
       name,
-      `version = version + 1, updated_at = updated_at ${by}, open_until = open_until ${by}, probe_until = probe_until ${by}`,
+      `${votes}, version = version + 1, updated_at = updated_at ${by}, open_until = open_until ${by}, probe_until = probe_until ${by}`,
     );
   }
 });
@@ -160,6 +193,9 @@ function comparable({ version: _, readAt: __, ...record }: CircuitRecord, now: D
     date === null ? null : Math.round((date.getTime() - now.getTime()) / 100);
   return {
     ...record,
+    votes: record.votes
+      ?.map((vote) => ({ ...vote, until: tenths(vote.until) }))
+      .toSorted((one, other) => (one.owner < other.owner ? -1 : 1)),
     openUntil: tenths(record.openUntil),
     probeUntil: tenths(record.probeUntil),
     updatedAt: tenths(record.updatedAt),

@@ -177,13 +177,21 @@ export class PostgresCircuits {
       isOpening && change.openings !== undefined ? Math.min(change.openings, MAX_INTEGER) : null,
     ];
     const causes = cause === undefined ? NO_CAUSE : [cause.rule, cause.failure, cause.code];
+    const { quorum = 1 } = isOpening && !change.byHand ? change : {};
+    const host =
+      (change.to === "CLOSED" ? undefined : change.host) ?? (isOpening ? change.owner : null);
+    const votes = [
+      host,
+      Math.min(quorum, MAX_INTEGER),
+      change.to === "CLOSED" && change.withdraws === true,
+    ];
     let rows: Row[];
     try {
-      rows = await this.#queries.query(CHANGE, [...values, ...causes]);
+      rows = await this.#queries.query(CHANGE, [...values, ...causes, ...votes]);
     } catch (error) {
       // The name of a failure, which any library may choose, must not fail the opening.
       if (cause === undefined || !isDataError(error)) throw error;
-      rows = await this.#queries.query(CHANGE, [...values, ...NO_CAUSE]);
+      rows = await this.#queries.query(CHANGE, [...values, ...NO_CAUSE, ...votes]);
     }
     return this.#resultOf(name, rows[0]);
   }

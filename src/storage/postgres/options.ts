@@ -1,3 +1,4 @@
+import { hostname } from "node:os";
 import type { Pool } from "pg";
 import { BOOLEAN, NAME, orNull, POSITIVE_SECONDS, readFields } from "../../common/validation.js";
 import { readPermitTimes } from "../permit-times.js";
@@ -32,6 +33,12 @@ export interface PostgresStorageOptions {
   /** Seconds that one process may probe a half-open circuit before another takes over. > 0. @default 30 */
   probeLeaseSeconds?: number | undefined;
   /**
+   * The name of this process's host, for `openQuorum`, which counts hosts, and for operators. 1 to 255 characters. To be
+   * set where containers on several machines have the same host name.
+   * @default os.hostname()
+   */
+  host?: string | undefined;
+  /**
    * Seconds between two reads of the circuits, for a pooler that cannot `LISTEN`. > 0, or `null` for
    * `LISTEN`.
    * @default null
@@ -59,6 +66,7 @@ export interface ResolvedPostgresOptions {
   readonly queryTimeoutSeconds: number;
   readonly connectTimeoutSeconds: number;
   readonly probeLeaseSeconds: number;
+  readonly host: string;
   readonly pollSeconds: number | null;
   readonly heartbeatSeconds: number | null;
   readonly permitLeaseSeconds: number;
@@ -75,6 +83,7 @@ const RULES = {
   queryTimeoutSeconds: POSITIVE_SECONDS,
   connectTimeoutSeconds: POSITIVE_SECONDS,
   probeLeaseSeconds: POSITIVE_SECONDS,
+  host: NAME,
   pollSeconds: orNull(POSITIVE_SECONDS),
   heartbeatSeconds: orNull(POSITIVE_SECONDS),
   permitLeaseSeconds: POSITIVE_SECONDS,
@@ -109,6 +118,7 @@ export function readPostgresOptions(given: PostgresStorageOptions): ResolvedPost
     queryTimeoutSeconds: options.queryTimeoutSeconds ?? 1,
     connectTimeoutSeconds: options.connectTimeoutSeconds ?? 5,
     probeLeaseSeconds: options.probeLeaseSeconds ?? 30,
+    host: options.host ?? hostname(),
     pollSeconds: options.pollSeconds ?? null,
     heartbeatSeconds: options.heartbeatSeconds === undefined ? 30 : options.heartbeatSeconds,
     ...readPermitTimes(options),

@@ -36,6 +36,8 @@ export class PostgresStorage implements CircuitStorage {
   readonly permitLeaseSeconds: number;
   /** Seconds between two requests for permits. */
   readonly permitRenewSeconds: number;
+  /** The name of this process's host. */
+  readonly host: string;
   readonly #options: ResolvedPostgresOptions;
   #circuits: PostgresCircuits | undefined = undefined;
   #loading: Promise<PostgresCircuits> | undefined = undefined;
@@ -47,6 +49,7 @@ export class PostgresStorage implements CircuitStorage {
     this.probeLeaseSeconds = this.#options.probeLeaseSeconds;
     this.permitLeaseSeconds = this.#options.permitLeaseSeconds;
     this.permitRenewSeconds = this.#options.permitRenewSeconds;
+    this.host = this.#options.host;
   }
 
   /** The circuit in the database, after the changes that this storage was asked for before. */

@@ -2,6 +2,7 @@ import {
   type CircuitCause,
   type CircuitRecord,
   type CircuitSettings,
+  type CircuitVote,
   isCircuitStatus,
 } from "../circuit-storage.js";
 
@@ -23,7 +24,8 @@ export function recordJson(row: string, indent = 2): string {
     `'rule', left(${row}.opening_rule, 255), 'failure', left(${row}.failure_name, 255),`,
     `'code', left(${row}.failure_code, 255)) END, 'changedBy', left(${row}.changed_by, 255),`,
     `'probeOwner', left(${row}.probe_owner, 255), 'probeUntil', ${ms(`${row}.probe_until`)},`,
-    `'probeSuccesses', ${row}.probe_successes, 'openings', ${row}.openings, 'settings', ${row}.settings,`,
+    `'probeSuccesses', ${row}.probe_successes, 'openings', ${row}.openings,`,
+    `'votes', ${row}.votes, 'settings', ${row}.settings,`,
     `'version', ${row}.version, 'updatedAt', ${ms(`${row}.updated_at`)},`,
     `'readAt', ${ms("clock_timestamp()")})`,
   ].join(`\n${" ".repeat(indent)}`);
@@ -53,6 +55,7 @@ export function toRecord(json: unknown): CircuitRecord {
     probeUntil: toDate(row["probeUntil"], Math.ceil),
     probeSuccesses: Number(row["probeSuccesses"]),
     openings: Number(row["openings"] ?? 0),
+    votes: toVotes(row["votes"]),
     settings: toSettings(row["settings"]),
     version: Number(version),
     updatedAt: toDate(row["updatedAt"], Math.floor) ?? readAt,
@@ -74,6 +77,22 @@ function toSettings(json: unknown): CircuitSettings | null {
     reason: toText(reason),
     by: toText(by),
   };
+}
+
+/** By owner. Every role that may write the table can write anything into the column: what is malformed is no vote. */
+function toVotes(json: unknown): CircuitVote[] {
+  if (!isObject(json)) return [];
+  return Object.entries(json).flatMap(([owner, vote]) => {
+    const { host, until, openSeconds, openings, quorum } = isObject(vote) ? vote : {};
+    const end = typeof until === "number" ? toDate(until, Math.ceil) : null;
+    if (typeof host !== "string" || end === null) return [];
+    return [
+      {
+        ...{ host, owner, until: end, openSeconds: Number(openSeconds) || 0 },
+        ...{ openings: Number(openings) || 0, quorum: Number(quorum) || 0 },
+      },
+    ];
+  });
 }
 
 function toCause(json: unknown): CircuitCause | null {

@@ -108,6 +108,7 @@ END $$;`,
   ADD COLUMN IF NOT EXISTS opening_rule text,
   ADD COLUMN IF NOT EXISTS failure_name text,
   ADD COLUMN IF NOT EXISTS failure_code text,
+  ADD COLUMN IF NOT EXISTS votes jsonb,
   ALTER COLUMN version SET DEFAULT ${VERSION_NOW};`,
 
   `-- A timestamp without time zone counts as one of this session's TimeZone.
@@ -169,9 +170,9 @@ export const SCHEMA_CHECK = `SELECT
     WHERE attrelid = to_regclass('rc_circuit_breakers') AND NOT attisdropped AND (
       attname IN ('resource_key', 'namespace', 'state', 'failure_count', 'execution_log', 'version',
         'probe_owner', 'probe_successes', 'opened_by', 'reason', 'written_blind', 'openings', 'settings',
-        'changed_by', 'opening_rule', 'failure_name', 'failure_code')
+        'changed_by', 'opening_rule', 'failure_name', 'failure_code', 'votes')
       OR (attname IN ('open_until', 'created_at', 'updated_at', 'probe_until')
-        AND atttypid = 'timestamptz'::regtype))) = 21
+        AND atttypid = 'timestamptz'::regtype))) = 22
   AND (SELECT count(*) FROM pg_constraint
     WHERE conrelid = to_regclass('rc_circuit_breakers') AND contype = 'p'
       AND cardinality(conkey) = 2) = 1

@@ -91,64 +91,113 @@ changed AS (
 )
 ${CHANGED_OR_NOT}`;
 
+/** SQL: a number in a vote, or 0: other programs can write anything into the column. */
+const voteNumber = (field: string) =>
+  `CASE jsonb_typeof(v.value->'${field}') WHEN 'number' THEN (v.value->'${field}')::numeric ELSE 0 END`;
+
+/** SQL: milliseconds of the epoch at `bulkman_time`. */
+const NOW_MS = "extract(epoch FROM bulkman_time)::numeric * 1000";
+
 /**
  * `applyChange` in SQL: whether the change was made, and the record after it. The row is locked first, so that the
- * guards see what the last writer left, and the time after the wait for that writer.
+ * guards see what the last writer left, and the time after the wait for that writer. `bulkman_to` is the new state, or
+ * null when only the votes change.
  *
  * $1 namespace, $2 name, $3 lock timeout, $4 version, $5 new state, $6 owner, $7 by hand, $8 early,
  * $9 seconds to stay open, $10 failures, $11 seconds of the lease, $12 successful probes or null,
  * $13 a person's reason or null, $14 which opening it is,
- * $15 consecutive openings or null, $16 rule, $17 failure and $18 code of the cause, or null
+ * $15 consecutive openings or null, $16 rule, $17 failure and $18 code of the cause, or null,
+ * $19 host or null, $20 quorum, 1 unless it is a vote, $21 whether it withdraws the owner's vote
  */
 export const CHANGE = `WITH ${limits("$3::text")},
 ${LOCKED_OR_CREATED},
 timed AS MATERIALIZED (SELECT locked.*, clock_timestamp() AS bulkman_time FROM locked),
+voted AS MATERIALIZED (
+  SELECT coalesce(jsonb_object_agg(v.key, v.value) FILTER (WHERE v.key <> $6::text), '{}') AS bulkman_votes,
+    count(DISTINCT v.value->>'host') FILTER (WHERE v.key <> $6::text AND v.value->>'host' <> left($19::text, 255)) + 1
+      AS bulkman_hosts,
+    coalesce(bool_or(v.value->>'host' = left($19::text, 255)), false) AS bulkman_host_votes,
+    min(${voteNumber("openSeconds")}) FILTER (WHERE v.key <> $6::text) AS bulkman_seconds,
+    min(${voteNumber("openings")}) FILTER (WHERE v.key <> $6::text) AS bulkman_openings
+  FROM timed, jsonb_each(CASE jsonb_typeof(timed.votes) WHEN 'object' THEN timed.votes ELSE '{}' END) AS v
+  -- A Node timer can fire a millisecond early.
+  WHERE ${voteNumber("until")} > ${NOW_MS} + 1
+),
 guarded AS MATERIALIZED (
-  SELECT timed.*,
+  SELECT timed.*, voted.*,
     coalesce(probe_until > bulkman_time AND probe_owner = $6::text, false) AS bulkman_owns_lease,
     -- A Node timer can fire a millisecond early: a process that sleeps for the whole isolation finds it over.
     coalesce(CASE state WHEN 'OPEN' THEN open_until - interval '1 millisecond' ELSE probe_until END
       <= bulkman_time, true) AS bulkman_is_free
-  FROM timed
+  FROM timed, voted
+),
+decided AS MATERIALIZED (
+  SELECT guarded.*,
+    CASE
+      WHEN $21::bool THEN NULL
+      WHEN $20::int <= 1 THEN $5::text
+      WHEN bulkman_hosts >= $20::int AND (state = 'CLOSED' OR bulkman_owns_lease OR bulkman_is_free) THEN 'OPEN'
+      WHEN bulkman_owns_lease THEN 'HALF_OPEN'
+    END AS bulkman_to
+  FROM guarded
 ),
 changed AS (
   UPDATE rc_circuit_breakers c SET
-    state = $5::text,
-    failure_count = CASE $5::text WHEN 'OPEN' THEN $10::int WHEN 'CLOSED' THEN 0
-      ELSE guarded.failure_count END,
-    open_until = CASE WHEN $5::text = 'OPEN'
-      THEN guarded.bulkman_time + make_interval(secs => $9::float8) END,
-    opened_by = CASE $5::text WHEN 'OPEN' THEN $14::text ELSE guarded.opened_by END,
-    reason = CASE WHEN $5::text = 'OPEN' THEN left($13::text, 255) END,
-    opening_rule = CASE $5::text WHEN 'OPEN' THEN left($16::text, 255)
-      WHEN 'HALF_OPEN' THEN guarded.opening_rule END,
-    failure_name = CASE $5::text WHEN 'OPEN' THEN left($17::text, 255)
-      WHEN 'HALF_OPEN' THEN guarded.failure_name END,
-    failure_code = CASE $5::text WHEN 'OPEN' THEN left($18::text, 255)
-      WHEN 'HALF_OPEN' THEN guarded.failure_code END,
+    state = coalesce(bulkman_to, decided.state),
+    failure_count = CASE bulkman_to WHEN 'OPEN' THEN $10::int WHEN 'CLOSED' THEN 0
+      ELSE decided.failure_count END,
+    open_until = CASE
+      WHEN bulkman_to = 'OPEN'
+        THEN decided.bulkman_time + make_interval(secs => CASE WHEN $20::int > 1
+          THEN least($9::float8::numeric, bulkman_seconds)::float8 ELSE $9::float8 END)
+      WHEN bulkman_to IS NULL THEN decided.open_until END,
+    opened_by = CASE bulkman_to WHEN 'OPEN' THEN $14::text ELSE decided.opened_by END,
+    reason = CASE WHEN bulkman_to = 'OPEN' THEN left($13::text, 255)
+      WHEN bulkman_to IS NULL THEN decided.reason END,
+    opening_rule = CASE bulkman_to WHEN 'OPEN' THEN left($16::text, 255)
+      WHEN 'CLOSED' THEN NULL ELSE decided.opening_rule END,
+    failure_name = CASE bulkman_to WHEN 'OPEN' THEN left($17::text, 255)
+      WHEN 'CLOSED' THEN NULL ELSE decided.failure_name END,
+    failure_code = CASE bulkman_to WHEN 'OPEN' THEN left($18::text, 255)
+      WHEN 'CLOSED' THEN NULL ELSE decided.failure_code END,
     -- Without the UUID that makes an owner unique.
-    changed_by = left(regexp_replace($6::text, ' [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$', ''), 255),
-    probe_owner = CASE WHEN $5::text = 'HALF_OPEN' AND NOT $8::bool THEN $6::text END,
-    probe_until = CASE WHEN $5::text = 'HALF_OPEN' AND NOT $8::bool
-      THEN guarded.bulkman_time + make_interval(secs => $11::float8) END,
-    probe_successes = coalesce($12::int, guarded.probe_successes),
-    openings = CASE $5::text WHEN 'CLOSED' THEN 0 WHEN 'OPEN' THEN coalesce($15::int, guarded.openings)
-      ELSE guarded.openings END,
-    version = greatest(guarded.version + 1, ${versionAt("guarded.bulkman_time")}),
-    updated_at = guarded.bulkman_time
-  FROM guarded
-  WHERE c.resource_key = $2::text AND c.namespace = $1::text AND guarded.version = $4::bigint
+    changed_by = CASE WHEN bulkman_to IS NULL THEN decided.changed_by
+      ELSE left(regexp_replace($6::text, ' [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$', ''), 255) END,
+    probe_owner = CASE WHEN bulkman_to IS NULL THEN decided.probe_owner
+      WHEN bulkman_to = 'HALF_OPEN' AND $5::text = 'HALF_OPEN' AND NOT $8::bool THEN $6::text END,
+    probe_until = CASE WHEN bulkman_to IS NULL THEN decided.probe_until
+      WHEN bulkman_to = 'HALF_OPEN' AND $5::text = 'HALF_OPEN' AND NOT $8::bool
+      THEN decided.bulkman_time + make_interval(secs => $11::float8) END,
+    probe_successes = coalesce($12::int, decided.probe_successes),
+    openings = CASE bulkman_to WHEN 'CLOSED' THEN 0
+      WHEN 'OPEN' THEN least(coalesce($15::int, decided.openings),
+        CASE WHEN $20::int > 1 THEN bulkman_openings END)::int
+      ELSE decided.openings END,
+    -- Votes are spent by every opening and closing.
+    votes = CASE
+      WHEN bulkman_to IN ('OPEN', 'CLOSED') THEN NULL
+      WHEN $21::bool THEN nullif(bulkman_votes, '{}')
+      WHEN $20::int > 1 THEN bulkman_votes || jsonb_build_object($6::text, jsonb_build_object(
+        'host', left($19::text, 255), 'until', ${NOW_MS} + $9::float8::numeric * 1000, 'openSeconds', $9::float8,
+        'openings', coalesce($15::int, decided.openings), 'quorum', $20::int))
+      ELSE decided.votes END,
+    version = greatest(decided.version + 1, ${versionAt("decided.bulkman_time")}),
+    updated_at = CASE WHEN bulkman_to IS NULL THEN decided.updated_at ELSE decided.bulkman_time END
+  FROM decided
+  WHERE c.resource_key = $2::text AND c.namespace = $1::text AND decided.version = $4::bigint
     AND CASE
-      WHEN $7::bool THEN true
-      WHEN $5::text = 'CLOSED' THEN guarded.state = 'HALF_OPEN' AND guarded.bulkman_owns_lease
+      WHEN $7::bool OR $21::bool THEN true
+      WHEN $20::int > 1 THEN decided.state <> 'OPEN' OR bulkman_is_free
+      WHEN $5::text = 'CLOSED' THEN decided.state = 'HALF_OPEN' AND bulkman_owns_lease
       WHEN $5::text = 'OPEN' THEN
-        guarded.state = 'CLOSED' OR guarded.bulkman_owns_lease OR guarded.bulkman_is_free
-      WHEN guarded.state = 'CLOSED' THEN false
-      WHEN guarded.bulkman_owns_lease OR guarded.bulkman_is_free THEN true
+        decided.state = 'CLOSED' OR bulkman_owns_lease OR bulkman_is_free
+      WHEN decided.state = 'CLOSED' THEN false
+      WHEN bulkman_owns_lease THEN true
+      WHEN $8::bool THEN bulkman_is_free OR (decided.state = 'OPEN' AND decided.reason IS NULL)
+      WHEN bulkman_host_votes THEN false
       -- The clock was set back to before the last change, so the row cannot say what is over. The process that
       -- asks has waited for the whole isolation, or lease, by a clock of its own.
-      WHEN NOT $8::bool AND guarded.updated_at > guarded.bulkman_time THEN true
-      ELSE $8::bool AND guarded.state = 'OPEN' AND guarded.reason IS NULL
+      ELSE bulkman_is_free OR decided.updated_at > decided.bulkman_time
     END
   RETURNING c.*
 )

@@ -5,7 +5,7 @@ import { recordJson } from "./record.js";
  * Raise it with every change of the table, the functions or the triggers. Each function carries it: functions of an
  * older version are replaced, and those of a newer one stay.
  */
-export const SCHEMA_VERSION = 3;
+export const SCHEMA_VERSION = 4;
 
 /** A comment in each function's source, where {@link INSTALLED_VERSION} finds the version. */
 export const MARK = "bulkman schema";
@@ -110,6 +110,10 @@ BEGIN
     NEW.changed_by := coalesce(NEW.changed_by, ${SESSION});
     RETURN NEW;
   END IF;
+  -- Every opening and closing spends the votes, also that of another program.
+  IF NEW.state <> 'HALF_OPEN' AND (NEW.state, NEW.open_until) IS DISTINCT FROM (OLD.state, OLD.open_until) THEN
+    NEW.votes := NULL;
+  END IF;
   NEW.written_blind := CASE WHEN is_blind THEN NEW.state <> 'CLOSED'
     ELSE OLD.written_blind AND (NEW.state, NEW.open_until, NEW.reason) IS NOT DISTINCT FROM
       (OLD.state, OLD.open_until, OLD.reason) END;
@@ -193,6 +197,12 @@ BEGIN
   END IF;
   notice := json_build_object('schema', TG_TABLE_SCHEMA,
     'namespace', NEW.namespace, 'name', NEW.resource_key, 'record', ${recordJson("NEW", 6)})::text;
+  IF octet_length(notice) > 7999 THEN
+    -- With the votes of many processes. Only people need those in a notice.
+    NEW.votes := NULL;
+    notice := json_build_object('schema', TG_TABLE_SCHEMA,
+      'namespace', NEW.namespace, 'name', NEW.resource_key, 'record', ${recordJson("NEW", 6)})::text;
+  END IF;
   IF octet_length(notice) > 7999 THEN
     -- Postgres would reject it, and the change with it. A notice without a record has the circuits read.
     notice := json_build_object('schema', TG_TABLE_SCHEMA,

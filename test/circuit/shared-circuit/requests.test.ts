@@ -24,6 +24,7 @@ const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms);
 class Source implements CircuitSource {
   readonly queryTimeoutSeconds = 1;
   readonly probeLeaseSeconds = 30;
+  readonly host = "web-1";
   record = closedRecord(7, new Date());
   /** What was requested: "load", or the status that is asked for. */
   readonly asked: string[] = [];

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import Module, { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, it } from "vitest";
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { PostgresStorage } from "../../../src/index.js";
 
 const resolver = Module as unknown as {
@@ -24,8 +24,9 @@ afterEach(async () => {
   await rm(directory, { recursive: true });
 });
 
+const pg = createRequire(import.meta.url)("pg") as typeof import("pg");
+
 it("throws a TypeError that names pg.native for one of its pools", async () => {
-  const pg = createRequire(import.meta.url)("pg") as typeof import("pg");
   const Pool = pg.native?.Pool;
   if (Pool === undefined) throw new Error("pg.native is not there");
   const pool = new Pool({ connectionString: "postgres://app:hunter2@127.0.0.1:1/app" });
@@ -39,4 +40,15 @@ it("throws a TypeError that names pg.native for one of its pools", async () => {
     () => new PostgresStorage(Object.create(null, { pool: { get: () => pool, enumerable: true } })),
   ).toThrow("pg.native");
   await pool.end();
+});
+
+it("rejects every query when NODE_PG_FORCE_NATIVE gives pg native clients", async () => {
+  // pg reads the variable once, when it is loaded: this is what it exports then.
+  vi.doMock("pg", () => ({ Client: pg.native?.Client, Pool: pg.native?.Pool }));
+  const storage = new PostgresStorage({ connectionString: "postgres://app@127.0.0.1:1/app" });
+  await expect(storage.load("api")).rejects.toThrow(
+    "NODE_PG_FORCE_NATIVE is set; a PostgresStorage needs pg's JavaScript client",
+  );
+  await storage.close();
+  vi.doUnmock("pg");
 });
