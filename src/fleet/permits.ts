@@ -133,9 +133,8 @@ export class Permits {
   hear({ fair, lastTurn, gives }: PermitNotice): void {
     const { state } = this;
     state.fair = fair > 0 || state.turn > lastTurn ? fair : 1;
-    if (gives && state.fair > 0) state.isShort = false;
     // A turn lasts until the renewal: others that wait would end each after a call.
-    else state.cap = Math.min(state.cap, Math.max(1, state.fair));
+    if (!gives) state.cap = Math.min(state.cap, Math.max(1, state.fair));
   }
 
   #wants(demand: number, most: number): number {

@@ -12,7 +12,7 @@ import {
 } from "./fleet-world.js";
 
 /** More than that many ticks without a start are as many. */
-export const MOST_STARVED = 6;
+const MOST_STARVED = 6;
 
 /**
  * The world one tick later; `undefined` when something has to happen before: a function is at its time limit, a request

@@ -16,13 +16,13 @@ export const FLEET_RULES = {
 } as const;
 
 /** How many functions of a process run, or may start without a further answer. */
-export function live(member: Member, usable: number): number {
+function live(member: Member, usable: number): number {
   if (member.mode === "dead") return 0;
   return Math.max(inUse(member) - member.strays, usable);
 }
 
 /** A function beyond what the storage reckons with: one at a time, while the storage does not answer. */
-export function extraOf(member: Member, usable: number): number {
+function extraOf(member: Member, usable: number): number {
   const usesExtra = !isLeased(member) && held(member.permits) === 0 && usable > 0;
   return usesExtra || member.hasExtra ? 1 : 0;
 }

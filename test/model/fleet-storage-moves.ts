@@ -31,7 +31,7 @@ const FREE_LEASE_SECONDS = 10;
 const FREE_RENEW_SECONDS = 1;
 
 /** How long the storage is asked to reckon with the permits. */
-export function leaseSeconds({ times }: FleetSettings, { leaseCoversTimeout }: StorageRules) {
+function leaseSeconds({ times }: FleetSettings, { leaseCoversTimeout }: StorageRules) {
   if (times === undefined) return FREE_LEASE_SECONDS;
   return times.lease + (leaseCoversTimeout ? times.timeout : 0);
 }

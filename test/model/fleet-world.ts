@@ -53,7 +53,7 @@ export interface FleetSettings {
 }
 
 /** A request on its way to the storage, or its answer on its way back. */
-export interface SentRequest {
+interface SentRequest {
   readonly keep: Keep;
   readonly grant: PermitGrant | undefined;
   /** Ticks since it was sent. Without a clock: 1 when the lease is over in the storage already. */

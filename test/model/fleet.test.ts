@@ -247,7 +247,11 @@ describe("the permits of a fleet without one of the rules", () => {
     ],
     [
       "a notice caps what is used",
-      { file: PERMITS, text: "else state.cap = Math.min(state.cap, state.fair);", without: "" },
+      {
+        file: PERMITS,
+        text: "if (!gives) state.cap =",
+        without: "if (false) state.cap =",
+      },
       { ...two, ...instant, times: clock, patience: 0 },
       FLEET_RULES.starved,
     ],

@@ -4,6 +4,7 @@ import { withoutTime } from "./circuit-process.js";
 import { FAULTS } from "./circuit-world.js";
 import { realCode, realFleetCode } from "./code.js";
 import { FleetModel, type FleetModelOptions } from "./fleet-model.js";
+import { FleetScale } from "./fleet-scale.js";
 import { FLEET_FAULTS } from "./fleet-world.js";
 import { walk } from "./walk.js";
 
@@ -34,7 +35,11 @@ const USAGE = `Explores every state of a protocol, and prints the shortest way t
                      fewer orders, for more processes (default: false)
   faults             how often each may happen in one run (default: never):
                      ${FLEET_FAULTS.join(", ")}
-  walks, steps       makes so many random walks (with the seeds from 0) of so many steps, instead of every order`;
+  walks, steps       makes so many random walks (with the seeds from 0) of so many steps, instead of every order
+
+  npm run model -- scale '{"processes": 100, "limit": 400, "load": 0.9}'
+
+  How many requests and notices so many processes make, in simulated time; see fleet-scale.ts.`;
 
 interface Limits {
   readonly maxStates?: number;
@@ -74,7 +79,12 @@ function walkAll(model: FleetModel, walks: number, steps: number): CheckResult {
   return { states: 0, moves, depth: steps, isComplete: false, counterexamples: found };
 }
 
-function run([protocol = "", json = "{}"]: readonly string[]): void {
+async function run([protocol = "", json = "{}"]: readonly string[]): Promise<void> {
+  if (protocol === "scale") {
+    const settings = { processes: 10, limit: 40, load: 0.9, ...JSON.parse(json) };
+    console.log(await new FleetScale(settings).run());
+    return;
+  }
   const explore = PROTOCOLS[protocol];
   if (explore === undefined) {
     console.log(USAGE);
@@ -101,4 +111,4 @@ function print({ states, moves, depth, isComplete, counterexamples }: CheckResul
     console.log("No rule is broken, and good moves lead from every state to a goal.");
 }
 
-run(process.argv.slice(2));
+await run(process.argv.slice(2));

@@ -45,7 +45,7 @@ export function walk<State>(model: Model<State>, options: WalkOptions): Walk {
 }
 
 /** Numbers from 0 to 1, by a linear congruence and a shuffle of its bits. */
-function randomOf(seed: number): () => number {
+export function randomOf(seed: number): () => number {
   let state = Math.imul(seed, 0x9e3779b1) | 1;
   return () => {
     state = (Math.imul(state, 0x0019660d) + 0x3c6ef35f) | 0;
