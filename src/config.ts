@@ -121,7 +121,8 @@ export interface BulkheadConfig {
   /**
    * How many functions of this name may run at once in all processes together that share the storage, which leases
    * permits to them: no query per call, and shares by demand. `maxConcurrentCalls` holds besides. Of different values the smallest
-   * counts. Needs a `circuitStorage` with `lease`. Integer ≥ 1, or `null` for off.
+   * counts. Needs a `circuitStorage` with `lease`; without any storage it bounds this bulkhead alone, and a process warning
+   * says so. Integer ≥ 1, or `null` for off.
    * @default null
    */
   fleetMaxConcurrentCalls?: number | null | undefined;

@@ -117,6 +117,12 @@ export function readOptions(options: BulkheadOptions): BulkheadOptions {
     const seconds: unknown = read.circuitStorage?.[limit];
     if (seconds !== undefined) validate(`circuitStorage.${limit}`, seconds, POSITIVE_SECONDS);
   }
+  const { permitLeaseSeconds = 15, permitRenewSeconds = 5 } = read.circuitStorage ?? {};
+  if (permitRenewSeconds >= permitLeaseSeconds) {
+    throw new RangeError(
+      `circuitStorage.permitRenewSeconds must be less than permitLeaseSeconds, which is ${permitLeaseSeconds}; got ${permitRenewSeconds}`,
+    );
+  }
   const host: unknown = read.circuitStorage?.host;
   if (host !== undefined) validate("circuitStorage.host", host, RULES.name);
   return read;

@@ -10,6 +10,8 @@ export default defineConfig({
       "test/{events,fake-timers}.test.ts",
       "test/{bulkhead,call,circuit,common}/**/*.test.ts",
     ],
+    // A mutant that hangs is killed with its process.
+    globalSetup: ["test/temporary.setup.ts"],
     testTimeout: 5_000,
   },
 });

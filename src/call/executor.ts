@@ -66,7 +66,7 @@ export class Executor {
     this.#fleet = new FleetPart(config, circuitStorage, {
       demand: () => ({ inUse: this.#inUse, waiting: this.#queue.size }),
       onChange: () => this.#onFleetChange(),
-      onStats: (stats) => this.#emit("permits", stats),
+      onStats: (stats) => outsideRequests(() => this.#emit("permits", stats)),
       onUnplaced: (call) => this.#queued.placeOrReject(call),
       onError: (error) => this.#emit("storageError", error),
     });

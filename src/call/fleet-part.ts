@@ -1,9 +1,11 @@
+import { oneLine } from "../common/describe.js";
 import type { ResolvedBulkheadConfig } from "../config.js";
 import { FleetLimit } from "../fleet/fleet-limit.js";
 import type { LeasingStorage } from "../fleet/leases.js";
 import type { Demand } from "../fleet/permits.js";
 import type { FleetStats } from "../stats.js";
 import type { CircuitStorage } from "../storage/circuit-storage.js";
+import { InMemoryStorage } from "../storage/memory.js";
 import type { Call } from "./call.js";
 
 export interface FleetPartHooks {
@@ -21,7 +23,7 @@ export class FleetPart {
   /** `undefined` without `fleetMaxConcurrentCalls`, and while `enforce` is `false`. */
   limit: FleetLimit | undefined = undefined;
   readonly #config: ResolvedBulkheadConfig;
-  readonly #storage: CircuitStorage | undefined;
+  #storage: CircuitStorage | undefined;
   readonly #hooks: FleetPartHooks;
   /** Calls that came when the queue was full, but the storage may yet grant them permits. */
   #unplaced: Call[] = [];
@@ -42,16 +44,23 @@ export class FleetPart {
 
   /** @throws {TypeError} when the configuration needs a storage that leases permits */
   check({ fleetMaxConcurrentCalls }: ResolvedBulkheadConfig): void {
-    if (fleetMaxConcurrentCalls === null || leasesPermits(this.#storage)) return;
-    const got = this.#storage === undefined ? "none" : "one without lease";
+    if (fleetMaxConcurrentCalls === null || this.#storage === undefined) return;
+    if (leasesPermits(this.#storage)) return;
     throw new TypeError(
-      `fleetMaxConcurrentCalls needs a circuitStorage that leases permits, with the method lease; got ${got}`,
+      "fleetMaxConcurrentCalls needs a circuitStorage that leases permits, with the method lease; got one without it",
     );
   }
 
   /** The configuration has changed. */
   reconfigure(): void {
-    const { fleetMaxConcurrentCalls, enforce } = this.#config;
+    const { name, fleetMaxConcurrentCalls, enforce } = this.#config;
+    if (fleetMaxConcurrentCalls !== null && this.#storage === undefined) {
+      this.#storage = new InMemoryStorage();
+      process.emitWarning(
+        `Bulkhead "${oneLine(name)}" has no circuitStorage: its fleetMaxConcurrentCalls bounds it alone`,
+        "BulkheadWarning",
+      );
+    }
     if (fleetMaxConcurrentCalls === null || !enforce || !leasesPermits(this.#storage)) {
       void this.limit?.close();
       this.limit = undefined;

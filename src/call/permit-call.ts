@@ -15,6 +15,8 @@ export interface PermitSettling {
 /** What the function of such a call returns: its holder settles the call. */
 export const HELD: unique symbol = Symbol("held");
 
+const NO_HOOKS: Pick<Call, "resolve" | "reject"> = { resolve: ignore, reject: ignore };
+
 /** A call that was started with `acquire`: it runs until the holder of its permit settles it. */
 export class PermitCall extends TaskCall {
   readonly #settling: PermitSettling;
@@ -23,7 +25,7 @@ export class PermitCall extends TaskCall {
   #judgedError: unknown = undefined;
   #controller: AbortController | undefined = undefined;
   #aborted: { readonly reason: unknown } | undefined = undefined;
-  #endHooks: Pick<Call, "resolve" | "reject"> = { resolve: ignore, reject: ignore };
+  #endHooks = NO_HOOKS;
 
   constructor(signal: AbortSignal | undefined, bulkheadName: string, settling: PermitSettling) {
     super(ignore, signal, bulkheadName, "acquire");

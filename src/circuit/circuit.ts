@@ -289,6 +289,7 @@ export class Circuit {
   #tryAcquirePrivateProbe(state: HalfOpen): boolean {
     const time = now();
     if (time >= state.until) {
+      state.prober = "ours";
       state.probesLeft = Math.max(1, this.#config.successThreshold - state.successes);
       state.until = Number.POSITIVE_INFINITY;
     }

@@ -235,9 +235,24 @@ export class Reconciler {
     this.#circuit.refresh();
     const state = this.#state;
     const { known, pending } = state;
+    const wasAlone = this.isAlone;
     if (known === undefined && record.state === "CLOSED") state.known = record;
     else if (known === undefined || !isSame(record, known)) this.#adopt(record);
     else if (pending === undefined) this.#confirm(record);
+    this.#changeProbing(wasAlone);
+  }
+
+  /** The record closed, or is closed no more, and the circuit did not follow it: all the same it probes in the other way. */
+  #changeProbing(wasAlone: boolean): void {
+    const { known, pending } = this.#state;
+    const circuit = this.#circuit;
+    if (wasAlone === this.isAlone || known === undefined || circuit.status !== "HALF_OPEN") return;
+    const isOurs = circuit.successesUnderLease !== undefined;
+    if (!wasAlone && !isOurs) circuit.probeAlone("the circuit is closed elsewhere");
+    else if (wasAlone && isOurs && !circuit.isProbing) {
+      if (pending === undefined) this.#follow(known);
+      else this.#followProbing(known, 0, "the probe lease is needed");
+    }
   }
 
   /** The record is unchanged. The circuit can have changed since: its isolation ended, or it probes alone. */
@@ -259,8 +274,10 @@ export class Reconciler {
     const isNothing = known === undefined && record.state === "CLOSED";
     // Only a response grants a lease: a forged notice could grant one without an end.
     const isOwn = this.#ownsLease(record) && (this.#state.pending !== undefined || this.#probes);
+    const wasAlone = this.isAlone;
     if (isNothing || isOwn) this.#state.known = record;
     else this.#adopt(record);
+    this.#changeProbing(wasAlone);
     return true;
   }
 
@@ -276,20 +293,19 @@ export class Reconciler {
     this.#circuit.refresh();
     const state = this.#state;
     const isNewest = state.pending?.transition === offered;
+    const wasAlone = this.isAlone;
     if (changed) {
-      const wasAlone = this.isAlone;
       state.known = record;
       if (isNewest) state.pending = this.#stillPending();
       if (record.state === "HALF_OPEN") this.#extendLease(record);
       if (isNewest) this.#adjustIsolation(record);
-      // The vote completed the quorum, but its isolation is over here.
-      if (wasAlone && !this.isAlone && this.#circuit.status === "HALF_OPEN") this.#follow(record);
     } else if (offered?.origin === "manual" && isNewest) {
       // Requested again, on top of what another process did, also when it is late.
       state.known = record;
     } else {
       this.#adopt(record);
     }
+    this.#changeProbing(wasAlone);
   }
 
   /** The storage recorded the opening, or the vote: what is left of it counts by the storage's clock. */
@@ -361,7 +377,10 @@ export class Reconciler {
   /** Whether a vote of this process, or the end of one, stands whatever the record says: then it is sent. */
   #outlivesRecord(record: CircuitRecord): boolean {
     const { opening, pending } = this.#state;
-    if (pending?.withdraws && record.state === "CLOSED") return true;
+    if (pending?.withdraws && record.state === "CLOSED") {
+      this.#state.pending = { ...pending, needsLease: false };
+      return true;
+    }
     if (opening?.isVote !== true) return false;
     return record.state !== "OPEN" || isFree(record);
   }
@@ -395,7 +414,8 @@ export class Reconciler {
   #follow(record: CircuitRecord, before?: CircuitRecord): void {
     const circuit = this.#circuit;
     if (record.state === "CLOSED" && this.#state.isOwn) {
-      const isProbingAlone = before?.state === "CLOSED" && circuit.status === "HALF_OPEN";
+      const isProbingAlone =
+        before?.state === "CLOSED" && circuit.successesUnderLease !== undefined;
       if (!isProbingAlone) circuit.probeAlone("this process opened it, and probes by itself");
     } else if (record.state === "CLOSED") {
       circuit.applyRemoteClose("closed by another process");

@@ -191,15 +191,15 @@ export class FleetLimit implements LeaseHolder {
     const demand = this.#hooks.demand();
     const time = now();
     const isIdle = state.peak === 0 && demand.inUse + demand.waiting === 0;
-    const keep =
-      isIdle || this.#closed !== undefined
-        ? this.#permits.giveBack()
-        : this.#permits.request(time, demand, maxConcurrentCalls);
+    const givesBack = isIdle || this.#closed !== undefined;
+    const keep = givesBack
+      ? this.#permits.giveBack()
+      : this.#permits.request(time, demand, maxConcurrentCalls);
     this.#asking = keep;
     this.#askedAt = time;
     this.#urgentAt = NEVER;
     this.#lookAt = NEVER;
-    this.#renewAt = isIdle ? NEVER : time + this.#renewMs * between(0.9, 1.1);
+    this.#renewAt = givesBack ? NEVER : time + this.#renewMs * between(0.9, 1.1);
     this.#update();
     return {
       name,
@@ -239,8 +239,12 @@ export class FleetLimit implements LeaseHolder {
 
   #onAnswer({ keep, want }: Keep): void {
     if (this.#closed !== undefined) {
-      if (keep + want === 0) this.#onClosed();
-      else this.#giveBackAtClose();
+      if (keep + want > 0) {
+        this.#giveBackAtClose();
+        return;
+      }
+      this.#schedule();
+      this.#onClosed();
       return;
     }
     this.#update();

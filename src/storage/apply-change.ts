@@ -200,9 +200,10 @@ function changed(
 
 function isAllowed(before: CircuitRecord, change: CircuitChange, now: Date): boolean {
   const { owner } = change;
+  if (change.to === "CLOSED" && change.withdraws) return before.state === "CLOSED";
   if (change.to !== "HALF_OPEN" && change.byHand) return true;
   if (change.to === "CLOSED") {
-    return change.withdraws || (before.state === "HALF_OPEN" && ownsLease(before, owner, now));
+    return before.state === "HALF_OPEN" && ownsLease(before, owner, now);
   }
   if (isVote(change)) return before.state !== "OPEN" || isFree(before, now);
   if (change.to === "OPEN") return mayOpen(before, owner, now);

@@ -195,7 +195,7 @@ export type CircuitChange =
     }
   /**
    * Close. Allowed to the owner of a live probe lease.
-   * With `withdraws` it ends the vote of its owner instead, changes nothing else, and is allowed at any time.
+   * With `withdraws` it ends the vote of its owner instead, and changes nothing else; allowed while the circuit is closed.
    */
   | {
       /** The status that is asked for. */

@@ -1,5 +1,5 @@
 import { Headers } from "./headers.js";
-import type { Abort, Controller, HeaderFields } from "./protocol.js";
+import type { Abort, Base, Controller, HeaderFields } from "./protocol.js";
 
 /**
  * The handler that a base dispatcher is given. It has both forms, and the base calls the one that it knows: undici 6 the
@@ -9,6 +9,17 @@ export abstract class BaseHandler {
   #abort: Abort | undefined = undefined;
   #resume: (() => void) | undefined = undefined;
   #controller: Controller | undefined = undefined;
+  readonly #base: Base;
+  /**
+   * The method by which undici 7 and 8 know their form. It is missing when the caller has the old one and the base is
+   * undici 7, which would parse all headers for nothing.
+   */
+  readonly onRequestStart: typeof start | undefined;
+
+  constructor(base: Base, isOldCaller: boolean) {
+    this.#base = base;
+    this.onRequestStart = isOldCaller && base.isOldInside ? undefined : start;
+  }
 
   /** The request is about to be sent, for the first time or once more. */
   protected abstract started(context: unknown): void;
@@ -107,8 +118,10 @@ export abstract class BaseHandler {
 
   // The form of undici 7 and 8
 
-  onRequestStart(controller: Controller, context?: object): void {
+  /** What `onRequestStart` does. */
+  control(controller: Controller, context?: object): void {
     this.#controller = controller;
+    if (!this.#base.isOldInside) this.#base.isOldInside = isOfUndici7(controller);
     this.started(context);
   }
 
@@ -141,4 +154,13 @@ export abstract class BaseHandler {
   ): unknown {
     return this.upgraded(statusCode, new Headers(controller?.rawHeaders, fields ?? {}), socket);
   }
+}
+
+/** undici 7 alone makes its controllers from what the old form has, and nothing else tells it from 8. */
+function isOfUndici7(controller: Controller): boolean {
+  return controller.constructor.name === "UnwrapController";
+}
+
+function start(this: BaseHandler, controller: Controller, context?: object): void {
+  this.control(controller, context);
 }

@@ -22,6 +22,8 @@ export interface RequestControl {
  * it can have private fields, which a Proxy around it would hide.
  */
 export interface Caller {
+  /** Whether its handler has the form of undici 6. */
+  readonly isOld: boolean;
   /** Hands over the control of the request. */
   start(control: RequestControl, context: object): void;
   headers(statusCode: number, headers: Headers, statusText: string | undefined): void;
@@ -42,6 +44,7 @@ export function callerOf(handler: object): Caller | undefined {
 
 /** A caller with a handler of undici 6. It pauses the request by what its handler returns. */
 class OldCaller implements Caller {
+  readonly isOld = true;
   readonly #handler: OldHandler;
   #control: RequestControl | undefined = undefined;
 
@@ -92,6 +95,7 @@ class OldCaller implements Caller {
 
 /** A caller with a handler of undici 7 or 8, which controls the request by a {@link Controller}. */
 class NewCaller implements Caller {
+  readonly isOld = false;
   readonly #handler: NewHandler;
   /** `null` while there is no request to control, as undici 8 has it. */
   #controller: CallerController | null = null;

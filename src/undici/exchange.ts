@@ -7,7 +7,7 @@ import type { Caller } from "./caller.js";
 import type { Headers } from "./headers.js";
 import type { BodyWatch, IdleBody } from "./idle-bodies.js";
 import type { Origin } from "./origins.js";
-import type { Dispatch, DispatchOptions } from "./protocol.js";
+import type { Base, DispatchOptions } from "./protocol.js";
 import { abortError, Relay } from "./relay.js";
 import { RequestBody } from "./request-body.js";
 import type { GuardSettings } from "./settings.js";
@@ -24,7 +24,7 @@ export class Exchange extends Relay implements PermitHolder, IdleBody {
   readonly #settings: GuardSettings;
   readonly #origin: Origin;
   readonly #options: DispatchOptions;
-  readonly #dispatch: Dispatch;
+  readonly #base: Base;
   readonly #body: RequestBody | undefined;
   /** The caller's `AsyncLocalStorage` context, for its `isFailure`. */
   readonly #context: AsyncResource | undefined;
@@ -46,13 +46,13 @@ export class Exchange extends Relay implements PermitHolder, IdleBody {
     caller: Caller,
     origin: Origin,
     options: DispatchOptions,
-    dispatch: Dispatch,
+    base: Base,
     settings: GuardSettings,
   ) {
-    super(caller);
+    super(caller, base);
     this.#origin = origin;
     this.#options = options;
-    this.#dispatch = dispatch;
+    this.#base = base;
     this.#settings = settings;
     this.#body = RequestBody.of(options.body);
     this.#context =
@@ -105,7 +105,7 @@ export class Exchange extends Relay implements PermitHolder, IdleBody {
     if (this.isOver) return;
     const body = this.#body?.replacement;
     try {
-      this.#dispatch(body === undefined ? this.#options : { ...this.#options, body }, this);
+      this.#base.dispatch(body === undefined ? this.#options : { ...this.#options, body }, this);
     } catch (error) {
       this.failed(error);
     }

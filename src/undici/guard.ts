@@ -4,7 +4,7 @@ import { callerOf } from "./caller.js";
 import { Exchange } from "./exchange.js";
 import { IdleBodies } from "./idle-bodies.js";
 import { Origin, Origins } from "./origins.js";
-import type { Dispatch, DispatchOptions } from "./protocol.js";
+import type { Base, DispatchOptions } from "./protocol.js";
 import { Relay } from "./relay.js";
 import { type GuardInterceptorOptions, type GuardSettings, originOf } from "./settings.js";
 
@@ -30,28 +30,20 @@ export class Guard {
     };
   }
 
-  /**
-   * Dispatches a request over the base.
-   * @param baseOrigin the origin of a base that has only one
-   */
-  dispatch(
-    base: Dispatch,
-    options: DispatchOptions,
-    handler: object,
-    baseOrigin?: unknown,
-  ): boolean {
+  /** Dispatches a request over the base. */
+  dispatch(base: Base, options: DispatchOptions, handler: object): boolean {
     const caller = isObject(handler) ? callerOf(handler) : undefined;
     // The base says what is wrong with them.
-    if (caller === undefined || !isObject(options)) return base(options, handler);
+    if (caller === undefined || !isObject(options)) return base.dispatch(options, handler);
     let origin: Origin | Promise<unknown> | undefined;
     try {
-      origin = this.#originOf(options, baseOrigin);
+      origin = this.#originOf(options, base.origin);
       if (handler instanceof Exchange && origin instanceof Origin) refuseTwice(handler, origin);
     } catch (error) {
       caller.error(error);
       return true;
     }
-    if (origin === undefined) return base(options, new Relay(caller));
+    if (origin === undefined) return base.dispatch(options, new Relay(caller, base));
     if (origin instanceof Origin) {
       new Exchange(caller, origin, options, base, this.#settings).begin();
     } else {

@@ -1,6 +1,6 @@
 import { globalDispatcher } from "./global-dispatcher.js";
 import { Guard } from "./guard.js";
-import type { AnyDispatch, AnyDispatcher, Dispatch } from "./protocol.js";
+import { type AnyDispatch, type AnyDispatcher, Base, type Dispatch } from "./protocol.js";
 import {
   type GuardDispatcherOptions,
   type GuardInterceptorOptions,
@@ -56,9 +56,9 @@ export function guardDispatcher<D extends AnyDispatcher = FetchDispatcher>(
   }
   const guard = new Guard(read);
   const target: { dispatch(options: object, handler: object): unknown } = base;
-  const send: Dispatch = (request, handler) => target.dispatch(request, handler) !== false;
+  const over = new Base((request, handler) => target.dispatch(request, handler) !== false);
   const own: Readonly<Record<string | symbol, unknown>> = {
-    dispatch: (request: object, handler: object) => guard.dispatch(send, request, handler),
+    dispatch: (request: object, handler: object) => guard.dispatch(over, request, handler),
     close: (callback?: unknown) =>
       callBack(guard.ownManager?.shutdown({ drainSeconds: FOREVER }), callback),
     destroy: (error?: unknown, callback: unknown = error) =>
@@ -83,10 +83,9 @@ export function guardInterceptor(options: GuardInterceptorOptions = {}): GuardIn
   return (dispatch: AnyDispatch, origin?: unknown): Dispatch => {
     if (guarded.has(dispatch)) throw new TypeError("A guard must not be composed with itself");
     const base: { dispatch(options: object, handler: object): unknown } = { dispatch };
-    const send: Dispatch = (request, handler) => base.dispatch(request, handler) !== false;
+    const over = new Base((request, handler) => base.dispatch(request, handler) !== false, origin);
     // undici looks at how many parameters it has.
-    const guardedDispatch: Dispatch = (request, handler) =>
-      guard.dispatch(send, request, handler, origin);
+    const guardedDispatch: Dispatch = (request, handler) => guard.dispatch(over, request, handler);
     guarded.add(guardedDispatch);
     return guardedDispatch;
   };

@@ -74,6 +74,20 @@ export interface NewHandler {
 /** Dispatches a request: `false` when no more should follow before the event `drain`. */
 export type Dispatch = (options: object, handler: object) => boolean;
 
+/** What a guard dispatches over. */
+export class Base {
+  readonly dispatch: Dispatch;
+  /** Of a base that has only one. */
+  readonly origin: unknown;
+  /** It has only the old form inside, as undici 7 does: it puts handlers of the new one into one of its own. */
+  isOldInside = false;
+
+  constructor(dispatch: Dispatch, origin?: unknown) {
+    this.dispatch = dispatch;
+    this.origin = origin;
+  }
+}
+
 /** `dispatch` of any version of undici. */
 export type AnyDispatch = (options: never, handler: never) => unknown;
 
@@ -84,13 +98,15 @@ export interface AnyDispatcher {
 }
 
 /** Whether the handler has the form of undici 7 and 8. A handler that has both forms is used in this one. */
-export function isNewHandler(handler: object): handler is NewHandler {
-  return typeof Reflect.get(handler, "onRequestStart") === "function";
+export function isNewHandler(handler: {
+  readonly onRequestStart?: unknown;
+}): handler is NewHandler {
+  return typeof handler.onRequestStart === "function";
 }
 
-export function isOldHandler(handler: object): handler is OldHandler {
-  return (
-    typeof Reflect.get(handler, "onConnect") === "function" &&
-    typeof Reflect.get(handler, "onError") === "function"
-  );
+export function isOldHandler(handler: {
+  readonly onConnect?: unknown;
+  readonly onError?: unknown;
+}): handler is OldHandler {
+  return typeof handler.onConnect === "function" && typeof handler.onError === "function";
 }

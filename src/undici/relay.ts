@@ -1,6 +1,7 @@
 import { BaseHandler } from "./base-handler.js";
 import type { Caller, RequestControl } from "./caller.js";
 import type { Headers } from "./headers.js";
+import type { Base } from "./protocol.js";
 
 /**
  * A request between its caller and the base: passes everything on, from either form to either form.
@@ -18,8 +19,8 @@ export class Relay extends BaseHandler implements RequestControl {
   #isOver = false;
   #endHasThrown = false;
 
-  constructor(caller: Caller) {
-    super();
+  constructor(caller: Caller, base: Base) {
+    super(base, caller.isOld);
     this.#caller = caller;
   }
 
@@ -91,8 +92,10 @@ export class Relay extends BaseHandler implements RequestControl {
 
   protected started(context: unknown): void {
     if (this.#isOver || this.#isAborted) this.abortBase(this.#abortReason ?? abortError());
-    else if (this.#context !== undefined) Object.assign(this.#context, context);
-    else {
+    else if (this.#context !== undefined) {
+      // A plain Agent has none.
+      if (context !== undefined) Object.assign(this.#context, context);
+    } else {
       this.#context = Object(context);
       this.#caller.start(this, Object(context));
     }

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { readPostgresOptions } from "../../src/storage/postgres/options.js";
 import { createDatabase, type TestDatabase } from "../integration/database.js";
@@ -67,7 +68,9 @@ describe("the pages about Postgres", () => {
     const rows = tableBelow(REFERENCE, "## Options");
     const shown = rows.flatMap(([option = "", value = ""]) => {
       const text = codeIn(value)[0] ?? value;
-      return text === "–" ? [] : [[codeIn(option)[0], JSON.parse(text)]];
+      const byDefault =
+        text === "os.hostname()" ? hostname() : JSON.parse(text === "–" ? "null" : text);
+      return text === "–" ? [] : [[codeIn(option)[0], byDefault]];
     });
     expect(Object.fromEntries(shown)).toEqual(defaults);
     expect(rows.map(([option = ""]) => codeIn(option)[0])).toEqual([

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import {
   Bulkhead,
@@ -273,6 +274,36 @@ describe("fleetMaxConcurrentCalls", () => {
     expect(second.getStats().fleet).toMatchObject({ processes: 1 });
   });
 
+  it("asks nothing more and owns no timer once it is shut down", async () => {
+    const bulkhead = open();
+    await bulkhead.call(() => 1);
+    await bulkhead.shutdown();
+    expect(storage.questions).toHaveLength(2);
+    expect(vi.getTimerCount()).toBe(0);
+    await seconds(20);
+    expect(storage.questions).toHaveLength(2);
+  });
+
+  it("emits permits in the AsyncLocalStorage context of no call", async () => {
+    const requests = new AsyncLocalStorage<string>();
+    const bulkhead = open();
+    const contexts: unknown[] = [];
+    bulkhead.on("permits", () => contexts.push(requests.getStore()));
+    await requests.run("a request", () => bulkhead.call(() => 1));
+    requests.run("a request", () => bulkhead.configure({ fleetFallback: "local" }));
+    await seconds(20);
+    expect(contexts).toEqual([undefined, undefined]);
+  });
+
+  it("takes no storage whose renewals come after the lease", () => {
+    const circuitStorage = Object.assign(new InMemoryStorage(), { permitRenewSeconds: 15 });
+    expect(() => new Bulkhead({ name: "partner" }, { circuitStorage })).toThrow(
+      new RangeError(
+        "circuitStorage.permitRenewSeconds must be less than permitLeaseSeconds, which is 15; got 15",
+      ),
+    );
+  });
+
   it("counts functions whose callers were timed out as long as they run", async () => {
     const running = new Running();
     const [first, second] = [open({ timeoutSeconds: 1, circuitBreakerEnabled: false }), open()];
@@ -301,16 +332,31 @@ describe("fleetMaxConcurrentCalls", () => {
 
   it("needs a storage that leases permits", () => {
     const config = { name: "partner", fleetMaxConcurrentCalls: 10 };
-    expect(() => new Bulkhead(config)).toThrow(
-      new TypeError(
-        "fleetMaxConcurrentCalls needs a circuitStorage that leases permits, with the method lease; got none",
-      ),
-    );
     const circuitStorage = Object.assign(new InMemoryStorage(), { lease: undefined });
-    expect(() => new Bulkhead(config, { circuitStorage })).toThrow("got one without lease");
-    const bulkhead = new Bulkhead({ name: "partner" });
-    expect(() => bulkhead.configure({ fleetMaxConcurrentCalls: 10 })).toThrow(TypeError);
+    const error = new TypeError(
+      "fleetMaxConcurrentCalls needs a circuitStorage that leases permits, with the method lease; got one without it",
+    );
+    expect(() => new Bulkhead(config, { circuitStorage })).toThrow(error);
+    const bulkhead = new Bulkhead({ name: "partner" }, { circuitStorage });
+    expect(() => bulkhead.configure({ fleetMaxConcurrentCalls: 10 })).toThrow(error);
     expect(bulkhead.config.fleetMaxConcurrentCalls).toBeNull();
+  });
+
+  it("bounds a bulkhead without a storage alone, and warns of that", async () => {
+    const warn = vi.spyOn(process, "emitWarning").mockImplementation(() => {});
+    const running = new Running();
+    const bulkhead = new Bulkhead({ name: "alone", fleetMaxConcurrentCalls: 2 });
+    bulkheads.push(bulkhead);
+    start(bulkhead, running, 5);
+    await settle();
+    expect(running.now).toBe(2);
+    expect(warn.mock.calls).toEqual([
+      [
+        'Bulkhead "alone" has no circuitStorage: its fleetMaxConcurrentCalls bounds it alone',
+        "BulkheadWarning",
+      ],
+    ]);
+    warn.mockRestore();
   });
 });
 

@@ -33,6 +33,7 @@ const COLUMNS = [
   "opening_rule text",
   "failure_name text",
   "failure_code text",
+  "votes jsonb",
 ];
 
 async function columns(): Promise<string[]> {

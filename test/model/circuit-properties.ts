@@ -84,7 +84,8 @@ export function unleased(before: Member, after: Member, owner: string): string |
   if (was.status === "HALF_OPEN" && was.prober === "ours") return undefined;
   // Alone it needs no lease.
   const { isOwn, known } = after.process.sync.reconciler;
-  if (isOwn && known?.state === "CLOSED") return undefined;
+  const isAlone = isOwn || state.until === Number.POSITIVE_INFINITY;
+  if (isAlone && known?.state === "CLOSED") return undefined;
   const owners = [before.process.outstanding?.answer?.record, after.process.sync.reconciler.known];
   const hasLease = owners.some((record) => record?.probeOwner === owner);
   return hasLease ? undefined : RULES.unleased;
@@ -119,5 +120,7 @@ export function brokenByRecord(
   if (whose === "verdict" && wanted === "CLOSED" && from === "CLOSED" && isFree && !waits) {
     return RULES.reopened;
   }
+  // How it probes is no matter of the person's.
+  if (from === to) return undefined;
   return whose === "manual" && !pending.isLate && !isFailing ? RULES.disobeyed : undefined;
 }

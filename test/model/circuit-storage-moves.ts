@@ -20,7 +20,7 @@ export type Report = (move: Move<World>) => void;
 
 /** What happens to the storage, by itself and by others that write to it. */
 export function storageMoves(world: World, recovers: boolean, report: Report): void {
-  const { record, previous, isUp, left } = world;
+  const { record, previous, isUp, left, fleet } = world;
   const move = (label: string, isGood: boolean, next: World) =>
     report({ label: () => `storage: ${label}`, isGood, next, broken: undefined });
   if (timeLeft(record) === 1) {
@@ -40,6 +40,15 @@ export function storageMoves(world: World, recovers: boolean, report: Report): v
       const next = write(spend(world, "operators"), change(world, asked).record);
       move(`an operator changes it to ${asked.to}`, false, next);
     }
+  }
+  if (left.otherVotes > 0) {
+    const { openQuorum: quorum } = fleet;
+    const vote = { to: "OPEN", openSeconds: 1, failureCount: 1, quorum } as const;
+    const asked = { ...vote, version: record.version, owner: "other", host: "other" };
+    const { changed, record: voted, broken } = change(world, asked);
+    const next = write(spend(world, "otherVotes"), voted);
+    const label = () => "storage: another host votes";
+    if (changed) report({ label, isGood: false, next, broken });
   }
   if (left.pythonWrites > 0) {
     for (const state of ["OPEN", "HALF_OPEN", "CLOSED"] as const) {

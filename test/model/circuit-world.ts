@@ -23,6 +23,7 @@ export const FAULTS = [
   "healthPasses",
   "hands",
   "operators",
+  "otherVotes",
   "pythonWrites",
   "failovers",
 ] as const;
@@ -34,6 +35,12 @@ interface LateWrite {
   readonly change: CircuitChange;
   readonly openings: number;
 }
+
+export const QUORUM_RULES = {
+  few: "the record opens with the votes of fewer hosts than the quorum",
+  voterProbes: "a host gets the lease while it has a vote",
+  standing: "a quorum of votes opens nothing",
+} as const;
 
 /** Where the processes run, and what does not change in one run. */
 export interface Fleet {
@@ -128,7 +135,7 @@ function brokenBy(
     voters.add(hostOf(fleet, asked.owner));
     const isMoved = before.state !== "OPEN" || timeLeft(before) !== timeLeft(after);
     if (isMoved && voters.size < fleet.openQuorum) {
-      return "the record opens with the votes of fewer hosts than the quorum";
+      return QUORUM_RULES.few;
     }
   }
   const isVote = asked.to === "OPEN" && after.state === before.state;
@@ -140,14 +147,14 @@ function brokenBy(
   const isClaim = asked.to === "HALF_OPEN" && !asked.early && (isOthers || before.state === "OPEN");
   const host = hostOf(fleet, asked.owner);
   if (isClaim && votingHosts(liveVotes(before)).includes(host)) {
-    return "a host gets the lease while it has a vote";
+    return QUORUM_RULES.voterProbes;
   }
   if (isOthers && isLive) return "a change is made under the lease of another process";
   return undefined;
 }
 
 /** Process n calls itself "Pn". */
-export function hostOf({ hosts }: Fleet, owner: string): string {
+function hostOf({ hosts }: Fleet, owner: string): string {
   return hosts[Number(owner.slice(1))] ?? owner;
 }
 
@@ -159,7 +166,7 @@ export function isSick({ hosts, sickHost }: Fleet, index: number): boolean {
 /** A quorum has voted, and the record is closed: nothing would open it any more. */
 export function standingQuorum({ record, fleet }: World): string | undefined {
   const isQuorum = votingHosts(liveVotes(record)).length >= fleet.openQuorum;
-  return isQuorum && record.state === "CLOSED" ? "a quorum of votes opens nothing" : undefined;
+  return isQuorum && record.state === "CLOSED" ? QUORUM_RULES.standing : undefined;
 }
 
 /** The record when the isolation of one vote is over. */

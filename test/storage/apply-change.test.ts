@@ -75,8 +75,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 2, arbitrary: fc.constant({ kind: "configure" as const }) },
 );
 
+const ISOLATION = { openSeconds: 60, failureCount: 1 } as const;
+
 function voteOf(owner: string, host: string, quorum = 2): Step {
-  const asked = { to: "OPEN", owner, host, quorum, openSeconds: 60, failureCount: 1 } as const;
+  const asked = { to: "OPEN", owner, host, quorum, ...ISOLATION } as const;
   return { kind: "change", asked, isLate: false };
 }
 
@@ -93,7 +95,16 @@ const VOTES: readonly Step[] = [
   voteOf("a", "web-1"),
   { kind: "change", asked: { to: "HALF_OPEN", owner: "b", host: "web-1" }, isLate: false },
   { kind: "change", asked: { to: "HALF_OPEN", owner: "c", host: "web-2" }, isLate: false },
+  { kind: "change", asked: { to: "OPEN", owner: "z", ...ISOLATION }, isLate: false },
+  { kind: "change", asked: { to: "CLOSED", owner: "z" }, isLate: false },
+  { kind: "change", asked: { to: "HALF_OPEN", owner: "z" }, isLate: false },
   { kind: "change", asked: { to: "CLOSED", owner: "c" }, isLate: false },
+  { kind: "change", asked: { to: "CLOSED", owner: "c" }, isLate: false },
+  { kind: "change", asked: { to: "HALF_OPEN", owner: "c" }, isLate: false },
+  { kind: "change", asked: { to: "OPEN", owner: "c", ...ISOLATION }, isLate: false },
+  { kind: "change", asked: { to: "OPEN", owner: "c", ...ISOLATION }, isLate: false },
+  { kind: "change", asked: { to: "CLOSED", owner: "c" }, isLate: false },
+  { kind: "change", asked: { to: "CLOSED", owner: "c", byHand: true }, isLate: false },
 ];
 
 describe("the SQL of a PostgresStorage", () => {

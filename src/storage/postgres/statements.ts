@@ -186,7 +186,8 @@ changed AS (
   FROM decided
   WHERE c.resource_key = $2::text AND c.namespace = $1::text AND decided.version = $4::bigint
     AND CASE
-      WHEN $7::bool OR $21::bool THEN true
+      WHEN $21::bool THEN decided.state = 'CLOSED'
+      WHEN $7::bool THEN true
       WHEN $20::int > 1 THEN decided.state <> 'OPEN' OR bulkman_is_free
       WHEN $5::text = 'CLOSED' THEN decided.state = 'HALF_OPEN' AND bulkman_owns_lease
       WHEN $5::text = 'OPEN' THEN
