@@ -264,7 +264,7 @@ export class FleetModel implements Model<World> {
   #settled(member: Member): Member {
     const running = inUse(member);
     const isOrderly = isLeased(member) ? running <= held(member.permits) : running === 0;
-    const isUnanswered = member.request?.isLost === true;
+    const isUnanswered = member.request?.isLost === true || member.permits.isFailing;
     const couldStart = member.couldStart || this.#process.usable(member) > 0;
     return {
       ...member,

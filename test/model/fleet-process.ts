@@ -55,7 +55,7 @@ export class FleetProcess {
 
   start(member: Member): Member {
     const { permits } = member;
-    const isExtra = !isLeased(member) && held(permits) === 0;
+    const isExtra = permits.isFailing && !isLeased(member) && held(permits) === 0;
     return {
       ...member,
       calls: withCalls(member.calls, 0, 1),

@@ -23,7 +23,8 @@ function live(member: Member, usable: number): number {
 
 /** A function beyond what the storage reckons with: one at a time, while the storage does not answer. */
 function extraOf(member: Member, usable: number): number {
-  const usesExtra = !isLeased(member) && held(member.permits) === 0 && usable > 0;
+  const { isFailing } = member.permits;
+  const usesExtra = isFailing && !isLeased(member) && held(member.permits) === 0 && usable > 0;
   return usesExtra || member.hasExtra ? 1 : 0;
 }
 

@@ -120,7 +120,11 @@ describe("the permits of five processes, in random orders", () => {
   });
 
   it("break one without a rule", () => {
-    const code = fleetMutantOf({ file: PERMITS, text: "state.cap = 0;", without: "" });
+    const code = fleetMutantOf({
+      file: LEASE,
+      text: "Math.min(request.keep, held), granted, 0",
+      without: "granted, 0",
+    });
     const model = new FleetModel({ code, ...five, faults: common });
     const walks = Array.from({ length: 8 }, (_, seed) => walk(model, { seed, steps: 300 }));
     expect(walks.flatMap(({ broken }) => broken?.rule ?? [])).toContain(FLEET_RULES.overLimit);
