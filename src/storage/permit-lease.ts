@@ -52,37 +52,48 @@ export interface PermitNotice {
 
 /** One owner's permits, as a storage keeps them. Times are in milliseconds since the epoch, by the storage's clock. */
 export interface PermitShare {
+  /** As in its requests. */
   readonly owner: string;
+  /** That of its newest request. */
   readonly sequence: number;
+  /** The owner's `fleetMaxConcurrentCalls`. */
   readonly limit: number;
+  /** How many it holds. */
   readonly permits: number;
+  /** How many it can use. */
   readonly wants: number;
+  /** Its place in the order of turns. */
   readonly turn: number;
-  /** When the owner asked last. */
+  /** When it asked last. */
   readonly askedAt: number;
+  /** How long its lease lasts from then on. */
   readonly leaseMs: number;
 }
 
-/** The permits of one name, as a storage keeps them. */
+/** The permits of one name, as a storage keeps them. Times are in milliseconds since the epoch, by the storage's clock. */
 export interface PermitPool {
   /** The limit that an operator has set; `null`: the smallest of the owners. */
   readonly limitSet: number | null;
   /** When a bulkhead asked last; 0: never. */
   readonly askedAt: number;
-  /** Since when, and for how long, permits whose lease has run out still count, because the storage was away; 0: not so. */
+  /** Since when permits whose lease has run out still count, because the storage was away; 0: they do not. */
   readonly learnsSince: number;
+  /** For how long they do. */
   readonly learnsMs: number;
-  /** When the last notice was sent. */
+  /** When the last notice was sent; 0: never. */
   readonly noticedAt: number;
   /** The next place in the order of turns. */
   readonly nextTurn: number;
+  /** Of every owner that holds or wants permits. */
   readonly shares: readonly PermitShare[];
 }
 
 /** The decision on a request. */
 export interface PermitDecision {
+  /** The permits after it. */
   readonly pool: PermitPool;
+  /** The answer to the bulkhead. */
   readonly grant: PermitGrant;
-  /** To be sent to every bulkhead of that name. */
+  /** To be sent to every bulkhead of that name; `undefined`: nothing. */
   readonly notice: PermitNotice | undefined;
 }
