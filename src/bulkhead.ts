@@ -35,8 +35,8 @@ import type { BulkheadStats } from "./stats.js";
  * it while it fails.
  *
  * Emits the events of {@link BulkheadEvents}. A listener that throws is reported as a process warning
- * (`BulkheadWarning`) and changes nothing. An idle bulkhead never keeps the process alive. It owns no timer, except for a
- * health check's, and the one of its last call's time limit for a minute at most.
+ * (`BulkheadWarning`) and changes nothing. An idle bulkhead owns no timer, except for a health check's,
+ * and never keeps the process alive.
  */
 export class Bulkhead extends EventEmitter<BulkheadEvents> {
   readonly #executor: Executor;

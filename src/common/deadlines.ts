@@ -16,18 +16,18 @@ const LOOK_EVERY = 32;
 /** A timer that fires later than this has waited for a blocked event loop. Some lateness is usual. */
 const LATE_MS = 2;
 
-/** A timer for longer is cleared with the last deadline: it keeps in memory what its deadlines belong to. */
-const MAX_REST_MS = 60_000;
+/** A timer that was cleared sooner was probably not needed. */
+const BRIEF_MS = 1;
 
 const SOON = Promise.resolve();
 
 /**
  * Many deadlines on one timer. Deadlines of the same delay fall due in the order in which they were
- * set, so each delay has a list that is sorted by itself, and setting and clearing are O(1).
+ * set, so each delay has a list that is sorted by itself, and setting and clearing are O(1). Without
+ * deadlines there is no timer.
  *
- * A timer costs as much as the rest of a short call. So it is not cleared with its last deadline: it rests until it
- * fires, without keeping the process alive, and serves the deadlines that come meanwhile. It keeps the process alive
- * again for one that outlives the promises that are ready by now.
+ * A timer costs as much as the rest of a short call. So after one that was cleared at once, the next
+ * is set only when its deadline has outlived the promises that are ready by now.
  *
  * All this relies on timers that fire. Where timers are faked, {@link UnsharedDeadlines} are used instead.
  */
@@ -35,8 +35,12 @@ export class Deadlines<T> {
   readonly #onDue: (owner: T) => void;
   readonly #onTimer = () => this.#fire(this.#firesAt);
   readonly #onSoon = () => {
-    this.#isEndingRest = false;
-    if (this.#size > 0) this.#endRest();
+    this.#isArming = false;
+    const earliest = this.#earliest;
+    if (earliest === undefined || earliest.at >= this.#timerAt) return;
+    // When timers were faked since the deadline was set, `now()` may be another clock's.
+    const time = hasNativeTimers() ? now() : earliest.at - earliest.delayMs;
+    this.#arm(earliest.at, time);
   };
   readonly #lists = new Map<number, LinkedList<Deadline<T>>>();
   #recent: LinkedList<Deadline<T>> | undefined = undefined;
@@ -49,13 +53,12 @@ export class Deadlines<T> {
   #unshared: UnsharedDeadlines<T> | undefined = undefined;
   /** The deadline that the timer is for. */
   #timerAt = Number.POSITIVE_INFINITY;
+  #armedAt = 0;
   #firesAt = 0;
-  #delayMs = 0;
-  /** The timer is pending, and no deadline is. */
-  #isResting = false;
   /** When due deadlines were last looked at: the event loop has had a turn since. */
   #lookedAt = Number.NEGATIVE_INFINITY;
-  #isEndingRest = false;
+  #wasBrief = false;
+  #isArming = false;
   #size = 0;
   #holdsProcess: boolean;
 
@@ -76,8 +79,10 @@ export class Deadlines<T> {
     this.#listOf(delayMs).push(deadline);
     this.#size++;
     // A timer has whole milliseconds: it is not set again for less.
-    if (at < this.#timerAt - 0.5) this.#arm(at, now());
-    else if (this.#isResting) this.#endRestSoon();
+    if (at < this.#timerAt - 0.5) {
+      if (this.#wasBrief) this.#armSoon();
+      else this.#arm(at, now());
+    }
     return deadline;
   }
 
@@ -91,39 +96,26 @@ export class Deadlines<T> {
     list.remove(deadline);
     this.#size--;
     if (list.size === 0) this.#dropEmpty(deadline.delayMs);
-    if (this.#size === 0) this.#rest();
+    if (this.#size === 0 && this.#timer !== undefined) {
+      const elapsed = now() - this.#armedAt;
+      // A clock that stands still is a faked one: the test that moves it expects a timer at once.
+      this.#wasBrief = elapsed > 0 && elapsed < BRIEF_MS;
+      this.#disarm();
+    }
   }
 
   /** Sets whether pending deadlines keep the process alive from now on. */
   holdProcess(holds: boolean): void {
     if (this.#holdsProcess === holds) return;
     this.#holdsProcess = holds;
-    if (this.#isResting) return;
     if (holds) this.#timer?.ref();
     else this.#timer?.unref();
   }
 
-  /** The last deadline is gone: the timer rests, unless it is for too long. */
-  #rest(): void {
-    if (this.#isResting || this.#timer === undefined) return;
-    if (this.#delayMs > MAX_REST_MS) {
-      this.#disarm();
-      return;
-    }
-    this.#isResting = true;
-    if (this.#holdsProcess) this.#timer.unref();
-  }
-
-  #endRestSoon(): void {
-    if (this.#isEndingRest) return;
-    this.#isEndingRest = true;
+  #armSoon(): void {
+    if (this.#isArming) return;
+    this.#isArming = true;
     void SOON.then(this.#onSoon);
-  }
-
-  #endRest(): void {
-    if (!this.#isResting) return;
-    this.#isResting = false;
-    if (this.#holdsProcess) this.#timer?.ref();
   }
 
   /** Whether the timers of this moment can be shared. The deadline gets one of its own if not. */
@@ -135,8 +127,6 @@ export class Deadlines<T> {
       if (!hasNativeTimers()) return false;
       this.#unshared.clear(deadline);
     }
-    // The timer of others that were faked may never fire.
-    if (this.#isResting) this.#disarm();
     this.#setTimer = setTimeout;
     this.#clearTimer = clearTimeout;
     return true;
@@ -147,8 +137,9 @@ export class Deadlines<T> {
     const setTimer = this.#setTimer ?? setTimeout;
     this.#disarm();
     this.#timerAt = at;
+    this.#armedAt = time;
+    this.#wasBrief = false;
     const delay = Math.min(Math.max(Math.ceil(at - time), 1), MAX_TIMER_MS);
-    this.#delayMs = delay;
     this.#firesAt = time + delay;
     this.#timer = setTimer(this.#onTimer, delay);
     if (!this.#holdsProcess) this.#timer.unref();
@@ -160,7 +151,6 @@ export class Deadlines<T> {
     clearTimer(this.#timer);
     this.#timer = undefined;
     this.#timerAt = Number.POSITIVE_INFINITY;
-    this.#isResting = false;
   }
 
   #listOf(delayMs: number): LinkedList<Deadline<T>> {

@@ -75,7 +75,7 @@ const COLUMNS = [
   ...["resource_key", "namespace", "state", "failure_count", "open_until", "execution_log"],
   ...["created_at", "updated_at", "version", "opened_by", "probe_owner", "probe_until"],
   ...["probe_successes", "reason", "written_blind", "openings", "settings"],
-  ...["changed_by", "opening_rule", "failure_name", "failure_code"],
+  ...["changed_by", "opening_rule", "failure_name", "failure_code", "votes"],
 ];
 
 describe("bulkman pg-setup", () => {

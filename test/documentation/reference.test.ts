@@ -69,7 +69,9 @@ describe("the table of the errors", () => {
 
 describe("the other tables", () => {
   it("have every figure of getStats() and every reason of a rejection", () => {
-    const stats = new bulkman.Bulkhead({ name: "x" }).getStats();
+    const circuitStorage = new bulkman.InMemoryStorage();
+    const config = { name: "x", fleetMaxConcurrentCalls: 1 };
+    const stats = new bulkman.Bulkhead(config, { circuitStorage }).getStats();
     const rows = tableBelow(STATISTICS, "## getStats()");
     expect(rows.flatMap(([figure = ""]) => codeIn(figure)).sort()).toEqual(
       Object.keys(stats).sort(),
@@ -147,6 +149,16 @@ const RULES: Record<string, Limits> = {
     fits: [1, 2],
     outOfRange: [0, 1.5, Number.NaN, null],
     wrongType: NO_NUMBERS,
+  },
+  "integer ≥ 1, or `null` for none": {
+    fits: [1, 2, null],
+    outOfRange: [0, 1.5, Number.NaN],
+    wrongType: NO_NUMBERS,
+  },
+  '`"share"`, `"local"` or `"reject"`': {
+    fits: ["share", "local", "reject"],
+    outOfRange: ["", "none"],
+    wrongType: [1, null],
   },
   "integer ≥ 0": { fits: [0, 1], outOfRange: [-1, 0.5, Number.NaN], wrongType: NO_NUMBERS },
   "> 0": { fits: [0.001], outOfRange: [0, -1, Number.POSITIVE_INFINITY], wrongType: NO_NUMBERS },
