@@ -91,6 +91,7 @@ export function newMember(settings: FleetSettings, permits: Member["permits"]): 
     notice: undefined,
     isCut: false,
     strays: 0,
+    isTakenBack: false,
     hasExtra: false,
     apart: undefined,
     lost: 0,

@@ -70,8 +70,8 @@ export class FleetEncoding implements Encoding {
     code.write((permits.limit * 8 + permits.processes) * 8 + permits.peak);
     code.write(this.#turn(permits.turn));
     code.write(
-      Math.max(-1, (permits.until - NOW_MS) / TICK_MS) * 8 +
-        flags(permits.isFailing, permits.isShort, member.hasExtra),
+      Math.max(-1, (permits.until - NOW_MS) / TICK_MS) * 16 +
+        flags(permits.isFailing, permits.isShort, member.hasExtra, member.isTakenBack),
     );
     for (const count of member.calls) code.write(count);
     code.write((member.strays * 8 + (member.apart ?? 7)) * 8 + member.lost);

@@ -87,7 +87,8 @@ export class FleetProcess {
     const { permits } = this.#run(member, (real) =>
       real.answered(keep, grant, this.#leaseEnd(request?.age ?? 0)),
     );
-    const next = this.#considered({ ...member, permits, request: undefined }, false);
+    const isTakenBack = member.isTakenBack && permits.until <= NOW_MS;
+    const next = this.#considered({ ...member, permits, request: undefined, isTakenBack }, false);
     // What was granted may be gone already.
     if (permits.until <= NOW_MS) return next;
     const isLost = request?.isLost ?? false;
@@ -99,7 +100,9 @@ export class FleetProcess {
 
   fail(member: Member): Member {
     const { permits } = this.#run(member, (real) => real.failed());
-    return { ...member, permits, request: undefined };
+    const { isTakenBack } = member;
+    const apart = isTakenBack ? Math.max(held(permits), inUse(member)) : member.apart;
+    return { ...member, permits, request: undefined, apart };
   }
 
   hear(member: Member, notice: PermitNotice): Member {

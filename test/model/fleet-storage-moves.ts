@@ -114,12 +114,12 @@ function endLease(world: World, index: number): World {
 }
 
 /** The storage has taken back the permits of a process that is frozen: what that does on waking. */
-export function takenBack(member: Member): Pick<Member, "strays" | "apart"> {
-  const { permits, request, apart } = member;
+export function takenBack(member: Member): Pick<Member, "strays" | "apart" | "isTakenBack"> {
+  const { permits, apart } = member;
   const strays = inUse(member);
   // Without an answer it goes on as if it was cut off, until it has one.
-  const isApart = permits.isFailing || request !== undefined;
-  return { strays, apart: isApart ? Math.max(held(permits), strays) : apart };
+  const { isFailing } = permits;
+  return { strays, isTakenBack: true, apart: isFailing ? Math.max(held(permits), strays) : apart };
 }
 
 function restore(world: World, previous: PermitPool): World {

@@ -89,6 +89,8 @@ export interface Member {
   readonly strays: number;
   /** A function was started without any permit: one at a time, because the storage does not answer. */
   readonly hasExtra: boolean;
+  /** The storage took its permits back while it was frozen, and it has had no answer since. */
+  readonly isTakenBack: boolean;
   /** It was cut off, and has not been told yet what it has now: what it could use then. */
   readonly apart: number | undefined;
   /** What the storage granted to it and has forgotten, by coming back older. */
