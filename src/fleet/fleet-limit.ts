@@ -233,7 +233,8 @@ export class FleetLimit implements LeaseHolder {
     // Before the fallback starts calls, and these are emitted.
     if (!isFailing && this.#closed === undefined) this.#hooks.onError(error);
     if (this.#renewAt !== NEVER) this.#urgentAt = now() + this.#retryMs * between(0.5, 1);
-    this.#retryMs = Math.min(this.#retryMs * 2, this.#renewMs);
+    // Within a renewal of the storage's return, whatever a request takes: it learns from those that come by then.
+    this.#retryMs = Math.min(this.#retryMs * 2, this.#renewMs / 2);
     this.#onAnswer(asked);
   }
 
