@@ -8,6 +8,7 @@ const PATIENCE_MS = 5000;
 export class Children {
   #running = new Set();
   #isEnding = false;
+  #killed = new Set();
   #onLoss;
 
   /** @param {(error: Error) => void} onLoss told when a process ends that should not */
@@ -36,11 +37,22 @@ export class Children {
     this.#running.add(child);
     child.once("exit", (status, killedBy) => {
       this.#running.delete(child);
-      if (this.#isEnding) return;
+      if (this.#isEnding || this.#killed.has(child)) return;
       this.#onLoss(new Error(`the process of ${name} ended: ${killedBy ?? `status ${status}`}`));
     });
     const [{ url }] = await once(child, "message", { signal });
     return { child, url };
+  }
+
+  /**
+   * Kills a process as a crash does. Resolves when it is gone.
+   * @param {import("node:child_process").ChildProcess} child
+   */
+  async kill(child) {
+    this.#killed.add(child);
+    const gone = once(child, "exit");
+    child.kill("SIGKILL");
+    await gone;
   }
 
   /** Ends every process, the youngest first: an older one may serve it. Resolves when all are gone. */

@@ -1,11 +1,13 @@
-// Act: three processes of one service share a circuit. One of them sees the dependency fail.
+// Act: three processes of one service share a circuit. One of them sees the dependency fail. Then one of them goes mad,
+// and one is killed.
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { POSTGRES_GUARD } from "../scripts/postgres-server.mjs";
+import { goMad, killOne } from "./fleet-faults.mjs";
 import { FleetRecording } from "./fleet-recording.mjs";
 import { summarize } from "./fleet-report.mjs";
 import * as view from "./fleet-view.mjs";
-import { SICK } from "./plan.mjs";
+import { HEALTHY, LIMITED, SICK } from "./plan.mjs";
 import { Traffic } from "./traffic.mjs";
 
 /** @typedef {import("./main.mjs").Stage} Stage */
@@ -27,7 +29,7 @@ export const fleet = {
       `see no failure. ${SICK} is well again half-way through the isolation of ${bulkhead.isolationDuration} s.`,
       "",
     ]);
-    const { upstream, members } = await startProcesses(stage);
+    const { upstream, limited, members, database } = await startProcesses(stage);
     await reports(members, signal);
     const recording = new FleetRecording(plan.fleet, NAMES);
     for (const [index, { child }] of members.entries()) {
@@ -40,30 +42,40 @@ export const fleet = {
       clearInterval(redraw);
     }
     screen.finish(recording, view);
-    await children.end();
     screen.print(summarize(recording));
+    screen.print([""]);
+    await goMad(stage, { members, database: database.url });
+    await killOne(stage, { members, upstream: limited.child });
+    await children.end();
   },
 };
 
 async function startProcesses({ plan, children, signal }) {
-  const { seed, upstreamLatency: latency } = plan;
-  const [database, upstream] = await Promise.all([
+  const { seed, upstreamLatency } = plan;
+  const { bulkhead, quorum, limit } = plan.fleet;
+  const startUpstream = (name, latency = upstreamLatency) =>
+    children.start(name, UPSTREAM, { name, seed, latency }, signal);
+  const [database, upstream, healthy, limited] = await Promise.all([
     // The same Ctrl-C must not end the server before the processes that use it.
     children.start("the database", POSTGRES_GUARD, {}, signal, { detached: true }),
-    children.start(SICK, UPSTREAM, { name: SICK, seed, latency }, signal),
+    startUpstream(SICK),
+    startUpstream(HEALTHY),
+    startUpstream(LIMITED, limit.latency),
   ]);
   const common = {
     dependency: SICK,
     upstream: upstream.url,
     database: database.url,
-    bulkhead: plan.fleet.bulkhead,
+    bulkhead,
+    healthy: { name: HEALTHY, url: healthy.url, bulkhead: quorum.bulkhead },
+    limited: { name: LIMITED, url: limited.url, bulkhead: limit.bulkhead },
   };
   const members = await Promise.all(
     NAMES.map((name) =>
       children.start(`process ${name}`, MEMBER, { process: name, ...common }, signal),
     ),
   );
-  return { upstream, members };
+  return { upstream, limited, members, database };
 }
 
 /** Resolves when each process has reported once more. */
@@ -87,7 +99,7 @@ async function direct({ upstream, members, recording, signal }) {
     recording.enterMode(mode);
   };
   const traffic = new Traffic(
-    members.map(({ url }) => url),
+    members.map(({ url }) => `${url}/${SICK}`),
     askEveryMs,
   );
   try {
@@ -97,7 +109,7 @@ async function direct({ upstream, members, recording, signal }) {
     await traffic.stop();
 
     await show("fails");
-    await traffic.insist(members[0].url, signal);
+    await traffic.insist(`${members[0].url}/${SICK}`, signal);
     await all("OPEN");
     traffic.start();
     await pause(bulkhead.isolationDuration / 2);

@@ -1,15 +1,24 @@
-// One process of the fleet: the service of the first act with one dependency only, whose circuit it shares
-// with the other processes through Postgres.
+// One process of the fleet: a service whose bulkheads share their circuits, and the fleet's limit, with those of the
+// other processes through Postgres.
+import { once } from "node:events";
+import { createServer } from "node:net";
 import { Bulkhead, PostgresStorage } from "bulkman";
 import { serve, settings, tellParent } from "./child.mjs";
 import { machineTime } from "./clock.mjs";
 import { answerWith, askDependency, askThrough } from "./http.mjs";
 
-const { process: name, dependency, upstream, database } = settings;
+const { process: name, dependency, upstream, database, healthy, limited } = settings;
 
-const bulkhead = new Bulkhead(
-  { name: dependency, ...settings.bulkhead },
-  { circuitStorage: new PostgresStorage({ connectionString: database }) },
+// Each process stands for a host of its own, because openQuorum counts hosts.
+const circuitStorage = new PostgresStorage({ connectionString: database, host: `host-${name}` });
+const bulkhead = new Bulkhead({ name: dependency, ...settings.bulkhead }, { circuitStorage });
+const healthyBulkhead = new Bulkhead(
+  { name: healthy.name, ...healthy.bulkhead },
+  { circuitStorage },
+);
+const limitedBulkhead = new Bulkhead(
+  { name: limited.name, ...limited.bulkhead },
+  { circuitStorage },
 );
 
 /**
@@ -49,8 +58,40 @@ async function tryAtOnce(change) {
   }
 }
 
+/** Where this process calls the healthy dependency: a wrong address once it has gone mad. */
+let healthyUrl = healthy.url;
+
+const routes = {
+  [`/${dependency}`]: () => askThrough(bulkhead, ask),
+  [`/${healthy.name}`]: () =>
+    askThrough(healthyBulkhead, ({ signal }) =>
+      askDependency(healthy.name, healthyUrl, { signal }),
+    ),
+  [`/${limited.name}`]: () =>
+    askThrough(limitedBulkhead, ({ signal }) =>
+      askDependency(limited.name, limited.url, { signal }),
+    ),
+};
+
+/** An address where nothing listens: that of a server that has just been closed. */
+async function deadUrl() {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  await once(server, "close");
+  return `http://127.0.0.1:${port}`;
+}
+
 function report() {
-  tellParent({ stats: bulkhead.getStats(), sent, changes });
+  const { limit } = limitedBulkhead.getStats().fleet;
+  tellParent({
+    stats: bulkhead.getStats(),
+    sent,
+    changes,
+    isMad: healthyUrl !== healthy.url,
+    limit,
+  });
 }
 
 bulkhead.on("stateChange", ({ to }) => {
@@ -60,8 +101,18 @@ bulkhead.on("stateChange", ({ to }) => {
   // While the circuit is half-open, a call would be a probe: nothing is to be tried then.
   if (to !== "HALF_OPEN") void tryAtOnce(change);
 });
-bulkhead.on("storageError", (error) => console.error(`process ${name}: ${error.message}`));
+const bulkheads = [bulkhead, healthyBulkhead, limitedBulkhead];
+for (const one of bulkheads) {
+  one.on("storageError", (error) => console.error(`process ${name}: ${error.message}`));
+}
+process.on("message", async () => {
+  healthyUrl = await deadUrl();
+});
 
-await bulkhead.ready();
-await serve((_request, response) => answerWith(response, () => askThrough(bulkhead, ask)));
+await Promise.all(bulkheads.map((one) => one.ready()));
+await serve((request, response) => {
+  const route = Object.hasOwn(routes, request.url) ? routes[request.url] : undefined;
+  if (route === undefined) response.writeHead(404).end();
+  else answerWith(response, route);
+});
 setInterval(report, 40);

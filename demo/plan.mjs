@@ -4,6 +4,8 @@
 export const SICK = "payments";
 /** The dependency that is well all the time. */
 export const HEALTHY = "search";
+/** The dependency that the whole fleet may call only so many times at once. */
+export const LIMITED = "partner";
 
 /** @typedef {"healthy" | "hangs" | "fails"} Mode how an upstream behaves */
 
@@ -61,7 +63,19 @@ function makeFleetPlan(quick) {
     bulkhead: { failureThreshold, successThreshold, isolationDuration },
     wellSeconds,
     recoveredSeconds,
-    /** About as long as all of it takes: the picture's width. */
+    quorum: {
+      seconds: quick ? 0.4 : 0.9,
+      // Longer than the demo: the circuit of the process that goes mad stays open.
+      bulkhead: { failureThreshold, openQuorum: 2, isolationDuration: 30 },
+    },
+    limit: {
+      /** Before the kill, and after it. */
+      seconds: quick ? 0.5 : 0.6,
+      /** With the interval of the requests, twice as many calls at once as the limit allows. */
+      latency: { least: 80, most: 120 },
+      bulkhead: { fleetMaxConcurrentCalls: 6, maxQueueSize: 8, timeoutSeconds: 2 },
+    },
+    /** About as long as the first part of it takes: the picture's width. */
     seconds: wellSeconds + isolationDuration + recoveredSeconds + 0.3,
   };
 }

@@ -12,10 +12,12 @@ let mode = "healthy";
 const received = { healthy: 0, hangs: 0, fails: 0 };
 /** When each request arrived, and what it asked for. */
 const arrivals = [];
+/** Requests that it works on: now, and the most at any instant. A client that goes away does not end the work. */
+const open = { now: 0, most: 0 };
 
 process.on("message", (message) => {
   mode = message.mode;
-  tellParent({ received, arrivals });
+  tellParent({ received, arrivals, mostOpen: open.most });
 });
 
 await serve((request, response) => {
@@ -25,5 +27,10 @@ await serve((request, response) => {
   if (mode === "hangs") return;
   const status = mode === "fails" ? 500 : 200;
   const milliseconds = latency.least + (latency.most - latency.least) * random();
-  setTimeout(() => response.writeHead(status).end(`${name}\n`), milliseconds);
+  open.now++;
+  open.most = Math.max(open.most, open.now);
+  setTimeout(() => {
+    open.now--;
+    response.writeHead(status).end(`${name}\n`);
+  }, milliseconds);
 });

@@ -91,6 +91,12 @@ function figures(title: string): number[] {
   return cells(title).map(Number);
 }
 
+/** The numbers that the groups of a pattern match in what the demo printed. */
+function numbersOf(pattern: RegExp): number[] {
+  expect(printed).toMatch(pattern);
+  return (pattern.exec(printed) ?? []).slice(1).map(Number);
+}
+
 describe("the demo", () => {
   test("compares a bare service with a guarded one, goes on to the fleet, and leaves nobody behind", async () => {
     start("--quick");
@@ -150,6 +156,21 @@ describe("the demo", () => {
     for (const title of ["until a call is refused", "until a call is let through"]) {
       expect(cells(title)).toEqual(Array(3).fill(expect.stringMatching(/^[\d.]+ m?s$/)));
     }
+
+    const mad =
+      /mad: (\d+) failed, (\d+) rejected; others: (\d+)\/(\d+) served; record CLOSED, 1 of 2 votes$/m;
+    const [failed = 0, rejected = 0, served = 0, made = 0] = numbersOf(mad);
+    expect(failed).toBeGreaterThanOrEqual(5);
+    expect(rejected, "its own circuit opened").toBeGreaterThan(0);
+    expect(made).toBeGreaterThan(0);
+    expect(served, "the others are served").toBe(made);
+
+    const killed =
+      /limit: (\d+); most at once, counted by partner: (\d+); served: (\d+) before, (\d+) after$/m;
+    const [limit = 0, most = 0, before = 0, after = 0] = numbersOf(killed);
+    expect(most).toBeGreaterThan(0);
+    expect(most).toBeLessThanOrEqual(limit);
+    expect(Math.min(before, after), "served before and after the kill").toBeGreaterThan(0);
   });
 
   test("says which act it does not know", async () => {
