@@ -132,7 +132,7 @@ export class FileStorage {
 }
 
 function toDate(field, value) {
-  return /^(openUntil|probeUntil|updatedAt)$/.test(field) && value !== null
+  return /^(openUntil|probeUntil|updatedAt|until)$/.test(field) && value !== null
     ? new Date(value)
     : value;
 }

@@ -42,10 +42,10 @@ describe("the permits of a fleet, in every order of everything that can happen",
     ],
     [
       "answers and notices are lost",
-      { ...two, instantAnswers: true, faults: { lostAnswers: 1, lostNotices: 1 } },
+      { ...two, instantAnswers: true, most: 1, faults: { lostAnswers: 1, lostNotices: 1 } },
     ],
     ["a request is carried out late", { ...two, ...instant, faults: { lateRequests: 1 } }],
-    ["the storage is away", { ...two, ...instant, times: halves, faults: { outages: 1 } }],
+    ["the storage is away", { ...two, ...instant, most: 1, times: halves, faults: { outages: 1 } }],
     ["a process is cut off", { ...two, ...instant, most: 1, faults: { cuts: 1 } }],
     [
       "a process is cut off, and rejects its calls",
