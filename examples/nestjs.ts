@@ -76,8 +76,9 @@ class UsersService {
   async find(id: string): Promise<{ name: string }> {
     const url = new URL(`/users/${encodeURIComponent(id)}`, process.env["API_URL"]);
     // A decorated method gets no signal of its bulkhead: without this limit a request would go on, and keep its
-    // permit, after the time is up. Where that matters, call users.run() in the method.
-    const response = await fetch(url, { signal: AbortSignal.timeout(2000) });
+    // permit, after the time is up; a little longer, so that the bulkhead is the first to answer. Where that matters, call
+    // users.run() in the method.
+    const response = await fetch(url, { signal: AbortSignal.timeout(2500) });
     if (!response.ok) {
       await response.body?.cancel();
       throw new Error(`status ${response.status}`);
