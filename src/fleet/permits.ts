@@ -48,7 +48,7 @@ export function newPermitsState(limit: number): PermitsState {
 }
 
 /**
- * The permits of one bulkhead, of a limit for the whole fleet. The rules alone: it goes by what it is told, and by the
+ * The permits of one bulkhead, of a limit for the whole fleet. The rules alone: it goes by its arguments, and by the
  * time that it is given. Together with `applyLease` in the storage they keep the sum of all bulkheads below the limit:
  *
  * - A lease counts from the moment in which it was requested, so it is over here before it is in the storage.
