@@ -9,9 +9,10 @@ import {
   InMemoryStorage,
   type Permit,
 } from "../../src/index.js";
+import { runs, SEED } from "../fuzz.js";
 import { type Gate, gate } from "../helpers/gate.js";
 
-const RUNS = Number(process.env["STORM_RUNS"] ?? 300);
+const RUNS = runs(300);
 
 const config = fc.record({
   maxConcurrentCalls: fc.integer({ min: 1, max: 3 }),
@@ -315,7 +316,7 @@ describe("a storm of calls", () => {
           await storm.end();
           expect(vi.getTimerCount()).toBe(0);
         }),
-        { numRuns: RUNS, endOnFailure: false },
+        { seed: SEED, numRuns: RUNS, endOnFailure: false },
       );
     },
     120_000,
@@ -347,7 +348,7 @@ describe("a storm of calls", () => {
           expect(vi.getTimerCount()).toBe(0);
         },
       ),
-      { numRuns: RUNS },
+      { seed: SEED, numRuns: RUNS },
     );
   }, 120_000);
 });

@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Bulkhead } from "../../src/index.js";
+import { runs, SEED } from "../fuzz.js";
 import { failCalls, passCalls } from "../helpers/failing.js";
 
 beforeEach(() => {
@@ -46,6 +47,6 @@ describe("failureRateThreshold", () => {
         }
       },
     );
-    await fc.assert(property, { numRuns: 200 });
+    await fc.assert(property, { seed: SEED, numRuns: runs(200) });
   });
 });

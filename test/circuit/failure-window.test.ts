@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Bulkhead, type BulkheadConfig } from "../../src/index.js";
+import { runs, SEED } from "../fuzz.js";
 import { failCalls, passCalls } from "../helpers/failing.js";
 
 beforeEach(() => {
@@ -83,6 +84,6 @@ describe("failureWindowSeconds", () => {
         }
       },
     );
-    await fc.assert(property, { numRuns: 100 });
+    await fc.assert(property, { seed: SEED, numRuns: runs(100) });
   });
 });

@@ -1,8 +1,9 @@
 import * as fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { runs, SEED } from "../fuzz.js";
 import { Fleet, type Member } from "../helpers/fleet.js";
 
-const RUNS = Number(process.env["STORM_RUNS"] ?? 60);
+const RUNS = runs(60);
 /** A busy machine plays a few a second. */
 const TIMEOUT_MS = 120_000 + RUNS * 500;
 
@@ -111,7 +112,7 @@ describe("a fleet on one table, as a model", { timeout: TIMEOUT_MS }, () => {
           await fleet.end();
         },
       ),
-      { numRuns: RUNS },
+      { seed: SEED, numRuns: RUNS },
     );
   });
 
@@ -135,7 +136,7 @@ describe("a fleet on one table, as a model", { timeout: TIMEOUT_MS }, () => {
           await fleet.end();
         },
       ),
-      { numRuns: RUNS },
+      { seed: SEED, numRuns: RUNS },
     );
   });
 
@@ -160,7 +161,7 @@ describe("a fleet on one table, as a model", { timeout: TIMEOUT_MS }, () => {
           await fleet.end();
         },
       ),
-      { numRuns: RUNS },
+      { seed: SEED, numRuns: RUNS },
     );
   });
 });

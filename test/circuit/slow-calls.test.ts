@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Bulkhead, type BulkheadConfig } from "../../src/index.js";
+import { runs, SEED } from "../fuzz.js";
 import { type Gate, gate, started } from "../helpers/gate.js";
 
 beforeEach(() => {
@@ -321,6 +322,6 @@ describe("slow calls", () => {
         await started();
       },
     );
-    await fc.assert(property, { numRuns: 200 });
+    await fc.assert(property, { seed: SEED, numRuns: runs(200) });
   });
 });

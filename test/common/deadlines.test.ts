@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { hasNativeTimers, now } from "../../src/common/clock.js";
 import type { Deadline } from "../../src/common/deadline.js";
 import { Deadlines } from "../../src/common/deadlines.js";
+import { runs, SEED } from "../fuzz.js";
 
 const LONGEST_MS = 2 ** 31 - 1;
 
@@ -617,6 +618,7 @@ describe("any sequence of steps", () => {
           expect(new Set(told).size).toBe(told.length);
         },
       ),
+      { seed: SEED, numRuns: runs(100) },
     );
   });
 });

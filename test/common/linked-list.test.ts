@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { LinkedList, ListNode } from "../../src/common/linked-list.js";
+import { runs, SEED } from "../fuzz.js";
 
 class Letter extends ListNode<Letter> {
   constructor(readonly value: number) {
@@ -216,6 +217,7 @@ describe("LinkedList", () => {
         const real: Real = { lists: [new LinkedList(), new LinkedList()], letters: [] };
         fc.modelRun(() => ({ model, real }), steps);
       }),
+      { seed: SEED, numRuns: runs(100) },
     );
   });
 

@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { expect, it } from "vitest";
 import { nameFailure } from "../../src/common/name-failure.js";
+import { runs, SEED } from "../fuzz.js";
 
 it.each([
   [undefined, null, null],
@@ -61,5 +62,6 @@ it("is one line of up to 255 characters without a message, whatever is thrown", 
         }
       },
     ),
+    { seed: SEED, numRuns: runs(100) },
   );
 });

@@ -6,6 +6,7 @@ import {
   type PermitGrant,
   type PermitRequest,
 } from "../../src/index.js";
+import { runs, SEED } from "../fuzz.js";
 
 /** What becomes of a request. */
 type Fate = "answered" | "refused" | "lost" | "late";
@@ -53,7 +54,7 @@ const action = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("shutdown" as const), who: fc.nat() }) },
 );
 
-const RUNS = Number(process.env["STORM_RUNS"] ?? 150);
+const RUNS = runs(150);
 
 describe("the fleet's limit in a storm", () => {
   beforeEach(() => {
@@ -127,7 +128,7 @@ describe("the fleet's limit in a storm", () => {
           expect(vi.getTimerCount()).toBe(0);
         },
       ),
-      { numRuns: RUNS },
+      { seed: SEED, numRuns: RUNS },
     );
   });
 });

@@ -2,6 +2,7 @@ import * as fc from "fast-check";
 import { Pool, type PoolClient, type PoolConfig } from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from "vitest";
 import { PostgresStorage } from "../../src/index.js";
+import { runs, SEED } from "../fuzz.js";
 import { createDatabase, type TestDatabase } from "./database.js";
 import { eventually } from "./eventually.js";
 import { type Corruption, TcpProxy } from "./tcp-proxy.js";
@@ -89,7 +90,7 @@ it("ends no process and leaves no connection, whichever bytes of the answers are
         expect(fatal).toEqual([]);
       },
     ),
-    { numRuns: Number(process.env["STORM_RUNS"] ?? 25), endOnFailure: true },
+    { seed: SEED, numRuns: runs(25), endOnFailure: true },
   );
 }, 60_000);
 

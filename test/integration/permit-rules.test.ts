@@ -2,6 +2,7 @@ import * as fc from "fast-check";
 import { Client } from "pg";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { applyLease, EMPTY_POOL, type PermitPool, type PostgresStorage } from "../../src/index.js";
+import { runs, SEED } from "../fuzz.js";
 import { createDatabase, type TestDatabase } from "./database.js";
 import { eventually } from "./eventually.js";
 import { permitRequest, readPools } from "./permit-pool.js";
@@ -45,12 +46,12 @@ const step = fc.record({
 it("decides random requests as applyLease does", async () => {
   const seen = { late: 0, learning: 0, turns: 0, contended: 0, given: 0 };
   const expectedNotices: unknown[] = [];
-  let runs = 0;
+  let count = 0;
   let sequence = 0;
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 8, maxLength: 16 }), async (steps) => {
-      const names = NAMES.map((name) => `${name} ${runs}`);
-      runs++;
+      const names = NAMES.map((name) => `${name} ${count}`);
+      count++;
       for (const { requests, passes, limitSet } of steps) {
         await move(names, passes, limitSet);
         const asked = requests.flatMap((each, n) =>
@@ -86,7 +87,7 @@ it("decides random requests as applyLease does", async () => {
         }
       }
     }),
-    { numRuns: 20 },
+    { seed: SEED, numRuns: runs(20) },
   );
   // The requests of one query send theirs in the order of the names.
   const sorted = (list: unknown[]) => list.map((each) => JSON.stringify(each)).sort();

@@ -1,5 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { runs, SEED } from "../fuzz.js";
 import { LEASE_SECONDS, Permits } from "./permit-driver.js";
 
 describe("applyLease", () => {
@@ -371,7 +372,7 @@ describe("applyLease", () => {
           expect(broken).toEqual([]);
         },
       ),
-      { numRuns: 300 },
+      { seed: SEED, numRuns: runs(300) },
     );
     for (const count of Object.values(seen)) expect(count).toBeGreaterThan(100);
   });
@@ -402,7 +403,7 @@ describe("applyLease", () => {
           }
         },
       ),
-      { numRuns: 200 },
+      { seed: SEED, numRuns: runs(200) },
     );
   });
 });

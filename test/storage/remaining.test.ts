@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { CircuitRecord } from "../../src/index.js";
 import { isolationMsLeft, leaseMsLeft } from "../../src/storage/remaining.js";
+import { runs, SEED } from "../fuzz.js";
 
 const HOUR = 3_600_000;
 
@@ -57,7 +58,7 @@ describe("what is left of an isolation, and of a lease", () => {
         expect(left).toBeLessThanOrEqual(Math.max(0, end));
         if (readAt >= 0) expect(left).toBe(Math.max(0, end - readAt));
       }),
-      { seed: 11, numRuns: 500 },
+      { seed: SEED, numRuns: runs(500) },
     );
   });
 });

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { BulkheadManager } from "../../src/index.js";
 import { guardDispatcher } from "../../src/undici/index.js";
+import { runs, SEED } from "../fuzz.js";
 import { type Dispatcher, FETCHES_OVER_AGENTS, type Fetch, UNDICIS } from "./clients.js";
 import { serve } from "./server.js";
 
@@ -167,7 +168,7 @@ describe.each(FETCHES_OVER_AGENTS)("$name", ({ fetch, makeAgent }) => {
         );
         await manager.shutdown();
       }),
-      { numRuns: 8, seed: 2026 },
+      { seed: SEED, numRuns: runs(8) },
     );
     // Otherwise the count above would say nothing.
     expect(reached).toBeGreaterThan(0);

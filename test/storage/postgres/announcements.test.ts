@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Announcements } from "../../../src/storage/postgres/announcements.js";
+import { runs, SEED } from "../../fuzz.js";
 
 /** Announcements after a first read of circuit "a" with version 1. */
 function begun(): Announcements {
@@ -76,7 +77,7 @@ describe("Announcements", () => {
         announcements.read(new Map([...rows, ["a", 99]]));
         expect(announcements.isMissing).toBe(true);
       }),
-      { seed: 10, numRuns: 500 },
+      { seed: SEED, numRuns: runs(500) },
     );
   });
 });

@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { Client } from "pg";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { readConnectionUrl } from "../../../src/storage/postgres/connection-url.js";
+import { runs, SEED } from "../../fuzz.js";
 
 beforeEach(() => {
   for (const name of [...Object.keys(process.env), "USER", "USERNAME"]) {
@@ -81,5 +82,5 @@ it.each([
 ])("reads a URL as pg does: %s", compare);
 
 it("reads any URL as pg does", () => {
-  fc.assert(fc.property(url, compare), { seed: 7, numRuns: 3000 });
+  fc.assert(fc.property(url, compare), { seed: SEED, numRuns: runs(3000) });
 });
