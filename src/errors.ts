@@ -206,22 +206,34 @@ const MAX_DEPTH = 3;
 
 /**
  * Whether a function threw the rejection of a bulkhead that it called, or an error with one as its `cause`, such as the
- * `TypeError` of a `fetch` whose dispatcher is guarded: then the dependency was never asked.
+ * `TypeError` of a `fetch` whose dispatcher is guarded, or an `AggregateError` of nothing but these, such as that of
+ * `Promise.any`: then the dependency was never asked.
  * By its code, since a program can have both builds of this library loaded.
  */
 export function isRejection(thrown: unknown): boolean {
-  let error = thrown;
   try {
-    for (let depth = 0; depth <= MAX_DEPTH && error instanceof Error; depth++) {
-      const { code, phase } = error as { code?: unknown; phase?: unknown };
-      if (REJECTIONS.has(code)) return true;
-      if (code === BulkheadTimeoutError.code && phase === "waiting") return true;
-      error = error.cause;
-    }
+    return containsRejection(thrown, MAX_DEPTH);
   } catch {
     // A Proxy whose trap throws, or a field that cannot be read.
+    return false;
+  }
+}
+
+function containsRejection(thrown: unknown, maxDepth: number): boolean {
+  let error = thrown;
+  for (let depth = maxDepth; depth >= 0 && error instanceof Error; depth--) {
+    const { code, phase } = error as { code?: unknown; phase?: unknown };
+    if (REJECTIONS.has(code)) return true;
+    if (code === BulkheadTimeoutError.code && phase === "waiting") return true;
+    if (error instanceof AggregateError && areRejections(error.errors, depth - 1)) return true;
+    error = error.cause;
   }
   return false;
+}
+
+function areRejections(errors: unknown, maxDepth: number): boolean {
+  if (!Array.isArray(errors) || errors.length === 0) return false;
+  return errors.every((error) => containsRejection(error, maxDepth));
 }
 
 /** Wraps what a protected function threw, unless it is a {@link BulkheadError} already. */

@@ -892,6 +892,41 @@ describe("a rejection one level down (rule 5e)", () => {
     expect(outer.getStats().circuitStatus).toBe("OPEN");
   });
 
+  it("is neutral when every error of an AggregateError is one, as of Promise.any", async () => {
+    const [first, second] = [new Bulkhead({ name: "first" }), new Bulkhead({ name: "second" })];
+    first.isolate();
+    second.isolate();
+    const any = () => Promise.any([first.call(() => 1), second.call(() => 1)]);
+    const wrapped = async () => {
+      const { error } = await new Bulkhead({ name: "between" }).execute(any);
+      throw error;
+    };
+    const nested = () => Promise.any([any(), first.call(() => 1)]);
+    const { bulkhead: outer } = bulkheadWith({ failureThreshold: 1 });
+    for (const fn of [any, wrapped, nested]) {
+      expect((await outer.execute(fn)).success).toBe(false);
+      expect(outer.getStats()).toMatchObject({ circuitStatus: "CLOSED" });
+    }
+    expect(outer.getStats()).toMatchObject({ failedExecutions: 3, ignoredExecutions: 3 });
+  });
+
+  const looped = new AggregateError([]);
+  looped.errors.push(looped);
+
+  it.each<[string, (rejection: unknown) => unknown[]]>([
+    ["another one is a failure", (rejection) => [rejection, new Error("down")]],
+    ["it has none", () => []],
+    ["it contains itself", () => looped.errors],
+  ])("is a failure in an AggregateError when %s", async (_, errorsWith) => {
+    const inner = new Bulkhead({ name: "inner" });
+    inner.isolate();
+    const { bulkhead: outer } = bulkheadWith({ failureThreshold: 1 });
+    const failing = () =>
+      inner.call(() => 1).catch((error) => Promise.reject(new AggregateError(errorsWith(error))));
+    await outer.execute(failing);
+    expect(outer.getStats().circuitStatus).toBe("OPEN");
+  });
+
   it("a time limit of the inner bulkhead that passed while its function ran is a failure", async () => {
     const inner = new Bulkhead({ name: "inner", timeoutSeconds: 1, reclaimAfterSeconds: 0 });
     const { bulkhead: outer } = bulkheadWith({ failureThreshold: 1 });
