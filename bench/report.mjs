@@ -1,7 +1,8 @@
 // The results as text, for a terminal.
 
 export function print(results) {
-  const { machine, node, versions, calls, waiting, eventLoop, idle, postgres, memory } = results;
+  const { machine, node, versions, calls, waiting, eventLoop, idle, postgres, fleet, memory } =
+    results;
   console.log(
     `${machine.cpu}, ${machine.cores} cores; ${machine.os}; Node ${node}; ${results.date}`,
   );
@@ -49,6 +50,18 @@ export function print(results) {
   );
   console.log(`  ratio ${spread(postgres.ratio)}; queries: ${postgres.queriesToLoad} to load,`);
   console.log(`  ${postgres.queriesInCalls} in all the calls`);
+
+  console.log(`\nA call under a lease of permits, ${fleet.rounds} rounds of ${fleet.calls}`);
+  for (const [title, { plain, leased, ratio }] of [
+    ["one after another", fleet.oneAfterAnother],
+    [`bursts of ${fleet.burst}`, fleet.bursts],
+  ]) {
+    const costs = `${spread(plain)} ns without, ${spread(leased)} ns`;
+    console.log(`  ${title.padEnd(20)} ${costs}: ${spread(ratio)}`);
+  }
+  const { forTheLease, inCalls } = fleet.requests;
+  console.log(`  requests for permits: ${forTheLease} for the lease,`);
+  console.log(`  ${inCalls} in ${fleet.callsInALease} calls under it`);
 
   for (const { name, calls, servable, subjects } of results.load.scenarios) {
     console.log(`\nLoad, ${name}: ${calls} calls, of which ${servable} can be served`);

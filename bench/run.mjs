@@ -29,6 +29,7 @@ async function measure() {
     eventLoop: () => resultOf("event-loop"),
     idle: () => resultOf("idle"),
     postgres: () => resultOf("postgres"),
+    fleet: () => resultOf("fleet"),
     load: () => resultOf("load"),
     memory: async () => ({
       bulkman: await resultOf("memory", "bulkman"),

@@ -1,7 +1,7 @@
 // What the library promises itself, and whether this run saw it: each target is an upper limit.
 import { BY_HAND, COCKATIEL, COCKATIEL_TIMEOUT } from "./subjects.mjs";
 
-export function judge({ calls, waiting, eventLoop, idle, postgres, load, memory }) {
+export function judge({ calls, waiting, eventLoop, idle, postgres, fleet, load, memory }) {
   const { oneAfterAnother, bursts, open, full } = calls;
   const to = (comparison, base) => comparison.bulkmanTo[base].median;
   const one = "one after another";
@@ -79,6 +79,19 @@ export function judge({ calls, waiting, eventLoop, idle, postgres, load, memory 
       `queries in ${postgres.calls * postgres.rounds} such calls`,
       "",
       postgres.queriesInCalls,
+      0,
+    ),
+    target(
+      `a call under a lease, ${one}, of without`,
+      "×",
+      fleet.oneAfterAnother.ratio.median,
+      1.1,
+    ),
+    target(`a call under a lease, ${burst}, of without`, "×", fleet.bursts.ratio.median, 1.1),
+    target(
+      `requests for permits in ${fleet.callsInALease} such calls`,
+      "",
+      fleet.requests.inCalls,
       0,
     ),
   ];

@@ -3,14 +3,16 @@ import type { ResolvedBulkheadConfig } from "../config.js";
 import type { CircuitStatus } from "../storage/circuit-storage.js";
 import { isolationMs } from "./isolation.js";
 import { ConsecutiveFailures, type OpeningRule } from "./opening-rules.js";
-import type {
-  CircuitHooks,
-  CircuitSnapshot,
-  HalfOpen,
-  Prober,
-  State,
-  TransitionOrigin,
-} from "./transition.js";
+import {
+  changeProbes,
+  clampSuccesses,
+  halfOpen,
+  returnProbe,
+  setSuccesses,
+  takePrivateProbe,
+  takeProbe,
+} from "./probes.js";
+import type { CircuitHooks, CircuitSnapshot, State, TransitionOrigin } from "./transition.js";
 
 interface OpeningOptions {
   /** The failure that led to it. */
@@ -187,10 +189,9 @@ export class Circuit {
     state.until = now() + leaseMs;
     // This process may have opened it more often while the storage was away.
     this.#openings = Math.max(this.#openings, openings);
-    if (successes === undefined) return;
-    const known = this.#clampSuccesses(successes);
-    state.probesLeft += state.successes - known;
-    state.successes = known;
+    if (successes !== undefined) {
+      setSuccesses(state, successes, this.#config.successThreshold);
+    }
   }
 
   /** This process keeps the lease. */
@@ -233,9 +234,7 @@ export class Circuit {
 
   /** `successThreshold` has changed by `difference`: so many more probes are admitted, or fewer. */
   changeProbes(difference: number): void {
-    const state = this.#state;
-    if (state.status !== "HALF_OPEN" || state.prober === "elsewhere") return;
-    state.probesLeft = Math.max(0, state.probesLeft + difference);
+    if (this.#state.status === "HALF_OPEN") changeProbes(this.#state, difference);
   }
 
   // For the model of the fleet, which goes back to states that it has seen
@@ -268,43 +267,24 @@ export class Circuit {
     const state = this.#current();
     if (state.status === "CLOSED") return true;
     if (state.status === "OPEN") return false;
-    if (!this.#hooks.shared) return this.#tryAcquirePrivateProbe(state);
+    const { successThreshold } = this.#config;
+    if (!this.#hooks.shared) return takePrivateProbe(state, successThreshold, this.#hooks.leaseMs);
     if (now() >= state.until) {
-      const successes = this.#clampSuccesses(state.successes);
-      const places = this.#config.successThreshold - successes - 1;
+      const successes = clampSuccesses(state.successes, successThreshold);
+      const places = successThreshold - successes - 1;
       const acquiring = halfOpen("acquiring", Number.POSITIVE_INFINITY, places, successes);
       this.#transitionTo(acquiring, "the probe lease is free", "clock");
       this.#hooks.onLeaseNeeded();
       return true;
     }
-    if (state.probesLeft <= 0) return false;
-    state.probesLeft--;
-    return true;
-  }
-
-  /**
-   * No other process probes a private circuit. So the verdicts of probes that outlive the lease still
-   * count; otherwise a dependency that takes longer than the lease could never close the circuit.
-   */
-  #tryAcquirePrivateProbe(state: HalfOpen): boolean {
-    const time = now();
-    if (time >= state.until) {
-      state.prober = "ours";
-      state.probesLeft = Math.max(1, this.#config.successThreshold - state.successes);
-      state.until = Number.POSITIVE_INFINITY;
-    }
-    if (state.probesLeft <= 0) return false;
-    state.probesLeft--;
-    if (state.until === Number.POSITIVE_INFINITY) state.until = time + this.#hooks.leaseMs;
-    return true;
+    return takeProbe(state);
   }
 
   /** An admitted call ends without a verdict: if it was a probe, the next call gets its place. */
   drop(generation: number): void {
     const state = this.#state;
     if (state.status !== "HALF_OPEN" || generation !== this.#generation) return;
-    const needed = this.#config.successThreshold - state.successes;
-    state.probesLeft = Math.min(state.probesLeft + 1, Math.max(needed, 1));
+    returnProbe(state, this.#config.successThreshold);
   }
 
   /** Whether a verdict at `time` on a call of that generation moves the circuit. */
@@ -352,11 +332,6 @@ export class Circuit {
       reason = `the dependency asked to retry after ${retryAfterSeconds} s`;
     }
     if (reason !== undefined) this.open(reason, "verdict", { cause: error, durationMs });
-  }
-
-  /** At least one probe is still needed here: another process may have a higher `successThreshold`. */
-  #clampSuccesses(successes: number): number {
-    return Math.max(0, Math.min(successes || 0, this.#config.successThreshold - 1));
   }
 
   /** The state, moved on when its time has come. */
@@ -414,8 +389,4 @@ export class Circuit {
  */
 function isOver(until: number): boolean {
   return until - now() < 1;
-}
-
-function halfOpen(prober: Prober, until: number, places: number, successes: number): State {
-  return { status: "HALF_OPEN", prober, until, probesLeft: places, successes };
 }

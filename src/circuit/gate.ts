@@ -3,13 +3,12 @@ import { outsideRequests } from "../common/async-context.js";
 import { now } from "../common/clock.js";
 import type { ResolvedBulkheadConfig } from "../config.js";
 import { type BulkheadError, isRejection } from "../errors.js";
-import type { Emit } from "../events.js";
 import { circuitOpenError, isolationError } from "../rejections.js";
 import { BulkheadState } from "../state.js";
-import type { RejectionReason } from "../stats.js";
 import type { CircuitStatus, CircuitStorage } from "../storage/circuit-storage.js";
 import { Circuit } from "./circuit.js";
-import { HealthCheck } from "./health-check.js";
+import type { GateHooks } from "./gate-hooks.js";
+import { type HealthCheck, hasSameHealthCheck, startHealthCheck } from "./health-check.js";
 import { FAILURE, type Verdict } from "./judge.js";
 import {
   type CallCircuit,
@@ -18,11 +17,10 @@ import {
   NO_CIRCUIT,
 } from "./monitored-circuit.js";
 import { NewestFailure } from "./newest-failure.js";
-import { FailureRate, type OpeningRule } from "./opening-rules.js";
-import { RollingWindow } from "./rolling-window.js";
-import { SlowCalls } from "./slow-calls.js";
+import { RateRules } from "./rate-rules.js";
 import { StorageConnection } from "./storage-connection.js";
 import type { CircuitTransition } from "./transition.js";
+import { TransitionQueue } from "./transition-queue.js";
 
 /** A call on its way through the gate. */
 export interface GatedCall extends CircuitCall {
@@ -30,28 +28,6 @@ export interface GatedCall extends CircuitCall {
   circuit: CallCircuit;
   /** Runs `work` in the `AsyncLocalStorage` context of the call. */
   inContext<A extends unknown[]>(work: (...args: A) => void, self: unknown, ...args: A): void;
-}
-
-export interface GateHooks<C extends GatedCall> {
-  readonly emit: Emit;
-  /** The queued calls that are returned leave the queue, in their order. {@link onRejected} follows. */
-  readonly onRejecting: (reason: RejectionReason) => readonly C[];
-  /** The storage has answered: each queued call is admitted anew, or is returned as with {@link onRejecting}. */
-  readonly onStorageAnswered: () => readonly C[];
-  /** Rejects the caller of a call that has left the queue, and emits the event. */
-  readonly onRejected: (call: C, reason: RejectionReason, error: BulkheadError) => void;
-  /** Queued calls may start, as far as permits are free. */
-  readonly onAdmitting: () => void;
-  /** An operator has set these fields of the configuration in the storage, instead of those before. */
-  readonly onSettings: (values: Readonly<Record<string, unknown>>) => void;
-  /** The user has shut opossum's breaker down. */
-  readonly onShutdown: () => void;
-}
-
-interface PendingChange<C> {
-  readonly transition: CircuitTransition;
-  /** Queued calls that the change has rejected. */
-  rejected: readonly C[];
 }
 
 /**
@@ -62,20 +38,14 @@ export class Gate<C extends GatedCall> {
   readonly #config: ResolvedBulkheadConfig;
   readonly #hooks: GateHooks<C>;
   readonly #circuit: Circuit | undefined;
-  readonly #window: RollingWindow;
-  // Created when they are switched on first: most bulkheads need neither.
-  #slowCalls: SlowCalls | undefined = undefined;
-  #failureRate: FailureRate | undefined = undefined;
+  readonly #rules: RateRules;
   /** `undefined` when `circuitBreakerEnabled` is `false`. */
   readonly #monitored: MonitoredCircuit | undefined;
   /** What admits calls now: the bypass while the user has disabled opossum's breaker. */
   #inUse: CallCircuit = NO_CIRCUIT;
   readonly #connection: StorageConnection | undefined = undefined;
   #healthCheck: HealthCheck | undefined;
-  /** Changes of the circuit that have taken effect, and are not emitted yet. */
-  readonly #pending: PendingChange<C>[] = [];
   readonly #lastFailure = new NewestFailure();
-  #isNotifying = false;
   /** No call is left. */
   #isEnded = false;
   #isolation: { readonly reason: string | null } | undefined = undefined;
@@ -87,7 +57,7 @@ export class Gate<C extends GatedCall> {
   ) {
     this.#config = config;
     this.#hooks = hooks;
-    this.#window = new RollingWindow(config);
+    this.#rules = new RateRules(config);
     if (config.circuitBreakerEnabled) {
       const connection =
         storage &&
@@ -97,12 +67,16 @@ export class Gate<C extends GatedCall> {
           onSettings: hooks.onSettings,
         });
       this.#connection = connection;
-      this.#circuit = new Circuit(config, this.#openingRules, {
+      const transitions = new TransitionQueue<C>({
+        onEffect: (transition) => this.#applyTransition(transition),
+        onNotify: (transition, rejected) => this.#emitTransition(transition, rejected),
+      });
+      this.#circuit = new Circuit(config, this.#rules.inUse, {
         get shared() {
           return connection?.needsLease === true;
         },
         leaseMs: (storage?.probeLeaseSeconds ?? 30) * 1000,
-        onTransition: (transition) => this.#onTransition(transition),
+        onTransition: (transition) => transitions.push(transition),
         onLeaseNeeded: () => connection?.acquireLease(),
         onProbeSuccess: () => connection?.renewLease(),
       });
@@ -110,8 +84,8 @@ export class Gate<C extends GatedCall> {
         config,
         this.#circuit,
         {
-          window: this.#window,
-          slowCalls: this.#slowCallsInUse,
+          window: this.#rules.window,
+          slowCalls: this.#rules.slowCalls,
           lastFailure: this.#lastFailure,
         },
         {
@@ -172,8 +146,9 @@ export class Gate<C extends GatedCall> {
   /** Moves the circuit on when its time has come. A listener may then close the bulkhead. */
   refresh(): void {
     if (this.#circuit === undefined) return;
-    if (this.#slowCalls !== undefined && this.#inUse === this.#monitored) {
-      this.#slowCalls.detect(this.#circuit, now());
+    const slowCalls = this.#rules.createdSlowCalls;
+    if (slowCalls !== undefined && this.#inUse === this.#monitored) {
+      slowCalls.detect(this.#circuit, now());
     }
     this.#circuit.refresh();
   }
@@ -263,39 +238,19 @@ export class Gate<C extends GatedCall> {
   /** The configuration has changed; most of it is read where it is used. */
   reconfigure(before: ResolvedBulkheadConfig, isClosed: boolean): void {
     const config = this.#config;
-    if (config.windowSeconds !== before.windowSeconds) this.#window.reschedule(now());
+    this.#rules.reconfigure(before);
     if (this.#circuit !== undefined && this.#monitored !== undefined) {
-      if (config.slowCallSeconds === null) this.#slowCalls?.reset();
-      this.#monitored.slowCalls = this.#slowCallsInUse;
-      this.#circuit.openingRules = this.#openingRules;
+      this.#monitored.slowCalls = this.#rules.slowCalls;
+      this.#circuit.openingRules = this.#rules.inUse;
       this.#circuit.changeProbes(config.successThreshold - before.successThreshold);
       this.#monitored.createdBreaker?.reconfigure(config);
       if (config.enforce !== before.enforce && !isClosed) {
         this.#connection?.share(config.enforce, this.#circuit);
       }
     }
-    const isSameCheck = HEALTH_CHECK_FIELDS.every((field) => config[field] === before[field]);
-    if (isSameCheck || isClosed) return;
+    if (isClosed || hasSameHealthCheck(config, before)) return;
     this.#healthCheck?.stop();
     this.#healthCheck = outsideRequests(() => this.#startHealthCheck());
-  }
-
-  get #slowCallsInUse(): SlowCalls | undefined {
-    if (this.#config.slowCallSeconds === null) return undefined;
-    this.#slowCalls ??= new SlowCalls(this.#window, this.#config);
-    return this.#slowCalls;
-  }
-
-  /** The rules besides the one of consecutive failures. */
-  get #openingRules(): OpeningRule[] {
-    const rules: OpeningRule[] = [];
-    if (this.#config.failureRateThreshold !== null) {
-      this.#failureRate ??= new FailureRate(this.#window, this.#config);
-      rules.push(this.#failureRate);
-    }
-    const slowCalls = this.#slowCallsInUse;
-    if (slowCalls !== undefined) rules.push(slowCalls);
-    return rules;
   }
 
   /** Disconnects from the storage. */
@@ -315,18 +270,12 @@ export class Gate<C extends GatedCall> {
   #switch(enabled: boolean): void {
     if (this.#monitored === undefined) return;
     this.#inUse = enabled ? this.#monitored : this.#monitored.bypass;
-    if (!enabled) this.#slowCalls?.reset();
+    if (!enabled) this.#rules.createdSlowCalls?.reset();
   }
 
-  /** Everything takes effect first, also of a change that this one leads to; events follow. */
-  #onTransition(transition: CircuitTransition): void {
-    const change: PendingChange<C> = { transition, rejected: [] };
-    this.#pending.push(change);
-    const isFirst = !this.#isNotifying;
-    this.#isNotifying = true;
+  #applyTransition(transition: CircuitTransition): readonly C[] {
     this.#connection?.onTransition(transition);
-    change.rejected = this.#rejectQueued(transition);
-    if (isFirst) outsideRequests(() => this.#notify());
+    return this.#rejectQueued(transition);
   }
 
   #rejectQueued({ to, origin, endsLeaseRequest: endsClaim }: CircuitTransition): readonly C[] {
@@ -335,24 +284,18 @@ export class Gate<C extends GatedCall> {
     return wasAwaited ? this.#hooks.onStorageAnswered() : this.#hooks.onRejecting("circuitOpen");
   }
 
-  /** In the order of the changes, also when a listener makes the next one. */
-  #notify(): void {
-    for (let change = this.#pending.shift(); change !== undefined; change = this.#pending.shift()) {
-      const { transition, rejected } = change;
-      const { from, to, reason, cause } = transition;
-      if (from !== to) {
-        this.#hooks.emit("stateChange", {
-          from,
-          to,
-          reason,
-          ...(cause !== undefined && { cause }),
-        });
-        this.#monitored?.createdBreaker?.emitTransition(to);
-      }
-      for (const call of rejected) call.inContext(this.#rejectByCircuit, this, call, to);
-      if (to === "CLOSED") this.#hooks.onAdmitting();
+  #emitTransition({ from, to, reason, cause }: CircuitTransition, rejected: readonly C[]): void {
+    if (from !== to) {
+      this.#hooks.emit("stateChange", {
+        from,
+        to,
+        reason,
+        ...(cause !== undefined && { cause }),
+      });
+      this.#monitored?.createdBreaker?.emitTransition(to);
     }
-    this.#isNotifying = false;
+    for (const call of rejected) call.inContext(this.#rejectByCircuit, this, call, to);
+    if (to === "CLOSED") this.#hooks.onAdmitting();
   }
 
   #rejectByCircuit(call: C, status: CircuitStatus): void {
@@ -360,14 +303,7 @@ export class Gate<C extends GatedCall> {
   }
 
   #startHealthCheck(): HealthCheck | undefined {
-    const { healthCheck: check, healthCheckInterval, timeoutSeconds } = this.#config;
-    if (check === undefined) return undefined;
-    return new HealthCheck({
-      check,
-      intervalMs: healthCheckInterval * 1000,
-      timeoutMs: timeoutSeconds === null ? null : timeoutSeconds * 1000,
-      onVerdict: (healthy, error) => this.#onHealthCheck(healthy, error),
-    });
+    return startHealthCheck(this.#config, (healthy, error) => this.#onHealthCheck(healthy, error));
   }
 
   #onHealthCheck(healthy: boolean, error: unknown): void {
@@ -381,5 +317,3 @@ export class Gate<C extends GatedCall> {
     }
   }
 }
-
-const HEALTH_CHECK_FIELDS = ["healthCheck", "healthCheckInterval", "timeoutSeconds"] as const;

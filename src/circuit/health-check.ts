@@ -1,7 +1,7 @@
 import { now, unref } from "../common/clock.js";
 import type { Deadline } from "../common/deadline.js";
 import { Deadlines } from "../common/deadlines.js";
-import type { HealthCheckContext } from "../config.js";
+import type { HealthCheckContext, ResolvedBulkheadConfig } from "../config.js";
 
 export interface HealthCheckOptions {
   readonly check: (context: HealthCheckContext) => unknown;
@@ -10,6 +10,30 @@ export interface HealthCheckOptions {
   readonly timeoutMs: number | null;
   /** `error` is why the check failed; `null` when it passed. Must not throw. */
   readonly onVerdict: (healthy: boolean, error: unknown) => void;
+}
+
+const FIELDS = ["healthCheck", "healthCheckInterval", "timeoutSeconds"] as const;
+
+/** Whether a health check that was started with one configuration serves the other. */
+export function hasSameHealthCheck(
+  one: ResolvedBulkheadConfig,
+  other: ResolvedBulkheadConfig,
+): boolean {
+  return FIELDS.every((field) => one[field] === other[field]);
+}
+
+/** Starts the health check that is configured, if one is. */
+export function startHealthCheck(
+  { healthCheck: check, healthCheckInterval, timeoutSeconds }: ResolvedBulkheadConfig,
+  onVerdict: HealthCheckOptions["onVerdict"],
+): HealthCheck | undefined {
+  if (check === undefined) return undefined;
+  return new HealthCheck({
+    check,
+    intervalMs: healthCheckInterval * 1000,
+    timeoutMs: timeoutSeconds === null ? null : timeoutSeconds * 1000,
+    onVerdict,
+  });
 }
 
 /** One run of a check. */

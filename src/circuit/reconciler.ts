@@ -1,88 +1,19 @@
-import { nameFailure } from "../common/name-failure.js";
-import type {
-  CircuitChange,
-  CircuitChangeResult,
-  CircuitRecord,
-} from "../storage/circuit-storage.js";
+import type { CircuitChangeResult, CircuitRecord } from "../storage/circuit-storage.js";
 import { isolationMsLeft, leaseMsLeft } from "../storage/remaining.js";
 import { voteMsLeft } from "../storage/votes.js";
 import type { Circuit } from "./circuit.js";
 import { differsInSettings, differsInVotes, isFree, isSame } from "./circuit-record.js";
+import {
+  isAlone,
+  type Opening,
+  type PendingChange,
+  type ReconcilerState,
+} from "./reconciler-state.js";
 import type { CircuitTransition } from "./transition.js";
 
-/** A change that this process made, and the storage has neither made nor rejected yet. */
-interface PendingChange {
-  readonly transition: CircuitTransition;
-  /** The storage could not be asked when the change was made. */
-  readonly isLate: boolean;
-  /** The circuit is closed, but the record waits for a prober: the lease has to be asked for first. */
-  readonly needsLease: boolean;
-  /** The circuit was closed here before it was opened again, and the storage does not know. */
-  readonly beginsAnew?: boolean | undefined;
-  /** Its own probes closed a circuit that this process may have voted to open. */
-  readonly withdraws?: boolean | undefined;
-}
-
-/** How this process opened its closed circuit, as long as the circuit is open because of it. */
-interface Opening {
-  readonly transition: CircuitTransition;
-  /** What the record has as `openedBy` when it includes this opening. */
-  readonly tag: string;
-  /** The storage was asked to make it, whatever became of that. */
-  readonly isSent: boolean;
-  /** It opens the record only with the votes of other hosts, and no closed record ends it. */
-  readonly isVote: boolean;
-}
-
-/** What one process knows of the record, and what it has decided. Values are replaced, not mutated. */
-export interface ReconcilerState {
-  /** Identifies this process to operators and to the guards of the storage. */
-  readonly owner: string;
-  /** Whose votes count once. */
-  readonly host: string;
-  /** The record as the storage has sent it last. */
-  known: CircuitRecord | undefined;
-  pending: PendingChange | undefined;
-  opening: Opening | undefined;
-  /**
-   * This process voted to open the circuit, and its own probes have not closed it since: a closed record does not close
-   * it.
-   */
-  isOwn: boolean;
-  /** How many times this process has opened the circuit: no two openings have the same tag. */
-  openings: number;
-  /** A probe has succeeded: the lease is to be renewed, and the success to be kept. */
-  needsRenewal: boolean;
-}
-
-export function newReconcilerState(owner: string, host: string): ReconcilerState {
-  return {
-    owner,
-    host,
-    known: undefined,
-    pending: undefined,
-    opening: undefined,
-    isOwn: false,
-    openings: 0,
-    needsRenewal: false,
-  };
-}
-
-/** A request to the storage: for the record, or for a change. */
-export type StorageRequest =
-  | { readonly kind: "load" }
-  | {
-      readonly kind: "change";
-      readonly change: CircuitChange;
-      /** The decision of this process that it was sent for; `undefined` for the lease alone. */
-      readonly offered: CircuitTransition | undefined;
-    };
-
-const LOAD: StorageRequest = { kind: "load" };
-
 /**
- * Decides what follows from each record, and what to request from the storage. Does no I/O and owns no
- * timer: every method is one synchronous step.
+ * Decides what follows from each record that the storage sends, for the circuit and for what {@link LocalChanges}
+ * requests next. Does no I/O and owns no timer: every method is one synchronous step.
  */
 export class Reconciler {
   readonly #circuit: Circuit;
@@ -101,131 +32,7 @@ export class Reconciler {
 
   /** Whether what opened the circuit here has not opened the record: then this process probes without the lease. */
   get isAlone(): boolean {
-    const { known } = this.#state;
-    return this.#circuit.openQuorum > 1 && (known === undefined || known.state === "CLOSED");
-  }
-
-  // What this process does
-
-  /** The circuit has changed. What this process decided is to be offered to the storage. */
-  onTransition(transition: CircuitTransition): void {
-    const { from, to, origin } = transition;
-    const state = this.#state;
-    const wasOwn = state.isOwn;
-    const isVote = to === "OPEN" && this.#quorumOf(transition) > 1;
-    state.opening = undefined;
-    state.isOwn = to !== "CLOSED" && (wasOwn || isVote);
-    if (origin === "storage" || origin === "clock") return;
-    if (to === "OPEN") state.openings++;
-    if (to === "OPEN" && (from === "CLOSED" || isVote)) {
-      state.opening = { transition, tag: this.#tag, isSent: false, isVote };
-    }
-    const beginsAnew = state.pending?.transition.to === "CLOSED" || state.pending?.beginsAnew;
-    const withdraws = to === "CLOSED" && wasOwn;
-    state.pending = { transition, isLate: false, needsLease: false, beginsAnew, withdraws };
-  }
-
-  #quorumOf({ origin, isPrescribed }: CircuitTransition): number {
-    return origin === "verdict" && !isPrescribed ? this.#circuit.openQuorum : 1;
-  }
-
-  renewLease(): void {
-    if (!this.isAlone) this.#state.needsRenewal = true;
-  }
-
-  /** The storage did not answer. */
-  requestFailed(): void {
-    const state = this.#state;
-    if (state.pending !== undefined) state.pending = { ...state.pending, isLate: true };
-  }
-
-  // The next request
-
-  /** The next request, or `undefined` when nothing is to be sent or read. */
-  nextRequest(options: {
-    readonly needsRead: boolean;
-    readonly isClosing: boolean;
-  }): StorageRequest | undefined {
-    const state = this.#state;
-    const isOpen = this.#circuit.status === "OPEN";
-    const needsRead = options.needsRead && !options.isClosing;
-    if (!needsRead && !this.#hasChange(options.isClosing)) return undefined;
-    const { known } = state;
-    if (needsRead || known === undefined) return LOAD;
-    if (state.pending?.transition.to === "HALF_OPEN" && this.isAlone) {
-      // Nothing is isolated but this process.
-      state.pending = undefined;
-      return undefined;
-    }
-    if (state.pending?.isLate && state.pending.transition.to === "OPEN" && !isOpen) {
-      // The isolation is over by now: sent this late, it would begin another one in every process.
-      state.pending = undefined;
-      return LOAD;
-    }
-    const change = this.#change(known);
-    state.needsRenewal = false;
-    if (change === undefined) return undefined;
-    const offered = state.pending?.transition;
-    if (state.opening && state.opening.transition === offered) {
-      state.opening = { ...state.opening, isSent: true };
-    }
-    return { kind: "change", change, offered };
-  }
-
-  /** The last change before the process disconnects: the verdict of its probes, or the return of its lease. */
-  finalChange(): CircuitChange | undefined {
-    const { known, pending, owner } = this.#state;
-    if (known?.state !== "HALF_OPEN" || known.probeOwner !== owner) return undefined;
-    if (pending !== undefined && !pending.needsLease) return this.#change(known);
-    const successes = this.#circuit.successesUnderLease ?? known.probeSuccesses;
-    return { to: "HALF_OPEN", version: known.version, owner, early: true, successes };
-  }
-
-  #hasChange(isClosing: boolean): boolean {
-    if (this.#state.pending !== undefined) return true;
-    return !isClosing && (this.#circuit.isAcquiringLease || this.#state.needsRenewal);
-  }
-
-  #change({ state, version, openings = 0 }: CircuitRecord): CircuitChange | undefined {
-    const { owner, host, pending } = this.#state;
-    const common = { version, owner };
-    if (pending === undefined) {
-      if (this.#circuit.isAcquiringLease) return { to: "HALF_OPEN", host, ...common };
-      const successes = this.#circuit.successesUnderLease;
-      return successes === undefined ? undefined : { to: "HALF_OPEN", successes, host, ...common };
-    }
-    if (pending.needsLease) return { to: "HALF_OPEN", host, ...common };
-    const { to, origin, failures, reason, cause } = pending.transition;
-    const byHand = origin === "manual";
-    if (to === "HALF_OPEN") return { to, early: true, ...common };
-    if (to === "CLOSED") {
-      const withdraws = pending.withdraws === true && state === "CLOSED" && !byHand;
-      return { to, byHand, ...(withdraws && { withdraws }), ...common };
-    }
-    const quorum = this.#quorumOf(pending.transition);
-    return {
-      to,
-      byHand,
-      ...(quorum > 1 && { quorum, host }),
-      openSeconds: this.#circuit.retryAfterSeconds,
-      failureCount: failures,
-      opening: this.#tag,
-      cause: { rule: reason, ...nameFailure(cause) },
-      ...this.#openingsToSend(pending, openings),
-      ...common,
-    };
-  }
-
-  /** A manual opening leaves them. This process can have missed some while the storage was away. */
-  #openingsToSend({ transition, beginsAnew }: PendingChange, known: number): { openings?: number } {
-    const { openings } = this.#circuit;
-    if (beginsAnew) return { openings };
-    return transition.origin === "manual" ? {} : { openings: Math.max(openings, known) };
-  }
-
-  /** Of the newest opening. */
-  get #tag(): string {
-    return `${this.#state.owner} ${this.#state.openings}`;
+    return isAlone(this.#circuit, this.#state);
   }
 
   // What the storage answered. The circuit is refreshed first, because its listeners can change it.

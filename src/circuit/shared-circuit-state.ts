@@ -1,6 +1,10 @@
 import { newOwner } from "../common/new-owner.js";
 import type { CircuitRecord } from "../storage/circuit-storage.js";
-import { newReconcilerState, type ReconcilerState, type StorageRequest } from "./reconciler.js";
+import {
+  newReconcilerState,
+  type ReconcilerState,
+  type StorageRequest,
+} from "./reconciler-state.js";
 
 /** The first pause after a request that failed. */
 export const FIRST_RETRY_MS = 500;

@@ -1,7 +1,9 @@
 import { type CircuitSource, noAnswerError } from "../storage/checked-storage.js";
 import type { CircuitRecord } from "../storage/circuit-storage.js";
 import type { Circuit } from "./circuit.js";
-import { Reconciler, type StorageRequest } from "./reconciler.js";
+import { LocalChanges } from "./local-changes.js";
+import { Reconciler } from "./reconciler.js";
+import type { StorageRequest } from "./reconciler-state.js";
 import {
   DECIDING,
   FIRST_RETRY_MS,
@@ -45,6 +47,7 @@ export class SharedCircuit {
   readonly #circuit: Circuit;
   readonly #hooks: SharedCircuitHooks;
   readonly #state: SharedCircuitState;
+  readonly #changes: LocalChanges;
   readonly #reconciler: Reconciler;
   readonly #unsubscribe: () => void;
   #onLoaded = () => {};
@@ -67,6 +70,7 @@ export class SharedCircuit {
     this.#circuit = circuit;
     this.#hooks = hooks;
     this.#state = state;
+    this.#changes = new LocalChanges(circuit, state.reconciler);
     this.#reconciler = new Reconciler(circuit, state.reconciler);
     this.#unsubscribe = this.#subscribe();
     state.needsRead = true;
@@ -92,7 +96,7 @@ export class SharedCircuit {
   onTransition(transition: CircuitTransition): void {
     // A request of the lease that was under way is answered by the change.
     this.#clear("leaseRequest");
-    this.#reconciler.onTransition(transition);
+    this.#changes.onTransition(transition);
     this.#run();
   }
 
@@ -114,7 +118,7 @@ export class SharedCircuit {
     if (!this.#circuit.isAcquiringLease) return;
     this.#probeWithoutStorage();
     // As soon as the storage answers, the process requests the lease that it probes without.
-    this.#reconciler.renewLease();
+    this.#changes.renewLease();
     this.#emitError("requests", noAnswerError(this.#source.queryTimeoutSeconds));
     this.#hooks.onAnswer();
   }
@@ -130,7 +134,7 @@ export class SharedCircuit {
     this.#clear("renew");
     timers.renew = setTimeout(() => {
       timers.renew = undefined;
-      this.#reconciler.renewLease();
+      this.#changes.renewLease();
       this.#run();
     }, 0).unref();
   }
@@ -153,7 +157,7 @@ export class SharedCircuit {
   }
 
   #returnLease(): void {
-    const change = this.#reconciler.finalChange();
+    const change = this.#changes.finalChange();
     if (change === undefined) this.#onDisconnected();
     // When this fails, the lease runs out.
     else this.#source.change(change).then(this.#onDisconnected, this.#onDisconnected);
@@ -205,7 +209,7 @@ export class SharedCircuit {
       this.#circuit.refresh();
       this.#applyNotice();
     } while (state.notice !== undefined);
-    return this.#reconciler.nextRequest({ needsRead: state.needsRead, isClosing: state.isClosed });
+    return this.#changes.nextRequest({ needsRead: state.needsRead, isClosing: state.isClosed });
   }
 
   #applyNotice(): void {
@@ -270,7 +274,7 @@ export class SharedCircuit {
 
   #onFailure(error: unknown): void {
     this.#state.io = DECIDING;
-    this.#reconciler.requestFailed();
+    this.#changes.requestFailed();
     this.#probeWithoutStorage();
     this.#setLoaded();
     this.#applyNotice();

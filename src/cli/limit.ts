@@ -11,8 +11,9 @@ import {
   withCircuits,
 } from "./circuits.js";
 import { type Command, UsageError } from "./command.js";
-import { type FleetPermits, heldOf, readPermits } from "./permits.js";
+import { type FleetPermits, heldOf, permitsTable, readPermits } from "./permits.js";
 import { changeEach, readSelection } from "./selection.js";
+import { columnsOf, printable } from "./text.js";
 
 /** $1 namespace, $2 name, $3 limit: whether it was another one before. */
 const SET_LIMIT = `WITH old AS MATERIALIZED (
@@ -26,12 +27,15 @@ export const limit: Command = {
   summary: "limit the calls of a whole fleet, instead of its code",
   help: `Usage: bulkman limit NAME... NUMBER [options]
        bulkman limit NAME... --unset [options]
+       bulkman limit [options]
 
 Limits the calls that run at once in all processes together, for bulkheads of
 that NAME with fleetMaxConcurrentCalls, instead of the limit in their code. The
-processes follow at once; calls that run go on. bulkman status shows the limit,
-and who holds how many permits. The user needs SELECT, INSERT and UPDATE on the
-table bulkman_permits.
+processes follow at once; calls that run go on. The user needs SELECT, INSERT
+and UPDATE on the table bulkman_permits.
+
+Without NAME and NUMBER it shows every limit, and who holds how many permits, as
+bulkman status does below the circuits.
 
 Options:
   --unset           give the limit of the code again
@@ -47,6 +51,7 @@ ${CIRCUITS_HELP}`,
       },
       { allowPositionals: true },
     );
+    if (positionals.length === 0 && !values.unset) return withCircuits(values, showLimits);
     const names = values.unset ? positionals : positionals.slice(0, -1);
     const limitSet = values.unset ? null : readLimit(positionals.at(-1));
     const selection = readSelection(names, { all: false, yes: values.yes });
@@ -56,6 +61,17 @@ ${CIRCUITS_HELP}`,
     );
   },
 };
+
+async function showLimits(circuits: Circuits): Promise<number> {
+  const permits = await readPermits(circuits);
+  if (permits === undefined) {
+    throw new Error("there is no table bulkman_permits, or this user needs SELECT on it");
+  }
+  const none = `No permit is held and no limit is set in the namespace "${circuits.namespace}".`;
+  const table = permitsTable(permits, { columns: columnsOf() });
+  process.stdout.write(`${table.length > 0 ? table.join("\n") : printable(none)}\n`);
+  return 0;
+}
 
 /** @throws {UsageError} for anything but an integer >= 1 */
 function readLimit(text: string | undefined): number {

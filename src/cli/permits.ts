@@ -105,22 +105,37 @@ export function holderLines({ holders }: FleetPermits): string[] {
   );
 }
 
-/** The lines of a table of all names. */
-export function permitsTable(all: readonly FleetPermits[], columns: number): string[] {
-  const rows = [
+/**
+ * The lines of a table of all names; none without a name.
+ * @param options.rows lines at most. Default: as many as there are names
+ */
+export function permitsTable(
+  all: readonly FleetPermits[],
+  {
+    columns,
+    rows = Number.POSITIVE_INFINITY,
+  }: { readonly columns: number; readonly rows?: number | undefined },
+): string[] {
+  if (all.length === 0 || rows < 2) return [];
+  const shown = all.length < rows ? all : all.slice(0, rows - 2);
+  const cells = [
     ["PERMITS OF", "HELD", "LIMIT", "BY"],
-    ...all.map(({ name, held, limit, limitSet, holders }) => [
+    ...shown.map(({ name, held, limit, limitSet, holders }) => [
       printable(name),
       `${held}`,
       limitSet === null ? `${limit}` : `${limit}, set`,
       printable(holders.map(({ owner, permits }) => `${owner}: ${permits}`).join(", ")),
     ]),
   ];
-  const widths = [0, 1, 2].map((i) => Math.max(...rows.map((row) => width(row[i] ?? ""))));
-  return rows.map((row) =>
-    shortened(
-      row.map((cell, i) => fitted(cell, widths[i] ?? width(cell))).join("  "),
-      columns,
-    ).trimEnd(),
-  );
+  const widths = [0, 1, 2].map((i) => Math.max(...cells.map((row) => width(row[i] ?? ""))));
+  const left = all.length - shown.length;
+  return [
+    ...cells.map((row) =>
+      shortened(
+        row.map((cell, i) => fitted(cell, widths[i] ?? width(cell))).join("  "),
+        columns,
+      ).trimEnd(),
+    ),
+    ...(left > 0 ? [`… and ${left} more`] : []),
+  ];
 }

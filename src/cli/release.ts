@@ -1,3 +1,4 @@
+import { liveVotes } from "../storage/votes.js";
 import { CIRCUITS_HELP, CIRCUITS_OPTIONS, readArguments } from "./arguments.js";
 import { changeByHand, withCircuits } from "./circuits.js";
 import type { Command } from "./command.js";
@@ -9,7 +10,9 @@ export const release: Command = {
   help: `Usage: bulkman release NAME... [options]
 
 Closes the circuit NAME, whatever opened it: every process that shares it lets
-calls through from then on, without a probe.
+calls through from then on, without a probe. The votes of hosts to open it end,
+too (openQuorum); a process that voted still opens its own circuit until its own
+probes succeed.
 
 Options:
 ${SELECTION_HELP}${CIRCUITS_HELP}`,
@@ -23,12 +26,17 @@ ${SELECTION_HELP}${CIRCUITS_HELP}`,
     const owner = operator();
     return withCircuits(values, (circuits) =>
       changeEach(circuits, selection, "Release", async (name) => {
-        const { changed } = await changeByHand(circuits, name, ({ state, version }) =>
-          state === "CLOSED"
-            ? undefined
-            : circuits.storage.change(name, { to: "CLOSED", version, owner, byHand: true }),
-        );
-        return `${name} ${changed ? "is" : "was"} closed.`;
+        let endedVotes = 0;
+        const { changed } = await changeByHand(circuits, name, (record) => {
+          const { state, version } = record;
+          endedVotes = state === "CLOSED" ? liveVotes(record).length : 0;
+          if (state === "CLOSED" && endedVotes === 0) return undefined;
+          return circuits.storage.change(name, { to: "CLOSED", version, owner, byHand: true });
+        });
+        if (endedVotes === 0) return `${name} ${changed ? "is" : "was"} closed.`;
+        const votes =
+          endedVotes === 1 ? "1 vote to open it has" : `${endedVotes} votes to open it have`;
+        return `${name} was closed; ${votes} ended.`;
       }),
     );
   },

@@ -7,15 +7,31 @@ import { describeCause, describeSettings, describeVotes, settingsOf } from "./wh
 export function statusDetails(
   namespace: string,
   name: string,
-  record: CircuitRecord,
+  record: CircuitRecord | undefined,
   permits: FleetPermits | undefined,
 ): string[] {
-  const { state, readAt, updatedAt, openUntil, probeOwner, probeUntil, probeSuccesses } = record;
+  const heading =
+    record === undefined
+      ? `${name} of ${namespace} has permits, and no circuit`
+      : `${name} of ${namespace} is ${record.state} at ${localTime(record.readAt)}`;
+  const held: readonly Fact[] =
+    permits === undefined
+      ? []
+      : [["permits", heldOf(permits)], ...holderLines(permits).map((text) => ["", text] as const)];
+  const facts = record === undefined ? held : factsOf(record, held);
+  const shown = facts.filter(([, text]) => text !== "");
+  return [heading, "", ...shown.map(([fact, text]) => `${fact.padEnd(12)}${text}`)].map(printable);
+}
+
+type Fact = readonly [fact: string, text: string];
+
+function factsOf(record: CircuitRecord, permits: readonly Fact[]): readonly Fact[] {
+  const { state, updatedAt, openUntil, probeOwner, probeUntil, probeSuccesses } = record;
   const settings = settingsOf(record);
   const isOpen = state === "OPEN";
   const isProbed = state === "HALF_OPEN";
   const time = (date: Date | null) => (date === null ? "" : localTime(date));
-  const facts: ReadonlyArray<readonly [fact: string, text: string]> = [
+  return [
     ["since", time(updatedAt)],
     ["until", time(openUntil)],
     ["why", state === "CLOSED" ? "" : describeCause(record)],
@@ -24,15 +40,8 @@ export function statusDetails(
     ["openings", isOpen || isProbed ? `${record.openings ?? 0} since it was closed last` : ""],
     ["probes", isProbed ? `${probeSuccesses} succeeded` : ""],
     ["prober", probeOwner === null ? "" : `${probeOwner} until ${time(probeUntil)}`],
-    ["permits", permits === undefined ? "" : heldOf(permits)],
-    ...(permits === undefined ? [] : holderLines(permits)).map((text) => ["", text] as const),
+    ...permits,
     ["votes", describeVotes(record)],
     ["set", settings === null ? "" : describeSettings(settings, localTime)],
   ];
-  const shown = facts.filter(([, text]) => text !== "");
-  return [
-    `${name} of ${namespace} is ${state} at ${localTime(readAt)}`,
-    "",
-    ...shown.map(([fact, text]) => `${fact.padEnd(12)}${text}`),
-  ].map(printable);
 }

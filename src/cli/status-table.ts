@@ -1,5 +1,6 @@
 import type { CircuitRecord, CircuitStatus } from "../storage/circuit-storage.js";
-import { fitted, localTime, printable, shortened, shortTime, width } from "./text.js";
+import { type FleetPermits, permitsTable } from "./permits.js";
+import { columnsOf, fitted, localTime, printable, shortened, shortTime, width } from "./text.js";
 import { describeSettings, settingsOf, whyOf } from "./why.js";
 
 export interface TableOptions {
@@ -22,6 +23,34 @@ const COLORS: { readonly [state in CircuitStatus]: number } = {
   HALF_OPEN: 33,
   CLOSED: 32,
 };
+
+/**
+ * The circuits with a line above, and the permits below them.
+ * @param rows lines at most; permits may take a third of them. Default: as many as there are
+ */
+export function statusLines(
+  namespace: string,
+  records: ReadonlyMap<string, CircuitRecord>,
+  permits: readonly FleetPermits[],
+  rows = Number.POSITIVE_INFINITY,
+): string[] {
+  const columns = columnsOf();
+  // `hasColors` knows NO_COLOR, FORCE_COLOR and TERM.
+  const color = process.stdout.isTTY && process.stdout.hasColors();
+  const heading = shortened(summary(namespace, records, readAtOf(records)), columns);
+  const room = rows - 2;
+  const needed = permits.length === 0 ? 0 : permits.length + 2;
+  const kept = Math.min(needed, Math.floor(room / 3));
+  const circuits = statusTable(records, { columns, rows: room - kept, color });
+  const below = permitsTable(permits, { columns, rows: room - circuits.length - 1 });
+  return [heading, "", ...circuits, ...(below.length > 0 ? ["", ...below] : [])];
+}
+
+/** By the database's clock, if any circuit was read. */
+export function readAtOf(records: ReadonlyMap<string, CircuitRecord>): Date {
+  const times = Array.from(records.values(), ({ readAt }) => readAt.getTime());
+  return times.length > 0 ? new Date(Math.max(...times)) : new Date();
+}
 
 /** The lines of a table that fits the terminal; open circuits come first. */
 export function statusTable(
@@ -89,7 +118,7 @@ function widthsOf(lines: readonly Cells[], columns: number): number[] {
 }
 
 /** One line above the table. */
-export function summary(
+function summary(
   namespace: string,
   circuits: ReadonlyMap<string, CircuitRecord>,
   readAt: Date,

@@ -37,6 +37,14 @@ export function fitted(text: string, columns: number): string {
   return `${kept}…${" ".repeat(columns - 1 - used)}`;
 }
 
+const DEFAULT_COLUMNS = 80;
+
+/** The terminal's width; a pipe or a file has none. */
+export function columnsOf(): number {
+  const { isTTY, columns } = process.stdout;
+  return isTTY ? columns || DEFAULT_COLUMNS : Number.POSITIVE_INFINITY;
+}
+
 const LAST_YEAR = 9999;
 const FOR_EVER = "for ever";
 

@@ -3,6 +3,7 @@ import { PostgresListener } from "../storage/postgres/listener.js";
 import { toRecord } from "../storage/postgres/record.js";
 import { NOTIFY } from "../storage/postgres/statements.js";
 import { type Circuits, list, QUERY_LIMIT_MS, schemaOf } from "./circuits.js";
+import { type FleetPermits, readPermits } from "./permits.js";
 
 export type Records = ReadonlyMap<string, CircuitRecord>;
 
@@ -10,6 +11,8 @@ export type Records = ReadonlyMap<string, CircuitRecord>;
 export interface Viewer {
   /** The current circuits, and the names of the changed and removed ones: at first, all. */
   show(records: Records, changed: readonly string[]): void;
+  /** The permits: before the circuits are shown first, and about once a second. */
+  showPermits?: ((permits: readonly FleetPermits[]) => void) | undefined;
   /** Why no changes arrive; `undefined` when they arrive again. */
   trouble(reason: string | undefined): void;
   /** Nothing follows. */
@@ -20,9 +23,14 @@ export interface Viewer {
 const STATUS_OF_SIGNAL = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
 type Signal = keyof typeof STATUS_OF_SIGNAL;
 
+/** No notice says that permits changed hands. */
+const PERMITS_MS = 1000;
+
 interface WatchOptions {
   /** Milliseconds between two reads where no notices arrive. Default: that of a listener. */
   readonly pollMs?: number;
+  /** Whether to read the permits, too. Default: no. */
+  readonly permits?: boolean;
   /** Ends it with this exit status. Default: never. */
   readonly ended?: Promise<number>;
 }
@@ -35,11 +43,13 @@ interface WatchOptions {
 export async function watch(
   circuits: Circuits,
   makeViewer: () => Viewer,
-  { pollMs, ended = new Promise(() => {}) }: WatchOptions = {},
+  { pollMs, permits = false, ended = new Promise(() => {}) }: WatchOptions = {},
 ): Promise<number> {
   const first = await list(circuits);
+  const held = permits ? ((await readPermits(circuits)) ?? []) : undefined;
   const viewer = makeViewer();
-  const watching = new Watching(circuits, viewer, { first, pollMs });
+  if (held !== undefined) viewer.showPermits?.(held);
+  const watching = new Watching(circuits, viewer, { first, pollMs, permits });
   try {
     return await Promise.race([ended, signal()]);
   } finally {
@@ -66,17 +76,22 @@ class Watching {
   /** Changes that arrived while the circuits are read: they are newer than what will be read. */
   #received = new Map<string, CircuitRecord>();
   /** The listening connection alone would not keep the process alive. */
-  readonly #alive = setInterval(() => {}, 2 ** 30);
+  readonly #alive: NodeJS.Timeout;
+  #isReadingPermits = false;
+  #isStopped = false;
 
   constructor(
     circuits: Circuits,
     viewer: Viewer,
-    { first, pollMs }: { first: Records; pollMs: number | undefined },
+    { first, pollMs, permits }: { first: Records; pollMs: number | undefined; permits: boolean },
   ) {
     const { database, namespace } = circuits;
     this.#circuits = circuits;
     this.#viewer = viewer;
     this.#known = first;
+    this.#alive = permits
+      ? setInterval(() => void this.#readPermits(), PERMITS_MS)
+      : setInterval(() => {}, 2 ** 30);
     viewer.show(first, [...first.keys()]);
     this.#listener = new PostgresListener(
       {
@@ -105,8 +120,22 @@ class Watching {
   }
 
   stop(): void {
+    this.#isStopped = true;
     this.#listener.stop();
     clearInterval(this.#alive);
+  }
+
+  async #readPermits(): Promise<void> {
+    if (this.#isReadingPermits) return;
+    this.#isReadingPermits = true;
+    try {
+      const permits = (await readPermits(this.#circuits)) ?? [];
+      if (!this.#isStopped) this.#viewer.showPermits?.(permits);
+    } catch {
+      // The listening connection notices it, too, and has it shown.
+    } finally {
+      this.#isReadingPermits = false;
+    }
   }
 
   #receive(name: string, record: CircuitRecord): void {

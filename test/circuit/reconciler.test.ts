@@ -1,6 +1,8 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { Circuit } from "../../src/circuit/circuit.js";
-import { newReconcilerState, Reconciler } from "../../src/circuit/reconciler.js";
+import { LocalChanges } from "../../src/circuit/local-changes.js";
+import { Reconciler } from "../../src/circuit/reconciler.js";
+import { newReconcilerState } from "../../src/circuit/reconciler-state.js";
 import type { CircuitTransition } from "../../src/circuit/transition.js";
 import type { BulkheadConfig, CircuitRecord } from "../../src/index.js";
 import { resolveConfig } from "../../src/resolve-config.js";
@@ -44,14 +46,15 @@ function newProcess(config: Omit<BulkheadConfig, "name"> = {}) {
     leaseMs: 30_000,
     onTransition: (transition) => {
       transitions.push(transition);
-      reconciler.onTransition(transition);
+      changes.onTransition(transition);
     },
     onLeaseNeeded: () => {},
     onProbeSuccess: () => {},
   });
+  const changes = new LocalChanges(circuit, state);
   const reconciler = new Reconciler(circuit, state);
   const next = (options: { needsRead?: boolean; isClosing?: boolean } = {}) =>
-    reconciler.nextRequest({ needsRead: false, isClosing: false, ...options });
+    changes.nextRequest({ needsRead: false, isClosing: false, ...options });
   /** Requests what is next, and has the storage answer with the record. */
   const send = (changed: boolean, record: CircuitRecord) => {
     const request = next();
@@ -59,7 +62,7 @@ function newProcess(config: Omit<BulkheadConfig, "name"> = {}) {
     reconciler.applyResult(request.offered, { changed, record });
   };
   const fail = () => circuit.recordFailure("down");
-  return { circuit, reconciler, state, transitions, next, send, fail };
+  return { circuit, changes, reconciler, state, transitions, next, send, fail };
 }
 
 type Process = ReturnType<typeof newProcess>;
@@ -93,7 +96,7 @@ function probing(): Process {
 /** One that probes under a lease of its own, because the storage does not answer. */
 function probingAlone(): Process {
   const process = acquiring();
-  process.reconciler.requestFailed();
+  process.changes.requestFailed();
   process.circuit.leaseGranted(30_000);
   return process;
 }
@@ -241,18 +244,18 @@ describe("an opening", () => {
   });
 
   it("that could not be sent is sent late, as long as its isolation lasts", () => {
-    const { reconciler, fail, next } = reading(closed(1));
-    reconciler.requestFailed();
+    const { changes, fail, next } = reading(closed(1));
+    changes.requestFailed();
     fail();
-    reconciler.requestFailed();
+    changes.requestFailed();
     time += 9000;
     expect(next()).toMatchObject({ change: { to: "OPEN", openSeconds: 1 } });
   });
 
   it("that could not be sent is dropped when its isolation is over: the record is read instead", () => {
-    const { circuit, reconciler, fail, next } = reading(closed(1));
+    const { circuit, changes, reconciler, fail, next } = reading(closed(1));
     fail();
-    reconciler.requestFailed();
+    changes.requestFailed();
     time += 10_000;
     expect(next()).toEqual({ kind: "load" });
     expect(circuit.status).toBe("HALF_OPEN");
@@ -279,7 +282,7 @@ describe("an opening that a closed record does not include", () => {
     const process = reading(closed(1));
     process.fail();
     process.next();
-    process.reconciler.requestFailed();
+    process.changes.requestFailed();
     process.reconciler.applyRead(record);
     return process;
   }
@@ -346,9 +349,9 @@ describe("an opening that a closed record does not include", () => {
 
 describe("a manual change", () => {
   it("that another process was faster than is requested again on top, also when it is late", () => {
-    const { circuit, reconciler, next, send } = reading(closed(1));
+    const { circuit, changes, next, send } = reading(closed(1));
     circuit.open("why", "manual");
-    reconciler.requestFailed();
+    changes.requestFailed();
     send(false, opened(5, 60));
     expect(circuit.retryAfterSeconds).toBe(10);
     expect(next()).toMatchObject({ change: { to: "OPEN", version: 5, byHand: true } });
@@ -363,18 +366,18 @@ describe("a manual change", () => {
   });
 
   it("that is late yields to what other processes decided meanwhile", () => {
-    const { circuit, reconciler, next } = reading(opened(2, 60));
+    const { circuit, changes, reconciler, next } = reading(opened(2, 60));
     circuit.close("why", "manual");
-    reconciler.requestFailed();
+    changes.requestFailed();
     reconciler.applyRead(opened(3, 60));
     expect(circuit.status).toBe("OPEN");
     expect(next()).toBeUndefined();
   });
 
   it("that is late is still sent when the isolation of the record is over, and needs no lease", () => {
-    const { circuit, reconciler, next } = reading(opened(2, 60));
+    const { circuit, changes, reconciler, next } = reading(opened(2, 60));
     circuit.close("why", "manual");
-    reconciler.requestFailed();
+    changes.requestFailed();
     reconciler.applyRead(opened(3, 0));
     expect(circuit.status).toBe("CLOSED");
     expect(next()).toMatchObject({ change: { to: "CLOSED", version: 3, byHand: true } });
@@ -420,17 +423,17 @@ describe("the probe lease", () => {
   });
 
   it("is renewed with the successes, from the storage's answer on", () => {
-    const { circuit, reconciler, next, send } = probing();
+    const { circuit, changes, next, send } = probing();
     circuit.recordSuccess();
     expect(next()).toBeUndefined();
-    reconciler.renewLease();
+    changes.renewLease();
     time += 20_000;
     expect(next()).toEqual({
       kind: "change",
       change: { to: "HALF_OPEN", version: 3, owner: OWNER, host: HOST, successes: 1 },
       offered: undefined,
     });
-    reconciler.renewLease();
+    changes.renewLease();
     send(true, probed(4, OWNER, 30, 1));
     time += 29_999;
     expect(circuit.isProbing).toBe(true);
@@ -440,8 +443,8 @@ describe("the probe lease", () => {
   });
 
   it("is not renewed when the process does not probe any more", () => {
-    const { circuit, reconciler, next } = probing();
-    reconciler.renewLease();
+    const { circuit, changes, next } = probing();
+    changes.renewLease();
     circuit.applyRemoteProbing(5000, 0, "another process probes");
     expect(next()).toBeUndefined();
   });
@@ -467,8 +470,8 @@ describe("the probe lease", () => {
   });
 
   it("is granted by a read, too, when the answer to the request was lost", () => {
-    const { circuit, reconciler } = acquiring();
-    reconciler.requestFailed();
+    const { circuit, changes, reconciler } = acquiring();
+    changes.requestFailed();
     reconciler.applyRead(probed(3, OWNER, 30));
     expect(circuit.isProbing).toBe(true);
   });
@@ -567,7 +570,7 @@ describe("a record that is unchanged", () => {
     const process = reading(probed(2, "another", 5));
     time += 5000;
     process.circuit.tryAcquire({ generation: 0 });
-    process.reconciler.requestFailed();
+    process.changes.requestFailed();
     process.circuit.leaseGranted(30_000);
     process.transitions.length = 0;
     expect(process.next()).toBeUndefined();
@@ -674,28 +677,28 @@ describe("a verdict under the own lease", () => {
 
 describe("finalChange", () => {
   it("is none for a process that has no lease, also when another has one", () => {
-    expect(newProcess().reconciler.finalChange()).toBeUndefined();
-    expect(reading(closed(1)).reconciler.finalChange()).toBeUndefined();
-    expect(reading(probed(2, "another", 30)).reconciler.finalChange()).toBeUndefined();
+    expect(newProcess().changes.finalChange()).toBeUndefined();
+    expect(reading(closed(1)).changes.finalChange()).toBeUndefined();
+    expect(reading(probed(2, "another", 30)).changes.finalChange()).toBeUndefined();
   });
 
   it("returns the lease, with the successes", () => {
-    const { circuit, reconciler } = probing();
+    const { circuit, changes } = probing();
     circuit.recordSuccess();
     const lease = { to: "HALF_OPEN", version: 3, owner: OWNER, early: true };
-    expect(reconciler.finalChange()).toEqual({ ...lease, successes: 1 });
+    expect(changes.finalChange()).toEqual({ ...lease, successes: 1 });
   });
 
   it("returns a lease that the process does not probe under with the successes of the record", () => {
-    const { reconciler } = reading(probed(2, OWNER, 30, 2));
+    const { changes } = reading(probed(2, OWNER, 30, 2));
     const lease = { to: "HALF_OPEN", version: 2, owner: OWNER, early: true };
-    expect(reconciler.finalChange()).toEqual({ ...lease, successes: 2 });
+    expect(changes.finalChange()).toEqual({ ...lease, successes: 2 });
   });
 
   it("is the verdict of the probes that is still to be sent", () => {
-    const { circuit, reconciler } = probing();
+    const { circuit, changes } = probing();
     for (let n = 0; n < 3; n++) circuit.recordSuccess();
-    expect(reconciler.finalChange()).toEqual({
+    expect(changes.finalChange()).toEqual({
       to: "CLOSED",
       version: 3,
       owner: OWNER,

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { newReconcilerState } from "../../src/circuit/reconciler.js";
+import { newReconcilerState } from "../../src/circuit/reconciler-state.js";
 import { newSharedCircuitState } from "../../src/circuit/shared-circuit-state.js";
 
 const HOST = "h".repeat(255);

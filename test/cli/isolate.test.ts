@@ -129,6 +129,25 @@ describe("bulkman isolate and release", () => {
     expect((await storage.getState("api"))?.version).toBe(before.version);
   });
 
+  it("release ends the votes to open a circuit, also of one that is closed", async () => {
+    const vote = async (host: string) => {
+      const { version } = await storage.load("api");
+      const owner = `${host} 1`;
+      const opening = { to: "OPEN", openSeconds: 60, failureCount: 5, quorum: 2 } as const;
+      return (await storage.change("api", { ...opening, version, owner, host })).record;
+    };
+    expect(await vote("web-3")).toMatchObject({ state: "CLOSED", votes: [{ host: "web-3" }] });
+    expect(await commandLine.run(["release", "api"])).toEqual({
+      status: 0,
+      stdout: "api was closed; 1 vote to open it has ended.\n",
+      stderr: "",
+    });
+    expect(await vote("web-4")).toMatchObject({ state: "CLOSED", votes: [{ host: "web-4" }] });
+    expect(await vote("web-3")).toMatchObject({ state: "OPEN" });
+    expect((await commandLine.run(["release", "api"])).stdout).toBe("api is closed.\n");
+    expect(await vote("web-4")).toMatchObject({ state: "CLOSED", votes: [{ host: "web-4" }] });
+  });
+
   it.each([
     { args: ["--namespace", "orders"], env: {} },
     { args: [], env: { RC_NAMESPACE: "orders" } },

@@ -1,8 +1,10 @@
+import { spawnSync } from "node:child_process";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { permitsTable } from "../../src/cli/permits.js";
 import type { PermitNotice, PostgresStorage } from "../../src/index.js";
 import { eventually } from "../integration/eventually.js";
 import { permitRequest, readPools } from "../integration/permit-pool.js";
-import { CommandLine } from "./command.js";
+import { CommandLine, type Running } from "./command.js";
 
 let commandLine: CommandLine;
 let storage: PostgresStorage;
@@ -19,6 +21,7 @@ afterEach(() => commandLine.database.closeStorages());
 afterAll(() => commandLine.close());
 
 const limit = (...args: string[]) => commandLine.run(["limit", ...args]);
+const hasScript = spawnSync("script", ["--version"]).status === 0;
 const UUID = "01234567-89ab-cdef-0123-456789abcdef";
 const ask = async (owner: string, want: number, name = "payments") => {
   const [grant] = await storage.lease([permitRequest(`${owner} ${UUID}`, want, { name })]);
@@ -91,6 +94,24 @@ describe("bulkman limit", () => {
       stderr: expect.stringContaining("Set the limit 5 for 2 circuits of the namespace"),
     });
     expect(await limitSet("without circuit")).toBe(5);
+  });
+
+  it("without arguments shows every limit, and who holds how many permits", async () => {
+    await ask("web-1 42", 7);
+    await limit("search", "20");
+    expect(await limit()).toEqual({
+      status: 0,
+      stdout:
+        "PERMITS OF  HELD  LIMIT    BY\n" +
+        "payments    7     10       web-1 42: 7\n" +
+        "search      0     20, set\n",
+      stderr: "",
+    });
+    expect(await limit("--namespace", "other")).toEqual({
+      status: 0,
+      stdout: 'No permit is held and no limit is set in the namespace "other".\n',
+      stderr: "",
+    });
   });
 
   it("does not exist in another namespace", async () => {
@@ -180,6 +201,26 @@ describe("bulkman status", () => {
     expect(JSON.parse(stdout).permits).toMatchObject([{ held: 10, owners: [{}, {}] }]);
   });
 
+  it("shows the permits of a name without a circuit", async () => {
+    await ask("web-1 42", 7, "no circuit");
+    const shown = await commandLine.run(["status", "no circuit"]);
+    expect(shown).toMatchObject({ status: 0, stderr: "" });
+    expect(shown.stdout).toMatch(
+      new RegExp(
+        "^no circuit of default has permits, and no circuit\\n\\npermits     7 of 10\\n" +
+          " {12}web-1 42 holds 7, wants 7, until [\\d-]{10} [\\d:]{8}\\n$",
+      ),
+    );
+    const { stdout } = await commandLine.run(["status", "no circuit", "--json"]);
+    expect(JSON.parse(stdout)).toMatchObject({
+      circuits: [],
+      permits: [{ name: "no circuit", limit: 10, held: 7 }],
+    });
+    const neither = await commandLine.run(["status", "neither"]);
+    expect([neither.status, neither.stdout]).toEqual([1, ""]);
+    expect(neither.stderr).toContain('there is no circuit "neither" in the namespace "default"');
+  });
+
   it("works without the table of permits, and for a user that may not read it", async () => {
     const { database } = commandLine;
     const role = `reader_${database.name}`;
@@ -193,7 +234,62 @@ describe("bulkman status", () => {
     }
     const { stdout } = await commandLine.run(["status", "--json"], env);
     expect(JSON.parse(stdout).permits).toBeNull();
+    const listed = await commandLine.run(["limit"], env);
+    expect([listed.status, listed.stdout]).toEqual([1, ""]);
+    expect(listed.stderr).toContain("there is no table bulkman_permits, or this user needs SELECT");
     await database.query(`DROP OWNED BY ${role}; DROP ROLE ${role}`);
+  });
+});
+
+describe("bulkman status --watch", () => {
+  it("shows the permits below the circuits in every table", async () => {
+    await ask("web-1 42", 7);
+    const watching = commandLine.start(["status", "--watch"]);
+    await eventually(() => watching.read.stdout.includes("web-1 42: 7"));
+    await storage.load("new");
+    await eventually(() => watching.read.stdout.split("web-1 42: 7").length > 2);
+    watching.process.kill("SIGTERM");
+    const { status, stdout } = await watching.ended;
+    expect(status).toBe(143);
+    expect(stdout).toMatch(/\nsearch +CLOSED .*\n\nPERMITS OF +HELD +LIMIT +BY\n/);
+  });
+
+  // `script` gives a command a real terminal. It belongs to util-linux, which not every system has.
+  it.runIf(hasScript)("on a terminal follows the permits while no circuit changes", async () => {
+    await ask("web-1 42", 7);
+    const watching = commandLine.onTerminal(["status", "--watch"]);
+    await eventually(() => watching.read.stdout.includes("web-1 42: 7"));
+    await ask("web-1 42", 3);
+    await eventually(() => watching.read.stdout.includes("web-1 42: 3"));
+    await ask("web-1 42", 0);
+    await eventually(() => !screenOf(watching).includes("PERMITS OF"));
+    watching.process.stdin?.write("\u0003");
+    expect((await watching.ended).status).toBe(130);
+  });
+
+  /** What was drawn last. */
+  const screenOf = ({ read }: Running) => read.stdout.split("\u001b[H\u001b[J").at(-1) ?? "";
+});
+
+describe("the table of permits", () => {
+  const pool = (n: number) => ({ name: `p${n}`, limit: 9, limitSet: null, held: n, holders: [] });
+  const tableOf = (count: number, rows: number) =>
+    permitsTable(
+      Array.from({ length: count }, (_, n) => pool(n)),
+      { columns: 80, rows },
+    );
+
+  it("has as many names as there is room for, and says how many more there are", () => {
+    expect(tableOf(3, 4)).toHaveLength(4);
+    expect(tableOf(4, 4).at(-1)).toBe("… and 2 more");
+    expect(tableOf(4, 4)).toHaveLength(4);
+    expect(tableOf(4, 2)).toEqual([expect.stringMatching(/^PERMITS OF/), "… and 4 more"]);
+    expect(tableOf(1, 2)).toHaveLength(2);
+  });
+
+  it("is left out without a row for a name, and without names", () => {
+    expect(tableOf(1, 1)).toEqual([]);
+    expect(tableOf(0, 10)).toEqual([]);
   });
 });
 

@@ -84,7 +84,7 @@ describe("a shared circuit without one of its rules", () => {
     [
       "A4: an opening has a tag of its own",
       {
-        file: "circuit/reconciler.ts",
+        file: "circuit/local-changes.ts",
         text: "get #tag(): string {",
         without: "get #tag(): string { return this.#state.owner;",
       },

@@ -65,7 +65,7 @@ describe("a circuit that a quorum of hosts opens, without one of its rules", () 
     [
       "C2: a failed probe of the shared circuit is a vote, no more",
       {
-        file: "circuit/reconciler.ts",
+        file: "circuit/local-changes.ts",
         text: "...(quorum > 1 && { quorum, host }),",
         without: '...(quorum > 1 && state !== "HALF_OPEN" && { quorum, host }),',
       },

@@ -45,6 +45,7 @@ describe("the benchmarks", () => {
     for (const { title } of results.targets) expect(stdout).toContain(title);
     expect(stdout, "a figure could not be measured").not.toMatch(/NaN|undefined|null/);
     expect(results.postgres.queriesInCalls).toBe(0);
+    expect(results.fleet.requests).toEqual({ forTheLease: 1, inCalls: 0 });
     expect(results.idle.timers).toBe(0);
   });
 });
