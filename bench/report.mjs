@@ -1,8 +1,19 @@
 // The results as text, for a terminal.
 
 export function print(results) {
-  const { machine, node, versions, calls, waiting, eventLoop, idle, postgres, fleet, memory } =
-    results;
+  const {
+    machine,
+    node,
+    versions,
+    calls,
+    waiting,
+    eventLoop,
+    idle,
+    postgres,
+    fleet,
+    guard,
+    memory,
+  } = results;
   console.log(
     `${machine.cpu}, ${machine.cores} cores; ${machine.os}; Node ${node}; ${results.date}`,
   );
@@ -62,6 +73,14 @@ export function print(results) {
   const { forTheLease, inCalls } = fleet.requests;
   console.log(`  requests for permits: ${forTheLease} for the lease,`);
   console.log(`  ${inCalls} in ${fleet.callsInALease} calls under it`);
+
+  console.log(`\nA request through a guard, ${guard.rounds} rounds of ${guard.requests}`);
+  for (const [client, runs] of Object.entries(guard.clients)) {
+    for (const { atOnce, bare, guarded, ratio } of runs) {
+      const costs = `${spread(bare)} ns bare, ${spread(guarded)} ns`;
+      console.log(`  ${`${client}, ${atOnce} at once`.padEnd(20)} ${costs}: ${spread(ratio)}`);
+    }
+  }
 
   for (const { name, calls, servable, subjects } of results.load.scenarios) {
     console.log(`\nLoad, ${name}: ${calls} calls, of which ${servable} can be served`);

@@ -30,6 +30,7 @@ async function measure() {
     idle: () => resultOf("idle"),
     postgres: () => resultOf("postgres"),
     fleet: () => resultOf("fleet"),
+    guard: () => resultOf("guard"),
     load: () => resultOf("load"),
     memory: async () => ({
       bulkman: await resultOf("memory", "bulkman"),

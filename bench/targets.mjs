@@ -1,7 +1,7 @@
 // What the library promises itself, and whether this run saw it: each target is an upper limit.
 import { BY_HAND, COCKATIEL, COCKATIEL_TIMEOUT } from "./subjects.mjs";
 
-export function judge({ calls, waiting, eventLoop, idle, postgres, fleet, load, memory }) {
+export function judge({ calls, waiting, eventLoop, idle, postgres, fleet, guard, load, memory }) {
   const { oneAfterAnother, bursts, open, full } = calls;
   const to = (comparison, base) => comparison.bulkmanTo[base].median;
   const one = "one after another";
@@ -93,6 +93,14 @@ export function judge({ calls, waiting, eventLoop, idle, postgres, fleet, load, 
       "",
       fleet.requests.inCalls,
       0,
+    ),
+    ...guard.clients.request.map(({ atOnce, ratio }) =>
+      target(
+        `a request through a guard, ${atOnce} at once, of a bare Agent`,
+        "×",
+        ratio.median,
+        1.05,
+      ),
     ),
   ];
 }

@@ -7,6 +7,7 @@ import type { Deadline } from "../common/deadline.js";
 import type { AnyFunction } from "../common/function-types.js";
 import { keepShapeAlive } from "../common/keep-shape-alive.js";
 import { ListNode } from "../common/linked-list.js";
+import { unwatchSignal, watchSignal } from "../common/signal-watch.js";
 import { abortReason } from "../rejections.js";
 import type { ExecutionContext, ExecutionResult } from "../result.js";
 import { newExecutionId } from "./execution-id.js";
@@ -23,7 +24,7 @@ type Phase = "waiting" | "running" | "abandoned" | "over";
 /** By which method of the bulkhead it came. */
 type CallKind = "call" | "execute" | "run" | "acquire";
 
-const NO_ARGS: readonly unknown[] = [];
+export const NO_ARGS: readonly unknown[] = [];
 const NO_DESTROY = { requireManualDestroy: true };
 
 /** One call on its way through a bulkhead. */
@@ -85,7 +86,7 @@ export class Call extends ListNode<Call> implements GatedCall {
     this.#fn = fn;
     this.args = args;
     this.signal = signal;
-    this.isTask = kind === "run" || kind === "acquire";
+    this.isTask = kind === "run";
     this.wantsValue = kind === "call" || kind === "acquire";
   }
 
@@ -145,36 +146,27 @@ export class Call extends ListNode<Call> implements GatedCall {
   }
 
   /** Calls back when the caller aborts, until `unwatch()`. */
-  watch(_onAbort: (call: Call, reason: unknown) => void): void {}
+  watch(onAbort: (call: Call, reason: unknown) => void): void {
+    const { signal } = this;
+    if (signal !== undefined) watchSignal(signal, this, () => onAbort(this, abortReason(signal)));
+  }
 
-  unwatch(): void {}
+  unwatch(): void {
+    if (this.signal !== undefined) unwatchSignal(this.signal, this);
+  }
 
   /** Asks the function to stop. */
   abort(_reason: unknown): void {}
 }
 
-/** The calls that a signal may abort: it gets one listener, however many they are. */
-class SignalCalls extends Set<TaskCall> {
-  readonly onAbort = () => {
-    for (const call of [...this]) call.aborted();
-  };
-}
-const callsOf = new WeakMap<AbortSignal, SignalCalls>();
-
 /** A call that was started with `run`: its function is given a signal, its caller may have one too. */
 export class TaskCall extends Call {
-  readonly bulkheadName: string;
-  #onAbort: (() => void) | undefined = undefined;
+  readonly #bulkheadName: string;
   #controller: AbortController | undefined = undefined;
 
-  constructor(
-    task: AnyFunction,
-    signal: AbortSignal | undefined,
-    bulkheadName: string,
-    kind: "run" | "acquire" = "run",
-  ) {
-    super(task, NO_ARGS, kind, signal);
-    this.bulkheadName = bulkheadName;
+  constructor(task: AnyFunction, signal: AbortSignal | undefined, bulkheadName: string) {
+    super(task, NO_ARGS, "run", signal);
+    this.#bulkheadName = bulkheadName;
   }
 
   override prepare(): void {
@@ -183,34 +175,9 @@ export class TaskCall extends Call {
     const context: ExecutionContext = {
       signal,
       executionId: this.id,
-      bulkheadName: this.bulkheadName,
+      bulkheadName: this.#bulkheadName,
     };
     this.args = [context];
-  }
-
-  override watch(onAbort: (call: Call, reason: unknown) => void): void {
-    const signal = this.signal;
-    if (signal === undefined) return;
-    this.#onAbort = () => onAbort(this, abortReason(signal));
-    let calls = callsOf.get(signal);
-    if (calls === undefined) {
-      calls = new SignalCalls();
-      callsOf.set(signal, calls);
-      signal.addEventListener("abort", calls.onAbort);
-    }
-    calls.add(this);
-  }
-
-  override unwatch(): void {
-    const signal = this.signal;
-    const calls = signal === undefined ? undefined : callsOf.get(signal);
-    if (signal === undefined || !calls?.delete(this) || calls.size > 0) return;
-    callsOf.delete(signal);
-    signal.removeEventListener("abort", calls.onAbort);
-  }
-
-  aborted(): void {
-    this.#onAbort?.();
   }
 
   override abort(reason: unknown): void {

@@ -1,5 +1,5 @@
 import type { Hold, PermitHolder } from "../hold.js";
-import { HELD, PermitCall, type PermitSettling } from "./permit-call.js";
+import { type HELD, HeldCall, type PermitSettling } from "./held-call.js";
 
 /** Where a call with a holder is settled, and aborted. */
 interface HolderSettling extends PermitSettling {
@@ -7,7 +7,7 @@ interface HolderSettling extends PermitSettling {
 }
 
 /** A call whose permit has a {@link PermitHolder}, and neither a promise nor a signal. */
-export class HolderCall extends PermitCall implements Hold {
+export class HolderCall extends HeldCall implements Hold {
   readonly #holder: PermitHolder;
   readonly #settling: HolderSettling;
 
@@ -32,8 +32,7 @@ export class HolderCall extends PermitCall implements Hold {
 
   override invoke(): typeof HELD {
     this.#holder.granted();
-    this.grant(undefined);
-    return HELD;
+    return this.grant(undefined);
   }
 
   leave(reason: unknown): void {

@@ -5,6 +5,7 @@ import { fullError, overdueError, shutdownError } from "../rejections.js";
 import type { Counters, RejectionReason } from "../stats.js";
 import type { Call } from "./call.js";
 import type { CallQueue } from "./call-queue.js";
+import type { Capacity } from "./capacity.js";
 import type { Outcomes } from "./outcomes.js";
 
 interface QueueRejectionsParts {
@@ -13,8 +14,7 @@ interface QueueRejectionsParts {
   readonly outcomes: Outcomes;
   /** Takes the call out of the queue; nothing of it fires or stays behind. */
   readonly detach: (call: Call) => void;
-  readonly freePermits: () => number;
-  readonly drainSeconds: () => number;
+  readonly capacity: Capacity;
   /** A queued call has its answer. */
   readonly onRejected: () => void;
 }
@@ -39,7 +39,7 @@ export class QueueRejections {
   /** Its turn came, and it has waited longer than `queueTargetSeconds` allow. */
   rejectOverdue(call: Call): void {
     this.#parts.detach(call);
-    const error = overdueError(this.#config, this.#parts.drainSeconds());
+    const error = overdueError(this.#config, this.#parts.capacity.drainSeconds);
     this.#recordFull(call, error);
     this.notify(call, "full", error);
   }
@@ -85,7 +85,7 @@ export class QueueRejections {
 
   /** The storage has said how many permits there are: a call without a place in the queue needs one of them. */
   placeOrReject(call: Call): void {
-    const isOver = this.#queue.size > this.#config.maxQueueSize + this.#parts.freePermits();
+    const isOver = this.#queue.size > this.#config.maxQueueSize + this.#parts.capacity.freePermits;
     if (call.phase === "waiting" && isOver) this.#rejectAsFull(call);
   }
 
@@ -94,7 +94,7 @@ export class QueueRejections {
   }
 
   #rejectAsFull(call: Call): void {
-    this.reject(call, "full", fullError(this.#config, this.#parts.drainSeconds()));
+    this.reject(call, "full", fullError(this.#config, this.#parts.capacity.drainSeconds));
   }
 
   #remove(call: Call, reason: RejectionReason): void {

@@ -3,7 +3,7 @@ import { now } from "../common/clock.js";
 import type { BulkheadError } from "../errors.js";
 import type { ExecutionResult } from "../result.js";
 import type { Call } from "./call.js";
-import type { PermitCall } from "./permit-call.js";
+import type { HeldCall } from "./held-call.js";
 
 /**
  * What subscribers of the tracing channel `bulkman:call` of `node:diagnostics_channel` are given: one
@@ -60,7 +60,7 @@ export function trace<T>(call: Call, bulkheadName: string, begin: () => Promise<
 }
 
 /** Publishes a call whose permit is held: it ends when the permit is settled, or its time is over. */
-export function traceHold<T>(call: PermitCall, bulkheadName: string, begin: () => Promise<T>) {
+export function traceHold<T>(call: HeldCall, bulkheadName: string, begin: () => Promise<T>) {
   const report: CallTrace = { bulkheadName, executionId: call.id };
   const end = call.untilEnd();
   const granted = publishStart(report, begin);

@@ -102,8 +102,8 @@ describe("a task's call", () => {
     const call = new TaskCall(work, undefined, "api");
     const aborted = vi.fn();
     call.watch(aborted);
+    call.abort("why");
     call.unwatch();
-    call.aborted();
     expect(aborted).not.toHaveBeenCalled();
   });
 
