@@ -1,9 +1,10 @@
-// What a guard costs a request on the loopback interface, of a bare Agent. The server is a process of its own.
+// What a guard costs a request on the loopback interface, of a bare Agent, and beside an interceptor of undici's own. The
+// server is a process of its own.
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { guardDispatcher } from "bulkman/undici";
-import { Agent, fetch, request } from "undici-7";
+import { Agent, fetch, interceptors, request } from "undici-7";
 import { inRounds, nanosecondsPerCall, ratio, summary } from "./measuring.mjs";
 import { QUICK, tell } from "./part.mjs";
 
@@ -32,6 +33,7 @@ async function measure() {
   const url = `http://127.0.0.1:${port}`;
   const dispatchers = {
     bare: new Agent(),
+    retry: new Agent().compose(interceptors.retry()),
     guarded: guardDispatcher({
       dispatcher: new Agent(),
       defaults: { maxConcurrentCalls: 100, timeoutSeconds: 10 },
@@ -43,15 +45,19 @@ async function measure() {
     for (const atOnce of AT_ONCE) {
       const run = (dispatcher) => () =>
         nanosecondsPerCall(REQUESTS, () => inLanes(atOnce, () => send(url, dispatcher)));
-      const samples = await inRounds(
-        { bare: run(dispatchers.bare), guarded: run(dispatchers.guarded) },
-        { rounds: ROUNDS, warmUps: QUICK ? 1 : 10 },
-      );
+      const subjects = Object.entries(dispatchers).map(([subject, each]) => [subject, run(each)]);
+      const samples = await inRounds(Object.fromEntries(subjects), {
+        rounds: ROUNDS,
+        warmUps: QUICK ? 1 : 10,
+      });
       clients[name].push({
         atOnce,
         bare: summary(samples.bare),
+        retry: summary(samples.retry),
         guarded: summary(samples.guarded),
         ratio: ratio(samples, "guarded", "bare"),
+        ratioOfRetry: ratio(samples, "retry", "bare"),
+        ratioToRetry: ratio(samples, "guarded", "retry"),
       });
     }
   }

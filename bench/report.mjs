@@ -76,9 +76,10 @@ export function print(results) {
 
   console.log(`\nA request through a guard, ${guard.rounds} rounds of ${guard.requests}`);
   for (const [client, runs] of Object.entries(guard.clients)) {
-    for (const { atOnce, bare, guarded, ratio } of runs) {
-      const costs = `${spread(bare)} ns bare, ${spread(guarded)} ns`;
-      console.log(`  ${`${client}, ${atOnce} at once`.padEnd(20)} ${costs}: ${spread(ratio)}`);
+    for (const { atOnce, bare, guarded, ratio, ratioOfRetry } of runs) {
+      const costs = `${spread(bare)} ns bare, ${spread(guarded)} ns: ${spread(ratio)}`;
+      console.log(`  ${`${client}, ${atOnce} at once`.padEnd(20)} ${costs}`);
+      console.log(`  ${"".padEnd(20)} undici's retry interceptor: ${spread(ratioOfRetry)}`);
     }
   }
 

@@ -94,14 +94,13 @@ export function judge({ calls, waiting, eventLoop, idle, postgres, fleet, guard,
       fleet.requests.inCalls,
       0,
     ),
-    ...guard.clients.request.map(({ atOnce, ratio }) =>
-      target(
-        `a request through a guard, ${atOnce} at once, of a bare Agent`,
-        "×",
-        ratio.median,
-        1.05,
-      ),
-    ),
+    ...guard.clients.request.flatMap(({ atOnce, ratio, ratioToRetry }) => {
+      const title = `a request through a guard, ${atOnce} at once, of`;
+      return [
+        target(`${title} a bare Agent`, "×", ratio.median, 1.05),
+        target(`${title} undici's retry interceptor`, "×", ratioToRetry.median, 1.05),
+      ];
+    }),
   ];
 }
 
