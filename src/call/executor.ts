@@ -104,20 +104,12 @@ export class Executor {
       detach: (call) => this.#runner.detach(call, "over"),
       onRejected: () => this.#runner.checkIdle(),
     });
-    const parts = {
-      counters,
-      gate,
-      lanes,
-      queue,
-      queued,
-      limits,
-      capacity,
-      fleet,
-      outcomes,
-      shutdown,
-    };
     const ends = new EarlyEnds(config, {
-      ...parts,
+      counters,
+      capacity,
+      limits,
+      outcomes,
+      queued,
       emit,
       detach: (call, phase) => this.#runner.detach(call, phase),
       onReleased: () => this.#runner.startQueued(),
@@ -133,8 +125,20 @@ export class Executor {
     this.#shutdown = shutdown;
     this.#queued = queued;
     this.#ends = ends;
-    this.#admission = new Admission(config, parts);
-    this.#runner = new Runner(config, { ...parts, ends });
+    this.#admission = new Admission(config, { gate, shutdown, outcomes, queue, capacity, fleet });
+    this.#runner = new Runner(config, {
+      counters,
+      gate,
+      lanes,
+      queue,
+      queued,
+      limits,
+      capacity,
+      fleet,
+      outcomes,
+      ends,
+      shutdown,
+    });
   }
 
   /** No call is admitted any more. */

@@ -268,7 +268,8 @@ export class Circuit {
     if (state.status === "CLOSED") return true;
     if (state.status === "OPEN") return false;
     const { successThreshold } = this.#config;
-    if (!this.#hooks.shared) return takePrivateProbe(state, successThreshold, this.#hooks.leaseMs);
+    if (!this.#hooks.isShared())
+      return takePrivateProbe(state, successThreshold, this.#hooks.leaseMs);
     if (now() >= state.until) {
       const successes = clampSuccesses(state.successes, successThreshold);
       const places = successThreshold - successes - 1;
@@ -291,7 +292,7 @@ export class Circuit {
   isCurrent(generation: number, time: number): boolean {
     const state = this.#state;
     if (generation !== this.#generation) return false;
-    return state.status !== "HALF_OPEN" || !this.#hooks.shared || time < state.until;
+    return state.status !== "HALF_OPEN" || !this.#hooks.isShared() || time < state.until;
   }
 
   /** Records a success that {@link isCurrent}. */
@@ -308,7 +309,7 @@ export class Circuit {
         const reason = `${successThreshold} of ${successThreshold} probes succeeded`;
         this.#transitionTo({ status: "CLOSED" }, reason, "verdict");
       } else {
-        if (!this.#hooks.shared) state.until = now() + this.#hooks.leaseMs;
+        if (!this.#hooks.isShared()) state.until = now() + this.#hooks.leaseMs;
         this.#hooks.onProbeSuccess();
       }
     }
@@ -343,7 +344,7 @@ export class Circuit {
   }
 
   #halfOpened(): State {
-    return this.#hooks.shared ? halfOpen("elsewhere", now(), 0, 0) : this.#halfOpenedAlone();
+    return this.#hooks.isShared() ? halfOpen("elsewhere", now(), 0, 0) : this.#halfOpenedAlone();
   }
 
   #halfOpenedAlone(): State {

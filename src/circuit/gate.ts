@@ -72,9 +72,7 @@ export class Gate<C extends GatedCall> {
         onNotify: (transition, rejected) => this.#emitTransition(transition, rejected),
       });
       this.#circuit = new Circuit(config, this.#rules.inUse, {
-        get shared() {
-          return connection?.needsLease === true;
-        },
+        isShared: () => connection?.needsLease === true,
         leaseMs: (storage?.probeLeaseSeconds ?? 30) * 1000,
         onTransition: (transition) => transitions.push(transition),
         onLeaseNeeded: () => connection?.acquireLease(),

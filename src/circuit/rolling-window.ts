@@ -28,7 +28,8 @@ const NO_BUCKET: OpossumBreaker.Bucket = Object.freeze({
  */
 export class RollingWindow {
   readonly #config: WindowConfig;
-  readonly #rotator = new EventEmitter();
+  /** Made with the window. */
+  #rotator: EventEmitter | undefined = undefined;
   #status: OpossumBreaker.Status | undefined = undefined;
   // To be read by everyone, and to be written here alone: they are on the path of every call.
   /** The bucket that counts now. */
@@ -45,13 +46,16 @@ export class RollingWindow {
   }
 
   get status(): OpossumBreaker.Status {
-    this.#status ??= OpossumBreaker.newStatus({
-      rollingCountBuckets: BUCKETS,
-      rollingCountTimeout: this.#windowMs,
-      rollingPercentilesEnabled: false,
-      enableSnapshots: false,
-      rotateBucketController: this.#rotator,
-    });
+    if (this.#status === undefined) {
+      this.#rotator = new EventEmitter();
+      this.#status = OpossumBreaker.newStatus({
+        rollingCountBuckets: BUCKETS,
+        rollingCountTimeout: this.#windowMs,
+        rollingPercentilesEnabled: false,
+        enableSnapshots: false,
+        rotateBucketController: this.#rotator,
+      });
+    }
     return this.#status;
   }
 
@@ -67,7 +71,7 @@ export class RollingWindow {
     const bucketMs = this.#windowMs / BUCKETS;
     if (this.newest === NO_BUCKET) this.dueAt = time + bucketMs;
     // A disabled breaker does not listen; the window catches up when it is enabled.
-    else if (this.#rotator.listenerCount("rotate") === 0) return;
+    else if (!this.#rotator?.listenerCount("rotate")) return;
     else this.#rotate(time, bucketMs);
     this.newest = newestOf(status);
   }
@@ -75,7 +79,8 @@ export class RollingWindow {
   #rotate(time: number, bucketMs: number): void {
     const due = 1 + Math.floor((time - this.dueAt) / bucketMs);
     this.dueAt += due * bucketMs;
-    for (let rotated = 0; rotated < Math.min(due, BUCKETS); rotated++) this.#rotator.emit("rotate");
+    for (let rotated = 0; rotated < Math.min(due, BUCKETS); rotated++)
+      this.#rotator?.emit("rotate");
   }
 }
 

@@ -60,7 +60,7 @@ export interface CircuitHooks {
    * Whether other processes share the circuit now: then a probe needs the storage's lease. Not while this process alone
    * has it open, without a quorum.
    */
-  readonly shared: boolean;
+  readonly isShared: () => boolean;
   /**
    * Milliseconds of the lease of probes. After it the next calls of a private circuit probe as well, otherwise probes
    * that never settle would keep it half-open for good.

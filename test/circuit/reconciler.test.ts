@@ -42,7 +42,7 @@ function newProcess(config: Omit<BulkheadConfig, "name"> = {}) {
   const state = newReconcilerState(OWNER, HOST);
   const settings = { failureThreshold: 1, successThreshold: 3, isolationDuration: 10, ...config };
   const circuit: Circuit = new Circuit(resolveConfig({ name: "api", ...settings }), [], {
-    shared: true,
+    isShared: () => true,
     leaseMs: 30_000,
     onTransition: (transition) => {
       transitions.push(transition);

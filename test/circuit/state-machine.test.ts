@@ -26,7 +26,7 @@ function newCircuit({ shared = false, config = {}, rules = [] }: Options = {}) {
   const onProbeSuccess = vi.fn();
   const settings = { failureThreshold: 2, successThreshold: 3, isolationDuration: 10, ...config };
   const circuit = new Circuit(resolveConfig({ name: "api", ...settings }), rules, {
-    shared,
+    isShared: () => shared,
     leaseMs: 30_000,
     onTransition: (transition) => transitions.push(transition),
     onLeaseNeeded,

@@ -119,11 +119,8 @@ export class CircuitProcess {
       openQuorum,
       isolationDuration: LEASE_MS / 1000,
     });
-    const isShared = () => !this.sync.isAlone;
     this.circuit = new code.Circuit(config, [], {
-      get shared() {
-        return isShared();
-      },
+      isShared: () => !this.sync.isAlone,
       leaseMs: 30_000,
       onTransition: (transition) => {
         this.#probes = 0;

@@ -92,7 +92,7 @@ function connect(source = new Source(), onChange = () => {}) {
     isolationDuration: 10,
   });
   const circuit: Circuit = new Circuit(config, [], {
-    shared: true,
+    isShared: () => true,
     leaseMs: 30_000,
     onTransition: (transition) => {
       shared.onTransition(transition);
