@@ -1,5 +1,5 @@
 import type { EventEmitter } from "node:events";
-import { describeThrown } from "./common/describe.js";
+import { describeThrown, oneLine } from "./common/describe.js";
 import type { BulkheadConfig, ResolvedBulkheadConfig } from "./config.js";
 import type { BulkheadError } from "./errors.js";
 import type { FailureOutcome, FleetStats, RejectionReason } from "./stats.js";
@@ -179,5 +179,5 @@ const warnedOf = new WeakSet<object>();
 export function warnOnce(callback: object, what: string, error: unknown): void {
   if (warnedOf.has(callback)) return;
   warnedOf.add(callback);
-  process.emitWarning(`The ${what} threw: ${describeThrown(error)}`, "BulkheadWarning");
+  process.emitWarning(`The ${oneLine(what)} threw: ${describeThrown(error)}`, "BulkheadWarning");
 }

@@ -1,5 +1,6 @@
 import { EventEmitter } from "node:events";
 import { Bulkhead } from "./bulkhead.js";
+import { oneLine } from "./common/describe.js";
 import type { AnyFunction, ArgsOf, ResultOf } from "./common/function-types.js";
 import type { BulkheadConfig, BulkheadOptions, ShutdownOptions } from "./config.js";
 import { BulkheadError, BulkheadShutdownError } from "./errors.js";
@@ -181,7 +182,7 @@ export class BulkheadManager
   #create(config: BulkheadConfig, options: BulkheadOptions): Bulkhead {
     const { name } = resolveConfig(config);
     if (this.#bulkheads.has(name)) {
-      throw new BulkheadError(`Bulkhead "${name}" already exists`, {
+      throw new BulkheadError(`Bulkhead "${oneLine(name)}" already exists`, {
         bulkheadName: name,
         code: "ERR_BULKHEAD_EXISTS",
       });
@@ -198,7 +199,7 @@ export class BulkheadManager
   #find(name: string): Bulkhead {
     const bulkhead = this.#bulkheads.get(name);
     if (bulkhead !== undefined) return bulkhead;
-    throw new BulkheadError(`Bulkhead "${String(name)}" not found`, {
+    throw new BulkheadError(`Bulkhead "${oneLine(String(name))}" not found`, {
       bulkheadName: String(name),
       code: "ERR_BULKHEAD_NOT_FOUND",
     });

@@ -96,6 +96,7 @@ const OPTIONS_RULES: { readonly [Field in keyof BulkheadOptions]-?: Rule } = {
     description: "a CircuitStorage, with the methods getState, load, change, subscribe and close",
     hasType: isStorage,
     inRange: () => true,
+    isSecret: true,
   },
 };
 const RUN_RULES: { readonly [Field in keyof RunOptions]-?: Rule } = {

@@ -543,6 +543,7 @@ describe("a configuration", () => {
   }
 });
 
+const CONNECTION_STRING = "postgres://app:hun/ter2@hunter2@db:5432/app";
 const STORAGE_RULE =
   "circuitStorage must be a CircuitStorage, with the methods getState, load, change, subscribe and close";
 
@@ -569,6 +570,20 @@ describe.each([
       expect(() => make(untyped(options))).toThrow(TypeError);
       expect(() => make(untyped(options))).toThrow(/^options must be an object; got /);
     }
+  });
+
+  it.each<[string, unknown]>([
+    ["a connection string instead of the options", CONNECTION_STRING],
+    ["a connection string instead of the storage", { circuitStorage: CONNECTION_STRING }],
+    [
+      "options of a storage instead of the storage",
+      { circuitStorage: { password: "hunter2", connectionString: CONNECTION_STRING } },
+    ],
+  ])("never show a secret in an error: %s", async (_case, options) => {
+    const error = await errorOf(() => make(untyped(options)));
+    expect(error).toBeInstanceOf(TypeError);
+    expect(error.message).toContain("must be");
+    expect(error.message).not.toContain("hunter2");
   });
 
   it("throw TypeError when the storage is something else", () => {

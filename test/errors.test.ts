@@ -7,6 +7,7 @@ import {
   BulkheadError,
   BulkheadFullError,
   BulkheadIsolationError,
+  BulkheadManager,
   BulkheadShutdownError,
   BulkheadTimeoutError,
 } from "../src/index.js";
@@ -566,6 +567,19 @@ describe("the errors of rejections", () => {
     expect(await rejectionOf(bulkhead)).toMatchObject({
       message: 'Bulkhead "a b" is isolated by hand: first second',
       bulkheadName: "a\nb",
+    });
+  });
+
+  it("are one line when a manager rejects, whatever the name is", async () => {
+    const manager = new BulkheadManager();
+    await manager.createBulkhead({ name: "a\nb" });
+    await expect(manager.createBulkhead({ name: "a\nb" })).rejects.toMatchObject({
+      message: 'Bulkhead "a b" already exists',
+      bulkheadName: "a\nb",
+    });
+    await expect(manager.executeInBulkhead("c\nd", () => 1)).rejects.toMatchObject({
+      message: 'Bulkhead "c d" not found',
+      bulkheadName: "c\nd",
     });
   });
 

@@ -1,4 +1,5 @@
 import type { CheckedStorage } from "../storage/checked-storage.js";
+import { endSubscription } from "../storage/end-subscription.js";
 import type { OperatorSettings } from "./operator-settings.js";
 
 /** A notice is followed by one read, this long after it at most. */
@@ -31,7 +32,7 @@ export class SettingsReader {
   close(): void {
     this.#isClosed = true;
     clearTimeout(this.#timer);
-    this.#unsubscribe();
+    endSubscription(this.#unsubscribe);
   }
 
   #subscribe(): () => void {

@@ -1,5 +1,6 @@
 import { type CircuitSource, noAnswerError } from "../storage/checked-storage.js";
 import type { CircuitRecord } from "../storage/circuit-storage.js";
+import { endSubscription } from "../storage/end-subscription.js";
 import type { Circuit } from "./circuit.js";
 import { LocalChanges } from "./local-changes.js";
 import { Reconciler } from "./reconciler.js";
@@ -147,11 +148,7 @@ export class SharedCircuit {
     this.#clear("read");
     this.#clear("renew");
     this.#clear("leaseRequest");
-    try {
-      this.#unsubscribe();
-    } catch {
-      // A broken storage must not keep a bulkhead from being shut down.
-    }
+    endSubscription(this.#unsubscribe);
     if (state.io.kind === "idle") this.#returnLease();
     return this.#disconnected;
   }

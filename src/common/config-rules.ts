@@ -77,7 +77,8 @@ export function readIsolation(
   given: number | GivenIsolation,
 ): number | Readonly<Record<keyof GivenIsolation, number>> {
   if (typeof given === "number") return given;
-  const { min, max, factor = 2 } = readFields("isolationDuration", given, ISOLATION_RULES);
+  const field = "isolationDuration";
+  const { min, max, factor = 2 } = readFields(field, given, ISOLATION_RULES, `${field}.`);
   validate("isolationDuration.min", min, ISOLATION_RULES.min);
   validate("isolationDuration.max", max, ISOLATION_RULES.max);
   if (max < min) {

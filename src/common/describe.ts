@@ -26,6 +26,12 @@ export function describeValue(value: unknown): string {
   }
 }
 
+/** The kind of a value, for messages that must not show it. */
+export function kindOf(value: unknown): string {
+  if (value === null) return "null";
+  return typeof value === "object" ? "an object" : `a ${typeof value}`;
+}
+
 /** The name of an error, on one line; the type of what was thrown when it is no error. Never throws. */
 export function typeName(thrown: unknown): string {
   return isError(thrown) ? nameOf(thrown) : typeof thrown;

@@ -1,5 +1,5 @@
 import { MAX_TIMER_MS } from "./clock.js";
-import { describeValue, oneLine } from "./describe.js";
+import { describeValue, kindOf, oneLine } from "./describe.js";
 import { suggestField } from "./field-hints.js";
 
 const MAX_SECONDS = MAX_TIMER_MS / 1000;
@@ -11,6 +11,8 @@ export interface Rule {
   readonly inRange: (value: never) => boolean;
   /** What its numbers count, for hints. */
   readonly unit?: "seconds" | "percent" | undefined;
+  /** An invalid value may be an object with a password: messages name its type only. */
+  readonly isSecret?: boolean | undefined;
 }
 
 /** The rule of a name, and of a namespace. */
@@ -54,6 +56,7 @@ export const SECONDS = number(
 
 /**
  * Reads the fields of `rules` from `given`, each once, and checks them.
+ * @param path what messages put before a field's name, such as `isolationDuration.`
  * @throws {TypeError} for something that is not an object, an unknown field, or a wrong type
  * @throws {RangeError} for a value out of range
  */
@@ -61,6 +64,7 @@ export function readFields<T extends object>(
   what: string,
   given: T,
   rules: { readonly [Field in keyof T]-?: Rule },
+  path = "",
 ): T {
   if (typeof given !== "object" || given === null || Array.isArray(given)) {
     throw new TypeError(`${what} must be an object; got ${format(given)}`);
@@ -74,7 +78,7 @@ export function readFields<T extends object>(
   for (const field of Object.keys(rules) as Array<keyof T & string>) {
     const value = given[field];
     if (value === undefined) continue;
-    validate(field, value, rules[field]);
+    validate(`${path}${field}`, value, rules[field]);
     read[field] = value;
   }
   return read as T;
@@ -82,7 +86,8 @@ export function readFields<T extends object>(
 
 export function validate(field: string, value: unknown, rule: Rule): void {
   if (!rule.hasType(value)) {
-    throw new TypeError(`${field} must be ${rule.description}; got ${format(value)}`);
+    const given = rule.isSecret ? kindOf(value) : format(value);
+    throw new TypeError(`${field} must be ${rule.description}; got ${given}`);
   }
   if (!rule.inRange(value as never)) {
     throw new RangeError(`${field} must be ${rule.description}; got ${format(value)}`);
@@ -115,8 +120,11 @@ export function orNull(rule: Rule): Rule {
   };
 }
 
-/** A given value for an error message, cut to a readable length. */
+/** User and password of a URL, also when they are not percent-encoded. */
+const CREDENTIALS = /:\/\/[^\s'"`]*@/g;
+
+/** A given value for an error message, cut to a readable length, and without the credentials of URLs. */
 export function format(value: unknown): string {
-  const text = describeValue(value);
+  const text = describeValue(value).replace(CREDENTIALS, "://…@");
   return text.length <= 120 ? text : `${text.slice(0, 120)}…`;
 }

@@ -4,7 +4,9 @@ import { now } from "../common/clock.js";
 import { newOwner } from "../common/new-owner.js";
 import type { ResolvedBulkheadConfig } from "../config.js";
 import type { FleetStats } from "../stats.js";
+import { endSubscription } from "../storage/end-subscription.js";
 import type { PermitGrant, PermitNotice, PermitRequest } from "../storage/permit-lease.js";
+import { validateNotice } from "../storage/validate-grant.js";
 import { type LeaseHolder, type Leases, type LeasingStorage, leasesOf } from "./leases.js";
 import { type Demand, type Keep, newPermitsState, Permits } from "./permits.js";
 
@@ -54,6 +56,7 @@ export class FleetLimit implements LeaseHolder {
   #retryMs = FIRST_RETRY_MS;
   #asking: Keep | undefined = undefined;
   #holdsProcess = false;
+  #hasInvalidNotice = false;
   #closed: Promise<void> | undefined = undefined;
   #onClosed = () => {};
 
@@ -144,7 +147,7 @@ export class FleetLimit implements LeaseHolder {
   close(): Promise<void> {
     this.#closed ??= new Promise<void>((resolve) => {
       this.#onClosed = resolve;
-      this.#unsubscribe();
+      endSubscription(this.#unsubscribe);
       if (this.#asking === undefined) this.#giveBackAtClose();
     });
     return this.#closed;
@@ -255,7 +258,7 @@ export class FleetLimit implements LeaseHolder {
   }
 
   #hear(notice: PermitNotice): void {
-    if (this.#closed !== undefined) return;
+    if (this.#closed !== undefined || !this.#isValid(notice)) return;
     this.#permits.hear(notice);
     if (notice.gives && this.#permits.mayBeGranted) this.#gapMs = FIRST_GAP_MS;
     else if (this.#permits.held > 0 && this.#renewAt !== NEVER) {
@@ -265,6 +268,18 @@ export class FleetLimit implements LeaseHolder {
     }
     this.#update();
     this.#consider(Math.random() * SPREAD_MS);
+  }
+
+  /** A custom storage may emit anything: the first malformed notice after a valid one is an error. */
+  #isValid(notice: PermitNotice): boolean {
+    try {
+      validateNotice(notice);
+      this.#hasInvalidNotice = false;
+    } catch (error) {
+      if (!this.#hasInvalidNotice) this.#hooks.onError(error);
+      this.#hasInvalidNotice = true;
+    }
+    return !this.#hasInvalidNotice;
   }
 
   /** A time that is long enough to tell how many permits are needed. */

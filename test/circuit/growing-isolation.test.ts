@@ -285,11 +285,15 @@ describe("the configuration of a growing isolation", () => {
     ],
     [
       { min: 0, max: 1 },
-      new RangeError("min must be a number of seconds over 0 and up to 2147483.647; got 0"),
+      new RangeError(
+        "isolationDuration.min must be a number of seconds over 0 and up to 2147483.647; got 0",
+      ),
     ],
     [
       { min: "1", max: 1 },
-      new TypeError("min must be a number of seconds over 0 and up to 2147483.647; got '1'"),
+      new TypeError(
+        "isolationDuration.min must be a number of seconds over 0 and up to 2147483.647; got '1'",
+      ),
     ],
     [
       { min: 2, max: 1 },
@@ -299,11 +303,11 @@ describe("the configuration of a growing isolation", () => {
     ],
     [
       { min: 1, max: 2, factor: 0.5 },
-      new RangeError("factor must be a number of at least 1; got 0.5"),
+      new RangeError("isolationDuration.factor must be a number of at least 1; got 0.5"),
     ],
     [
       { min: 1, max: 2, factor: Number.POSITIVE_INFINITY },
-      new RangeError("factor must be a number of at least 1; got Infinity"),
+      new RangeError("isolationDuration.factor must be a number of at least 1; got Infinity"),
     ],
     [
       { min: 1, max: 2, faktor: 3 },

@@ -1,4 +1,5 @@
 import type { ClientConfig } from "pg";
+import { kindOf } from "../../common/describe.js";
 import { type ConnectionUrl, readConnectionUrl } from "./connection-url.js";
 import { redact } from "./errors.js";
 import { type Parameter, readTls, type Tls } from "./tls.js";
@@ -181,10 +182,4 @@ function passwordIn(connectionString: string): string | undefined {
     // An application's pool may have a malformed one. It cannot connect.
     return undefined;
   }
-}
-
-/** The kind of a value, for messages that must not show it. */
-export function kindOf(value: unknown): string {
-  if (value === null) return "null";
-  return typeof value === "object" ? "an object" : `a ${typeof value}`;
 }

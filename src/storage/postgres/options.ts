@@ -1,8 +1,9 @@
 import { hostname } from "node:os";
 import type { Pool } from "pg";
+import { kindOf } from "../../common/describe.js";
 import { BOOLEAN, NAME, orNull, POSITIVE_SECONDS, readFields } from "../../common/validation.js";
 import { readPermitTimes } from "../permit-times.js";
-import { type ConnectionConfig, clientConfig, kindOf } from "./connection.js";
+import { type ConnectionConfig, clientConfig } from "./connection.js";
 import { isNative, isPool } from "./driver.js";
 
 /**
@@ -95,7 +96,7 @@ const RULES = {
  * @throws {TypeError | RangeError} for an invalid value or an unknown field; the message never contains a secret
  */
 export function readPostgresOptions(given: PostgresStorageOptions): ResolvedPostgresOptions {
-  if (typeof given !== "object" || given === null) {
+  if (typeof given !== "object" || given === null || Array.isArray(given)) {
     throw new TypeError(`options must be an object; got ${kindOf(given)}`);
   }
   const options = readFields<PostgresStorageOptions>("options", given, RULES);

@@ -65,6 +65,7 @@ describe("the options of PostgresStorage", () => {
 
   it.each([
     ["a connection string in place of the options", url],
+    ["a connection string in a list in place of the options", [url]],
     ["options in place of a pool", { pool: { host: "db", password: SECRET } }],
     ["key words in place of a URL", { connectionString: `host=db password=${SECRET}` }],
     ["a URL that cannot be read", { connectionString: `postgres://app:${SECRET}@db:port/app` }],
@@ -216,6 +217,12 @@ describe("the environment", () => {
       expect(error.message).toMatch(/^RC_DB_DSN (must be a URL|cannot be read|can be read)/);
       expect(error.message).not.toContain(SECRET);
     }
+  });
+
+  it("never shows a secret of a connection string in place of the options of createStorage", () => {
+    const given: unknown = url;
+    const create = () => createStorage(given as object);
+    expect(create).toThrow("options must be an object; got 'postgres://…@");
   });
 
   it("chooses the storage", () => {
