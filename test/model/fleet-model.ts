@@ -79,7 +79,7 @@ export class FleetModel implements Model<World> {
   }
 
   isGoal(world: World): boolean {
-    return isServed(world, this.#usable(world), this.#options.limit);
+    return isServed(world, this.#usable(world), this.#options);
   }
 
   broken(world: World): string | undefined {
@@ -269,6 +269,8 @@ export class FleetModel implements Model<World> {
     return {
       ...member,
       hasExtra: member.hasExtra && !isOrderly,
+      // Its permits cover all that runs.
+      strays: isLeased(member) && isOrderly ? 0 : member.strays,
       lost: running === 0 && !isLeased(member) && !isUnanswered ? 0 : member.lost,
       couldStart: this.#options.times !== undefined && couldStart,
     };
