@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { check, type Model, type Move, permutations, STUCK } from "./checker.js";
+import { walk, walkAll } from "./walk.js";
 
 /** Steps of a process that takes a lock, uses it and gives it back. */
 const NAMES = ["outside", "sees it free", "inside", "broken"] as const;
@@ -119,5 +120,29 @@ describe("the checker", () => {
     };
     const seen = check(counter);
     expect([seen.states, seen.counterexamples]).toEqual([(size + 1) ** 2, []]);
+  });
+});
+
+describe("random walks", () => {
+  it("end at a goal, by good moves alone, after a walk in which no rule was broken", () => {
+    const made = walk(lock({}), { seed: 1, steps: 5, recovery: 10 });
+    expect(made).toEqual({ moves: 6, broken: undefined });
+  });
+
+  it("show the way to where good moves have led to no goal", () => {
+    const { counterexamples } = walkAll(lock({ breaks: true, processes: 1 }), 20, {
+      steps: 20,
+      recovery: 10,
+    });
+    const [stuck] = counterexamples;
+    expect(stuck?.rule).toBe(STUCK);
+    expect(stuck?.steps.slice(-2)).toEqual(["0 breaks down", "broken"]);
+  });
+
+  it("show the way to a rule that is broken", () => {
+    const { counterexamples } = walkAll(lock({ isAtomic: false }), 5, { steps: 20 });
+    const [broken] = counterexamples;
+    expect(broken?.rule).toBe("two are inside");
+    expect(broken?.steps.at(-1)).toBe("inside, inside");
   });
 });

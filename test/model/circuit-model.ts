@@ -1,8 +1,9 @@
 import type { SharedCircuitState } from "../../src/circuit/shared-circuit-state.js";
 import type { CircuitTransition } from "../../src/circuit/transition.js";
 import type { CircuitRecord } from "../../src/storage/circuit-storage.js";
-import type { Model, Move } from "./checker.js";
+import type { Model } from "./checker.js";
 import { WorldEncoding } from "./circuit-encoding.js";
+import { InstantMessages } from "./circuit-instant.js";
 import { type CircuitCode, CircuitProcess, NOW_MS, type Timer } from "./circuit-process.js";
 import {
   brokenByRecord,
@@ -52,6 +53,17 @@ export interface CircuitModelOptions {
    * @default false
    */
   readonly instantNotices?: boolean;
+  /**
+   * Whether a request is carried out in the step in which its process sends it, unless a notice led to it, or it can still
+   * be lost.
+   * @default false
+   */
+  readonly instantRequests?: boolean;
+  /**
+   * Whether the answer arrives in the step in which the request is carried out.
+   * @default false
+   */
+  readonly instantAnswers?: boolean;
 }
 
 /** The circuit of a fleet, by the real code: processes on one storage, and all that can go wrong. */
@@ -60,7 +72,7 @@ export class CircuitModel implements Model<World> {
   readonly #processes: readonly CircuitProcess[];
   readonly #recovers: boolean;
   readonly #successThreshold: number;
-  readonly #instantNotices: boolean;
+  readonly #instant: InstantMessages;
   /** The process that runs, as it was before this step. */
   #judged: Member | undefined = undefined;
   /** The rule that the step under way has broken. */
@@ -72,7 +84,7 @@ export class CircuitModel implements Model<World> {
     this.#successThreshold = successThreshold;
     const { openQuorum = 1, sickHost } = options;
     const hosts = options.hosts ?? Array.from({ length: processes }, (_, index) => `P${index}`);
-    this.#instantNotices = options.instantNotices ?? false;
+    this.#instant = new InstantMessages(options, (...args) => this.#run(...args));
     const record = firstRecord();
     this.#processes = Array.from({ length: processes }, (_, index) => {
       const process = new CircuitProcess(code, {
@@ -123,11 +135,11 @@ export class CircuitModel implements Model<World> {
   }
 
   moves(world: World, given: Report): void {
-    const report: Report = this.#instantNotices ? (move) => given(this.#noticed(move)) : given;
-    storageMoves(world, this.#recovers, report);
+    storageMoves(world, this.#recovers, (move) => given(this.#instant.after(move)));
     for (const index of world.members.keys()) {
       const member = world.members[index];
       if (member === undefined) continue;
+      const report: Report = (move) => given(this.#instant.after(move, index));
       lateMoves(world, index, member, report);
       if (member.mode === "dead") continue;
       this.#questionMoves(world, index, member, report);
@@ -164,8 +176,14 @@ export class CircuitModel implements Model<World> {
       return;
     }
     const done = () => `storage: P${index}'s ${what()} is carried out`;
-    report({ label: done, isGood: true, ...carryOut(world, index, member) });
+    const carriedOut = carryOut(world, index, member);
+    report({ label: done, isGood: true, ...carriedOut });
     if (world.left.lostAnswers === 0) return;
+    if (this.#instant.answers) {
+      const lossy = spend(carriedOut.next, "lostAnswers");
+      const label = () => `storage: P${index}'s ${what()} is carried out, and the answer is lost`;
+      this.#run(lossy, index, label, false, report, (process) => process.failed());
+    }
     const label = () => `P${index} gives up its ${what()}`;
     const late =
       outstanding.change === undefined
@@ -309,27 +327,6 @@ export class CircuitModel implements Model<World> {
         hear("receives a ", false, spend(world, "forgedNotices"), forged);
       }
     }
-  }
-
-  /** The move, with every notice that it leads to. */
-  #noticed(move: Move<World>): Move<World> {
-    const index = move.next.members.findIndex(({ notice }) => notice !== undefined);
-    const member = move.next.members[index];
-    const notice = member?.notice;
-    if (member === undefined || notice === undefined) return move;
-    const heard = replace(move.next, index, { ...member, notice: undefined });
-    let after = move;
-    this.#run(
-      heard,
-      index,
-      move.label,
-      move.isGood,
-      (hearing) => {
-        after = { ...hearing, broken: move.broken ?? hearing.broken };
-      },
-      (process) => process.hear(notice),
-    );
-    return this.#noticed(after);
   }
 
   #run(

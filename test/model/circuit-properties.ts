@@ -13,6 +13,8 @@ import {
   type World,
 } from "./circuit-world.js";
 
+const MOST_REQUESTS = 10;
+
 export const RULES = {
   reopened: "a circuit that its own probes closed is opened by a record that is over",
   closed: "an opening that the storage never made is closed by a record",
@@ -63,11 +65,14 @@ export function disagreement({ fleet, record, isUp, members }: World): string | 
     if (mode === "dead") return true;
     const { status } = circuit.state;
     const { isOwn, known } = sync.reconciler;
-    const isProbingAlone = isOwn && status === "HALF_OPEN" && record.state === "CLOSED";
+    // With a quorum it needs no lease for that, whatever opened it.
+    const probes = circuit.state.status === "HALF_OPEN" && circuit.state.prober === "ours";
+    const isAlone = isOwn ? status === "HALF_OPEN" : probes && fleet.openQuorum > 1;
+    const isProbingAlone = isAlone && record.state === "CLOSED";
     const isForever = status !== "CLOSED" && circuit.state.until > NOW_MS + 1e6;
     const isSame = (status === "CLOSED") === (record.state === "CLOSED");
     const knows = isKnown(fleet, record, known);
-    return (isSame || isOwn) && (!isForever || isProbingAlone) && knows;
+    return (isSame || isOwn || isProbingAlone) && (!isForever || isProbingAlone) && knows;
   });
   const isUnsent = members.some(({ mode, process: { sync }, isTaken }) => {
     return mode === "live" && sync.reconciler.opening?.isVote && !isTaken;
@@ -86,6 +91,8 @@ export function unleased(before: Member, after: Member, owner: string): string |
   const { isOwn, known } = after.process.sync.reconciler;
   const isAlone = isOwn || state.until === Number.POSITIVE_INFINITY;
   if (isAlone && known?.state === "CLOSED") return undefined;
+  // After so many requests without a pause it goes on as without the storage.
+  if (before.process.sync.requests >= MOST_REQUESTS) return undefined;
   const owners = [before.process.outstanding?.answer?.record, after.process.sync.reconciler.known];
   const hasLease = owners.some((record) => record?.probeOwner === owner);
   return hasLease ? undefined : RULES.unleased;

@@ -235,8 +235,11 @@ export function withoutOldNews(member: Member): Member {
   const { notice, process } = member;
   const { known, pending } = process.sync.reconciler;
   if (notice === undefined || known === undefined || notice.version > known.version) return member;
-  const wakesUp = process.outstanding === undefined && pending !== undefined;
-  return wakesUp ? member : { ...member, notice: undefined };
+  const isIdle = process.outstanding === undefined;
+  const wakesUp = isIdle && pending !== undefined;
+  // The answer can show that what is known was forged: then the notice is news.
+  const canBeNews = !isIdle && isForged(known);
+  return wakesUp || canBeNews ? member : { ...member, notice: undefined };
 }
 
 export function die(member: Member): Member {
@@ -260,8 +263,10 @@ export function write(world: World, record: CircuitRecord): World {
 export function failOver(world: World, record: CircuitRecord): World {
   const members = world.members.map((member, index) => {
     if (member.mode !== "live") return member;
-    const { openings } = member.process.sync.reconciler;
-    const isTaken = member.isTaken && record.openedBy === `P${index} ${openings}`;
+    const { openings, opening } = member.process.sync.reconciler;
+    // A vote that is lost with the write is given anew by the next probe that fails.
+    const isKept = opening?.isVote || record.openedBy === `P${index} ${openings}`;
+    const isTaken = member.isTaken && isKept;
     return { ...member, notice: undefined, isDisconnected: true, isTaken };
   });
   // A database counts versions by its clock: it uses none again.

@@ -90,6 +90,7 @@ export function newMember(settings: FleetSettings, permits: Member["permits"]): 
     late: undefined,
     notice: undefined,
     isCut: false,
+    isUnanswered: false,
     strays: 0,
     isTakenBack: false,
     hasExtra: false,

@@ -60,7 +60,8 @@ export class FleetEncoding implements Encoding {
     if (previous !== undefined) this.#share(code, previous, index, rank);
     code.write(
       MODES[member.mode] * 16 +
-        flags(member.isCut, member.hasCalls, member.isActive, member.isUrgent),
+        flags(member.isCut, member.hasCalls, member.isActive, member.isUrgent) +
+        (member.isUnanswered ? 256 : 0),
     );
     writeKeep(code, member.late, rank);
     if (member.mode === "dead") return;

@@ -40,6 +40,8 @@ export interface FleetModelOptions extends FleetSettings {
   readonly instantAnswers?: boolean;
   /** A notice arrives with what it is about. Fewer orders, for more processes. */
   readonly instantNotices?: boolean;
+  /** The functions of a process start together, as many as can, and end together. Fewer orders, for more processes. */
+  readonly batches?: boolean;
 }
 
 /** The permits of a fleet, by the real rules: processes with one limit, and all that can go wrong. */
@@ -79,7 +81,7 @@ export class FleetModel implements Model<World> {
   }
 
   isGoal(world: World): boolean {
-    return isServed(world, this.#usable(world), this.#options.limit);
+    return isServed(world, this.#usable(world), this.#options);
   }
 
   broken(world: World): string | undefined {
@@ -198,11 +200,11 @@ export class FleetModel implements Model<World> {
     }
     if (process.canStart(member)) {
       const label = () => (isLeased(member) ? "starts a function" : "starts one without a lease");
-      move(label, true, replace(world, index, process.start(member)));
+      move(label, true, replace(world, index, this.#started(member)));
     }
     for (const [age, count] of member.calls.entries()) {
       if (count === 0) continue;
-      move(() => "ends a function", true, replace(world, index, process.end(member, age)));
+      move(() => "ends a function", true, replace(world, index, this.#ended(member, age)));
     }
     if (member.request === undefined && member.isActive) {
       const asking = process.ask(member);
@@ -213,6 +215,16 @@ export class FleetModel implements Model<World> {
         move(() => `sends ${showKeep(asking.request?.keep)}`, true, next);
       }
     }
+  }
+
+  #started(member: Member): Member {
+    const next = this.#process.start(member);
+    return this.#options.batches && this.#process.canStart(next) ? this.#started(next) : next;
+  }
+
+  #ended(member: Member, age: number): Member {
+    const next = this.#process.end(member, age);
+    return this.#options.batches && next.calls[age] !== 0 ? this.#ended(next, age) : next;
   }
 
   #instantAnswer(world: World, index: number, asking: Member, move: MemberReport): void {
@@ -269,6 +281,8 @@ export class FleetModel implements Model<World> {
     return {
       ...member,
       hasExtra: member.hasExtra && !isOrderly,
+      // Its permits cover all that runs.
+      strays: isLeased(member) && isOrderly ? 0 : member.strays,
       lost: running === 0 && !isLeased(member) && !isUnanswered ? 0 : member.lost,
       couldStart: this.#options.times !== undefined && couldStart,
     };

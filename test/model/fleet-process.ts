@@ -55,11 +55,13 @@ export class FleetProcess {
 
   start(member: Member): Member {
     const { permits } = member;
+    const isLocal = this.usable(member) === Number.POSITIVE_INFINITY;
     const isExtra = permits.isFailing && !isLeased(member) && held(permits) === 0;
     return {
       ...member,
       calls: withCalls(member.calls, 0, 1),
       hasExtra: member.hasExtra || isExtra,
+      strays: member.strays + (isLocal ? 1 : 0),
     };
   }
 
@@ -88,11 +90,12 @@ export class FleetProcess {
       real.answered(keep, grant, this.#leaseEnd(request?.age ?? 0)),
     );
     const isTakenBack = member.isTakenBack && permits.until <= NOW_MS;
-    const next = this.#considered({ ...member, permits, request: undefined, isTakenBack }, false);
+    const answered = { ...member, permits, request: undefined, isTakenBack, isUnanswered: false };
+    const next = this.#considered(answered, false);
     // What was granted may be gone already.
     if (permits.until <= NOW_MS) return next;
     const isLost = request?.isLost ?? false;
-    const wasApart = member.apart !== undefined && this.#settings.fallback !== "reject";
+    const wasApart = member.apart !== undefined && this.#settings.fallback === "share";
     if (!wasApart && (member.lost === 0 || isLost)) return { ...next, apart: undefined };
     const strays = Math.max(member.strays, inUse(member) - held(permits));
     return { ...next, strays, apart: undefined, lost: isLost ? member.lost : 0 };
@@ -102,7 +105,7 @@ export class FleetProcess {
     const { permits } = this.#run(member, (real) => real.failed());
     const { isTakenBack } = member;
     const apart = isTakenBack ? Math.max(held(permits), inUse(member)) : member.apart;
-    return { ...member, permits, request: undefined, apart };
+    return { ...member, permits, request: undefined, apart, isUnanswered: true };
   }
 
   hear(member: Member, notice: PermitNotice): Member {

@@ -11,6 +11,8 @@ import {
 export const FLEET_RULES = {
   overLimit: "more functions run, or may start, than the limit and the faults allow",
   cutOff: "a process that is cut off uses more than it could before",
+  unlimited: "only the limit of a process counts, although it has a lease or an answer",
+  limited: "more than the limit of a process counts, although it has neither a lease nor an answer",
   overGranted: "the storage has granted more than the limit",
   starved: "calls of a process wait for too long",
 } as const;
@@ -38,14 +40,18 @@ export function brokenRule(
   let allowed = limit;
   for (const [index, member] of world.members.entries()) {
     const can = usable[index] ?? 0;
-    // Without a lease only its own limit counts then.
-    if (can === Number.POSITIVE_INFINITY) continue;
+    const isAlone = member.isUnanswered && !isLeased(member);
+    if (can === Number.POSITIVE_INFINITY) {
+      if (!isAlone) return FLEET_RULES.unlimited;
+      continue;
+    }
+    if (fallback === "local" && isAlone && member.mode !== "dead") return FLEET_RULES.limited;
     const uses = live(member, can);
     const extra = fallback === "share" ? extraOf(member, can) : 0;
     allowed += member.lost;
     // Only a process that goes on without a lease uses what the storage gives to others.
     const { apart } = member;
-    if (apart === undefined || fallback === "reject") sum += Math.max(0, uses - extra);
+    if (apart === undefined || fallback !== "share") sum += Math.max(0, uses - extra);
     else if (uses > Math.max(apart, 1)) return FLEET_RULES.cutOff;
     else sum += Math.min(uses, countedOf(world.pool, index));
   }
@@ -54,9 +60,26 @@ export function brokenRule(
   return granted > limit ? FLEET_RULES.overGranted : undefined;
 }
 
+/** While the storage is away for good: every process can run as many functions as its fallback allows. */
+function isServedWithout(
+  { members }: World,
+  usable: readonly number[],
+  { fallback }: FleetSettings,
+): boolean {
+  const least = { share: 1, local: Number.POSITIVE_INFINITY, reject: 0 }[fallback];
+  return members.every(({ mode, hasCalls }, index) => {
+    return mode === "dead" || (mode === "live" && hasCalls && (usable[index] ?? 0) >= least);
+  });
+}
+
 /** Every process can run as many functions as are its share at least. */
-export function isServed(world: World, usable: readonly number[], limit: number): boolean {
-  if (!world.isUp) return false;
+export function isServed(
+  world: World,
+  usable: readonly number[],
+  settings: FleetSettings,
+): boolean {
+  const { limit, recovers = true } = settings;
+  if (!world.isUp) return !recovers && isServedWithout(world, usable, settings);
   const { members } = world;
   const alive = members.filter(({ mode }) => mode !== "dead").length;
   const share = Math.floor(limit / Math.max(1, alive));

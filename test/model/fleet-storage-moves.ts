@@ -70,7 +70,7 @@ export function storageMoves(world: World, settings: FleetSettings, report: Repo
   const { isUp, left, previous } = world;
   const move = (label: string, isGood: boolean, next: World) =>
     report({ label: () => label, next, isGood, broken: undefined });
-  if (!isUp) move("the storage is back", true, { ...world, isUp: true });
+  if (!isUp) move("the storage is back", settings.recovers ?? true, { ...world, isUp: true });
   if (isUp && left.outages > 0) {
     move("the storage is away", false, { ...spend(world, "outages"), isUp: false });
   }
@@ -90,7 +90,7 @@ export function storageMoves(world: World, settings: FleetSettings, report: Repo
 function mayEnd(member: Member, { fallback }: FleetSettings): boolean {
   if (member.mode !== "live" || member.lost > 0) return true;
   if (isLeased(member)) return false;
-  if (fallback === "reject") return inUse(member) === 0;
+  if (fallback !== "share") return inUse(member) === member.strays;
   // Otherwise it has asked again in time, or what it uses ends before.
   const { isFailing } = member.permits;
   return member.isCut || (!isFailing && member.request === undefined && inUse(member) === 0);

@@ -50,6 +50,8 @@ export interface FleetSettings {
   readonly fallback: FleetFallback;
   /** Default: time is free, and every lease ends when the model says so. */
   readonly times?: Times | undefined;
+  /** Whether the storage is back in the end. If not, every process is to go on as its fallback says. Default: it is. */
+  readonly recovers?: boolean | undefined;
 }
 
 /** A request on its way to the storage, or its answer on its way back. */
@@ -82,10 +84,15 @@ export interface Member {
   readonly notice: PermitNotice | undefined;
   /** It does not reach the storage. */
   readonly isCut: boolean;
+  /** The end of its last request was that no answer came. */
+  readonly isUnanswered: boolean;
 
   // What the faults excuse
 
-  /** Functions that run without a permit: the storage took it back while the process was frozen or cut off, or lost it. */
+  /**
+   * Functions that run without a permit: the storage took it back while the process was frozen or cut off, or lost it, or
+   * they began while only the limit of the process counted.
+   */
   readonly strays: number;
   /** A function was started without any permit: one at a time, because the storage does not answer. */
   readonly hasExtra: boolean;

@@ -20,6 +20,8 @@ const clock = { renew: 1, retry: 1, lease: 4, timeout: 0 };
 /** As with the defaults: a lease of three renewals, and retries after half of one. */
 const halves = { renew: 2, retry: 1, lease: 6, timeout: 0 };
 
+const local: Setting = { ...two, ...instant, fallback: "local" };
+
 function explore(setting: Setting, code = realFleetCode, stopsAtFirst = false) {
   return check(new FleetModel({ code, ...setting }), { stopsAtFirst });
 }
@@ -56,6 +58,14 @@ describe("the permits of a fleet, in every order of everything that can happen",
         times: { ...clock, lease: 2, timeout: 1 },
         faults: { cuts: 1 },
       },
+    ],
+    [
+      "the storage stays away, and only the limit of each process counts",
+      { ...local, times: { ...clock, lease: 2 }, recovers: false, faults: { outages: 1 } },
+    ],
+    [
+      "an answer is lost, and only the limit of its process counts",
+      { ...local, faults: { lostAnswers: 1 } },
     ],
     ["the storage comes back older", { ...two, ...instant, faults: { restores: 1 } }],
     [
@@ -226,6 +236,52 @@ describe("the permits of a fleet without one of the rules", () => {
       },
       { ...two, ...instant, limit: 1 },
       FLEET_RULES.overLimit,
+    ],
+    [
+      "local: a process uses its lease until that is over",
+      {
+        file: PERMITS,
+        text: "if (this.isLeased(now)) return this.held;",
+        without: 'if (this.isLeased(now) && fallback !== "local") return this.held;',
+      },
+      { ...local, faults: { lostAnswers: 1 } },
+      FLEET_RULES.unlimited,
+    ],
+    [
+      "local: the first lease is waited for",
+      {
+        file: PERMITS,
+        text: `if (!isFailing || fallback === "reject") return 0;`,
+        without: `if (fallback === "reject") return 0;`,
+      },
+      local,
+      FLEET_RULES.unlimited,
+    ],
+    [
+      "local: an answer ends it",
+      { file: PERMITS, text: "this.state.isFailing = false;", without: "" },
+      { ...local, faults: { lostAnswers: 1 } },
+      FLEET_RULES.unlimited,
+    ],
+    [
+      "local: functions that began without a lease are given no permits that another has",
+      {
+        file: LEASE,
+        text: "Math.min(request.keep, held), granted, 0",
+        without: "request.keep, granted, 0",
+      },
+      { ...local, faults: { lostAnswers: 1 } },
+      FLEET_RULES.overGranted,
+    ],
+    [
+      "local: without the storage only the limit of the process counts",
+      {
+        file: PERMITS,
+        text: 'if (fallback === "local") return Number.POSITIVE_INFINITY;',
+        without: "",
+      },
+      { ...local, faults: { lostAnswers: 1 } },
+      FLEET_RULES.limited,
     ],
     [
       "more than the fair share is granted only while no other lacks it",

@@ -6,6 +6,7 @@ import { RULES } from "./circuit-properties.js";
 import { QUORUM_RULES } from "./circuit-world.js";
 import { realCode } from "./code.js";
 import { type Mutation, mutantOf } from "./mutant.js";
+import { walkAll } from "./walk.js";
 
 type Setting = Omit<CircuitModelOptions, "code">;
 
@@ -26,9 +27,17 @@ function sick(hosts: readonly string[], faults: Setting["faults"] = {}): Setting
   return { ...fleet, successThreshold: 1, instantNotices, faults };
 }
 
+/** The same, with answers at once. */
+function atOnce(hosts: readonly string[], faults: Setting["faults"] = {}): Setting {
+  return { ...sick(hosts, faults), instantRequests: true, instantAnswers: true };
+}
+
 describe("a circuit that a quorum of hosts opens, in every order of everything that can happen", () => {
   it.each<[string, Setting]>([
     ["the calls of one host fail for good", sick(["A", "B"])],
+    ["two processes of that host run beside two well hosts", atOnce(["A", "A", "B", "C"])],
+    ["calls fail on a second host of three", atOnce(["A", "B", "C"], { openings: 1 })],
+    ["an operator moves the record of three hosts", atOnce(["A", "B", "C"], { operators: 1 })],
     ["another host votes, too", one({ openings: 1, otherVotes: 2 })],
     ["answers are lost", one({ openings: 1, otherVotes: 1, lostAnswers: 1 })],
     ["the storage is out", one({ openings: 1, otherVotes: 1, outages: 1 })],
@@ -94,6 +103,26 @@ describe("a circuit that a quorum of hosts opens, without one of its rules", () 
       QUORUM_RULES.voterProbes,
     ],
     [
+      "C4: not only the process with the vote",
+      {
+        file: "storage/apply-change.ts",
+        text: "vote.host === cut(host)",
+        without: "vote.owner === change.owner",
+      },
+      atOnce(["A", "A"], { otherVotes: 1 }),
+      QUORUM_RULES.voterProbes,
+    ],
+    [
+      "two processes of one host have one vote",
+      {
+        file: "storage/apply-change.ts",
+        text: "votingHosts(votes).length >= change.quorum",
+        without: "votes.length >= change.quorum",
+      },
+      atOnce(["A", "A", "B"]),
+      QUORUM_RULES.few,
+    ],
+    [
       "C5: a record that is closed ends no opening of a process's own",
       {
         file: "circuit/reconciler.ts",
@@ -121,4 +150,39 @@ describe("a circuit that a quorum of hosts opens, without one of its rules", () 
     },
     120_000,
   );
+});
+
+describe("a circuit that two of three hosts open, in random orders", () => {
+  const five: Setting = {
+    processes: 5,
+    hosts: ["A", "A", "B", "B", "C"],
+    sickHost: "A",
+    openQuorum: 2,
+    successThreshold: 1,
+    faults: {
+      ...{ openings: 6, probeFailures: 4, hangs: 3, crashes: 1, shutdowns: 1, outages: 3 },
+      ...{ lostAnswers: 4, lateClaims: 2, lostNotices: 3, healthFailures: 2, healthPasses: 2 },
+      ...{ hands: 2, operators: 2, otherVotes: 3, pythonWrites: 1, failovers: 1, forgedNotices: 1 },
+    },
+  };
+  const walkFive = (code = realCode) => {
+    const options = { steps: 200, recovery: 4000 };
+    return withoutTime(() => walkAll(new CircuitModel({ code, ...five }), 8, options));
+  };
+
+  it("keeps every rule, and gets closed on the well hosts, when everything goes wrong", () => {
+    const { counterexamples, moves } = walkFive();
+    expect(counterexamples).toEqual([]);
+    expect(moves).toBeGreaterThan(800);
+  });
+
+  it("breaks one without a rule", () => {
+    const code = mutantOf({
+      file: "circuit/reconciler.ts",
+      text: "if (this.#outlivesRecord(record)) return;",
+      without: "",
+    });
+    const { counterexamples } = walkFive(code);
+    expect(counterexamples.map((found) => found.rule)).toContain(RULES.ended);
+  });
 });

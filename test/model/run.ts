@@ -1,4 +1,4 @@
-import { type CheckResult, check } from "./checker.js";
+import { type CheckResult, check, type Model } from "./checker.js";
 import { CircuitModel, type CircuitModelOptions } from "./circuit-model.js";
 import { withoutTime } from "./circuit-process.js";
 import { FAULTS } from "./circuit-world.js";
@@ -6,20 +6,22 @@ import { realCode, realFleetCode } from "./code.js";
 import { FleetModel, type FleetModelOptions } from "./fleet-model.js";
 import { FleetScale } from "./fleet-scale.js";
 import { FLEET_FAULTS } from "./fleet-world.js";
-import { walk } from "./walk.js";
+import { walkAll } from "./walk.js";
 
 const USAGE = `Explores every state of a protocol, and prints the shortest way to each fault.
 
   npm run model -- circuit '{"processes": 2, "faults": {"openings": 1, "outages": 1}}'
   npm run model -- circuit '{"processes": 3, "openQuorum": 2, "hosts": ["A", "A", "B"], "sickHost": "A", "faults": {}}'
 
-  processes          1 to 4 (default: 2)
+  processes          1 to 5 (default: 2)
   successThreshold   probes that close the circuit (default: 1)
   openQuorum         hosts that open the record (default: 1)
   hosts              the host of each process (default: one each)
   sickHost           a host whose calls fail, for good (default: none)
   recovers           whether an outage ends in the end (default: true)
   instantNotices     whether a notice arrives with its change: fewer orders, for more processes (default: false)
+  instantRequests    whether a request is carried out when it is sent, unless it can be lost, or a notice led to it (default: false)
+  instantAnswers     whether the answer arrives when the request is carried out (default: false)
   faults             how often each may happen in one run (default: never):
                      ${FAULTS.join(", ")}
   maxStates          gives up beyond that many states (default: 5000000)
@@ -29,13 +31,18 @@ const USAGE = `Explores every state of a protocol, and prints the shortest way t
   processes          2 to 5 (default: 2)
   limit, most        permits of the fleet, and of each process (default: 2)
   fallback           "share", "local" or "reject" (default: "share")
+  recovers           whether an outage ends in the end (default: true)
   times              a clock for all, in ticks: {"renew": 1, "retry": 1, "lease": 4, "timeout": 0}; default: time is free
   patience           with a clock: for how many ticks calls may wait while none can start (default: any)
   instantAnswers, instantNotices
                      fewer orders, for more processes (default: false)
+  batches            the functions of a process start together, and end together (default: false)
   faults             how often each may happen in one run (default: never):
                      ${FLEET_FAULTS.join(", ")}
-  walks, steps       makes so many random walks (with the seeds from 0) of so many steps, instead of every order
+
+Of both, instead of every order:
+  walks, steps       makes so many random walks (with the seeds from 0) of so many steps
+  recovery           good moves after each walk, at most, until a goal is reached (default: 0, which asks for none)
 
   npm run model -- scale '{"processes": 100, "limit": 400, "load": 0.9}'
 
@@ -53,30 +60,25 @@ const PROTOCOLS: {
   circuit: (settings, limits) => {
     const defaults = { processes: 2, successThreshold: 1, faults: {} };
     const options: CircuitModelOptions = { code: realCode, ...defaults, ...settings };
-    return withoutTime(() => check(new CircuitModel(options), limits));
+    return withoutTime(() => explore(new CircuitModel(options), settings, limits));
   },
   fleet: (settings, limits) => {
     const defaults = { processes: 2, limit: 2, most: 2, fallback: "share" as const };
     const options: FleetModelOptions = { code: realFleetCode, ...defaults, ...settings };
-    const model = new FleetModel(options);
-    const { walks = 0, steps = 1000 }: { walks?: number; steps?: number } = settings;
-    return walks > 0 ? walkAll(model, walks, steps) : check(model, limits);
+    return explore(new FleetModel(options), settings, limits);
   },
 };
 
-/** As if every walk had been explored: what was not met is not known. */
-function walkAll(model: FleetModel, walks: number, steps: number): CheckResult {
-  let moves = 0;
-  const counterexamples = new Map<string, CheckResult["counterexamples"][number]>();
-  for (let seed = 0; seed < walks; seed++) {
-    const made = walk(model, { seed, steps });
-    moves += made.moves;
-    if (made.broken === undefined) continue;
-    const { rule, steps: way } = made.broken;
-    counterexamples.set(rule, { rule, steps: way, state: `seed ${seed}` });
-  }
-  const found = [...counterexamples.values()];
-  return { states: 0, moves, depth: steps, isComplete: false, counterexamples: found };
+/** Every order, or random walks. */
+function explore<State>(model: Model<State>, settings: object, limits: Limits): CheckResult {
+  const { walks = 0, steps = 1000, recovery = 0 }: WalkSettings = settings;
+  return walks > 0 ? walkAll(model, walks, { steps, recovery }) : check(model, limits);
+}
+
+interface WalkSettings {
+  readonly walks?: number;
+  readonly steps?: number;
+  readonly recovery?: number;
 }
 
 async function run([protocol = "", json = "{}"]: readonly string[]): Promise<void> {
@@ -85,8 +87,8 @@ async function run([protocol = "", json = "{}"]: readonly string[]): Promise<voi
     console.log(await new FleetScale(settings).run());
     return;
   }
-  const explore = PROTOCOLS[protocol];
-  if (explore === undefined) {
+  const exploreProtocol = PROTOCOLS[protocol];
+  if (exploreProtocol === undefined) {
     console.log(USAGE);
     return;
   }
@@ -95,7 +97,7 @@ async function run([protocol = "", json = "{}"]: readonly string[]): Promise<voi
   const onDepth = (depth: number, states: number) => {
     if (depth % 10 === 0) console.error(`${depth} steps: ${states} states`);
   };
-  print(explore(settings, { onDepth, ...settings }), performance.now() - started);
+  print(exploreProtocol(settings, { onDepth, ...settings }), performance.now() - started);
 }
 
 function print({ states, moves, depth, isComplete, counterexamples }: CheckResult, ms: number) {

@@ -1,4 +1,4 @@
-import type { Model, Move } from "./checker.js";
+import { type CheckResult, type Model, type Move, STUCK } from "./checker.js";
 
 export interface WalkOptions {
   readonly seed: number;
@@ -6,6 +6,12 @@ export interface WalkOptions {
   readonly steps: number;
   /** How much likelier a move is that happens when everything is well. @default 8 */
   readonly goodWeight?: number;
+  /**
+   * After the walk, at most so many more moves, all of them good and random, until a goal is reached. A walk that reaches
+   * none is stuck.
+   * @default 0, which asks for no goal
+   */
+  readonly recovery?: number;
 }
 
 export interface Walk {
@@ -16,32 +22,69 @@ export interface Walk {
 
 /** Makes one random walk through a model, the same for the same seed. For fleets that are too large for every order. */
 export function walk<State>(model: Model<State>, options: WalkOptions): Walk {
-  const { seed, steps, goodWeight = 8 } = options;
+  const { seed, steps, goodWeight = 8, recovery = 0 } = options;
   const random = randomOf(seed);
   const labels: Array<() => string> = [];
   let state = model.initial;
-  for (let step = 0; step < steps; step++) {
-    const moves: Array<Move<State>> = [];
-    let weight = 0;
-    model.moves(state, (move) => {
-      moves.push(move);
-      weight += move.isGood ? goodWeight : 1;
-    });
-    let at = random() * weight;
-    const chosen = moves.find((move) => {
-      at -= move.isGood ? goodWeight : 1;
-      return at < 0;
-    });
-    if (chosen === undefined) return { moves: step, broken: undefined };
+  const ended = (rule?: string): Walk => {
+    const way = () => [...labels.map((label) => label()), model.describe(state)];
+    return {
+      moves: labels.length,
+      broken: rule === undefined ? undefined : { rule, steps: way() },
+    };
+  };
+  while (labels.length < steps + recovery) {
+    const isOver = labels.length >= steps;
+    if (isOver && (model.isGoal(state) || !model.isJudged(state))) return ended();
+    const chosen = choose(model, state, { good: goodWeight, bad: isOver ? 0 : 1 }, random);
+    if (chosen === undefined) break;
     labels.push(chosen.label);
     state = chosen.next;
     const rule = chosen.broken ?? model.broken(state);
-    if (rule !== undefined) {
-      const way = labels.map((label) => label());
-      return { moves: step + 1, broken: { rule, steps: [...way, model.describe(state)] } };
-    }
+    if (rule !== undefined) return ended(rule);
   }
-  return { moves: steps, broken: undefined };
+  const isStuck = recovery > 0 && model.isJudged(state) && !model.isGoal(state);
+  return ended(isStuck ? STUCK : undefined);
+}
+
+/** One of the moves, each as likely as its weight. */
+function choose<State>(
+  model: Model<State>,
+  state: State,
+  weights: { readonly good: number; readonly bad: number },
+  random: () => number,
+): Move<State> | undefined {
+  const moves: Array<Move<State>> = [];
+  const weightOf = ({ isGood }: Move<State>) => (isGood ? weights.good : weights.bad);
+  let weight = 0;
+  model.moves(state, (move) => {
+    moves.push(move);
+    weight += weightOf(move);
+  });
+  let at = random() * weight;
+  return moves.find((move) => {
+    at -= weightOf(move);
+    return at < 0;
+  });
+}
+
+/** Walks with the seeds from 0, as a result of the checker that did not see every state. */
+export function walkAll<State>(
+  model: Model<State>,
+  walks: number,
+  options: Omit<WalkOptions, "seed">,
+): CheckResult {
+  let moves = 0;
+  const counterexamples = new Map<string, CheckResult["counterexamples"][number]>();
+  for (let seed = 0; seed < walks; seed++) {
+    const made = walk(model, { ...options, seed });
+    moves += made.moves;
+    if (made.broken === undefined || counterexamples.has(made.broken.rule)) continue;
+    const { rule, steps } = made.broken;
+    counterexamples.set(rule, { rule, steps, state: `seed ${seed}` });
+  }
+  const found = [...counterexamples.values()];
+  return { states: 0, moves, depth: options.steps, isComplete: false, counterexamples: found };
 }
 
 /** Numbers from 0 to 1, by a linear congruence and a shuffle of its bits. */
