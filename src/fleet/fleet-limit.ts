@@ -17,6 +17,9 @@ const FIRST_RETRY_MS = 500;
 /** Bulkheads that hear of free permits ask for them within this time. */
 const SPREAD_MS = 20;
 
+/** Grants in succession whose lease was over on arrival: a process that stood still has one. More are a slow storage. */
+const MAX_LATE_GRANTS = 1;
+
 const NEVER = Number.POSITIVE_INFINITY;
 
 export interface FleetLimitHooks {
@@ -57,6 +60,7 @@ export class FleetLimit implements LeaseHolder {
   #asking: Keep | undefined = undefined;
   #holdsProcess = false;
   #hasInvalidNotice = false;
+  #lateGrants = 0;
   #closed: Promise<void> | undefined = undefined;
   #onClosed = () => {};
 
@@ -217,6 +221,12 @@ export class FleetLimit implements LeaseHolder {
   onGrant(grant: PermitGrant): void {
     const asked = this.#asking;
     if (asked === undefined) return;
+    this.#lateGrants =
+      grant.permits > 0 && now() >= this.#askedAt + this.#leaseMs ? this.#lateGrants + 1 : 0;
+    if (this.#lateGrants > MAX_LATE_GRANTS) {
+      this.onFailure(this.#tooLate());
+      return;
+    }
     this.#asking = undefined;
     const before = this.#permits.held;
     this.#permits.answered(asked, grant, this.#askedAt + this.#leaseMs);
@@ -239,6 +249,13 @@ export class FleetLimit implements LeaseHolder {
     // Within a renewal of the storage's return, whatever a request takes: it learns from those that come by then.
     this.#retryMs = Math.min(this.#retryMs * 2, this.#renewMs / 2);
     this.#onAnswer(asked);
+  }
+
+  #tooLate(): Error {
+    const seconds = this.#leaseMs / 1000;
+    return new Error(
+      `The circuit storage granted permits later than permitLeaseSeconds, which is ${seconds}`,
+    );
   }
 
   #onAnswer({ keep, want }: Keep): void {

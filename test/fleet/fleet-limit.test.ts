@@ -412,6 +412,32 @@ describe("without an answer of the storage", () => {
     vi.restoreAllMocks();
   });
 
+  it("goes on when every answer comes after the lease is over, and not for one such answer", async () => {
+    storage = new TestStorage({ permitLeaseSeconds: 0.5, permitRenewSeconds: 0.1 });
+    const lease = storage.lease.bind(storage);
+    vi.spyOn(storage, "lease").mockImplementation(async (requests) => {
+      const grants = await lease(requests);
+      await new Promise((resolve) => setTimeout(resolve, 600));
+      return grants;
+    });
+    const running = new Running();
+    const bulkhead = open();
+    const errors: unknown[] = [];
+    bulkhead.on("storageError", (error) => errors.push(error));
+    start(bulkhead, running, 2);
+    await vi.advanceTimersByTimeAsync(600);
+    expect(running.now).toBe(0);
+    expect(errors).toEqual([]);
+    await seconds(5);
+    expect(running.now).toBeGreaterThanOrEqual(1);
+    expect(errors).toEqual([
+      new Error("The circuit storage granted permits later than permitLeaseSeconds, which is 0.5"),
+    ]);
+    vi.restoreAllMocks();
+    await seconds(2);
+    expect(bulkhead.getStats().fleet).toMatchObject({ permits: 2, leased: true });
+  });
+
   it('runs maxConcurrentCalls with "local"', async () => {
     storage.isAway = true;
     const running = new Running();
