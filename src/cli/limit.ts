@@ -54,7 +54,7 @@ ${CIRCUITS_HELP}`,
     if (positionals.length === 0 && !values.unset) return withCircuits(values, showLimits);
     const names = values.unset ? positionals : positionals.slice(0, -1);
     const limitSet = values.unset ? null : readLimit(positionals.at(-1));
-    const selection = readSelection(names, { all: false, yes: values.yes });
+    const selection = readSelection(names, { yes: values.yes });
     const question = limitSet === null ? "Unset the limit of" : `Set the limit ${limitSet} for`;
     return withCircuits(values, (circuits) =>
       changeEach(circuits, selection, question, (name) => limitTo(circuits, name, limitSet), known),

@@ -22,17 +22,21 @@ export interface Selection {
   readonly yes: boolean;
 }
 
-/** @throws {UsageError} for no NAME, for both, and for an invalid NAME */
+/**
+ * @param options.all `undefined` when the command has no such option
+ * @throws {UsageError} for no NAME, for both, and for an invalid NAME
+ */
 export function readSelection(
   positionals: readonly string[],
-  { all, yes }: { readonly all: boolean; readonly yes: boolean },
+  { all, yes }: { readonly all?: boolean; readonly yes: boolean },
 ): Selection {
   if (all) {
     if (positionals.length > 0) throw new UsageError("--all and a NAME exclude each other");
     return { names: undefined, yes };
   }
   if (positionals.length === 0) {
-    throw new UsageError("NAME is missing: the name of a circuit, or --all");
+    const what = all === undefined ? "the name of a bulkhead" : "the name of a circuit, or --all";
+    throw new UsageError(`NAME is missing: ${what}`);
   }
   for (const name of positionals) {
     if (!NAME.inRange(name)) throw new UsageError(`NAME must be ${NAME.description}`);

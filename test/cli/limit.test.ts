@@ -123,7 +123,7 @@ describe("bulkman limit", () => {
     [["payments"], "NUMBER is missing, or --unset: after NAME, an integer >= 1"],
     [["payments", "1.5"], "NUMBER is missing, or --unset: after NAME, an integer >= 1"],
     [["payments", "9".repeat(20)], "NUMBER is missing, or --unset: after NAME, an integer >= 1"],
-    [["5"], "NAME is missing"],
+    [["5"], "NAME is missing: the name of a bulkhead"],
     [["", "5"], "NAME must be a string of 1 to 255 characters"],
   ])("rejects the arguments %j", async (args, reason) => {
     const { status, stderr } = await limit(...args);
