@@ -1,5 +1,6 @@
 import { AsyncResource } from "node:async_hooks";
 import type { Bulkhead } from "../bulkhead.js";
+import { oneLine } from "../common/describe.js";
 import { HOLD } from "../common/hold-key.js";
 import { BulkheadTimeoutError } from "../errors.js";
 import type { Hold, PermitHolder } from "../hold.js";
@@ -290,7 +291,7 @@ export class Exchange extends Relay implements PermitHolder, IdleBody {
     const bulkheadName = this.bulkhead.name;
     const seconds = ((this.#settings.idleBodies?.limitMs ?? 0) / 1000).toFixed(3);
     const why = this.holdsBase ? "its reader had paused it" : "the server sent nothing";
-    const message = `The body of a response of bulkhead "${bulkheadName}" stalled for ${seconds} s: ${why}`;
+    const message = `The body of a response of bulkhead "${oneLine(bulkheadName)}" stalled for ${seconds} s: ${why}`;
     return new BulkheadTimeoutError(message, { bulkheadName });
   }
 }

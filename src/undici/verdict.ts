@@ -1,5 +1,5 @@
 import type { Classification } from "../classification.js";
-import { describeThrown } from "../common/describe.js";
+import { describeThrown, oneLine } from "../common/describe.js";
 import { parseRetryAfter } from "../common/retry-after.js";
 import type { Headers } from "./headers.js";
 import type { GuardSettings } from "./settings.js";
@@ -82,7 +82,7 @@ export class ResponseStatusError extends Error {
   readonly statusCode: number;
 
   constructor(bulkheadName: string, statusCode: number) {
-    super(`${bulkheadName} responded with status ${statusCode}`);
+    super(`${oneLine(bulkheadName)} responded with status ${statusCode}`);
     this.statusCode = statusCode;
   }
 }

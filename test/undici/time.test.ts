@@ -107,6 +107,14 @@ describe.each(PAIRS)("a %s caller over a %s base", (caller, base) => {
       expect(guard.bulkhead.getStats().circuitStatus).toBe("OPEN");
     });
 
+    it("is told in one line, whatever the key", async () => {
+      const { client } = await begin({ ...idle, key: () => "a\nb" });
+      await pass(2010);
+      expect(lastError(client)).toMatchObject({
+        message: expect.stringContaining('of bulkhead "a b" stalled'),
+      });
+    });
+
     it("starts anew with each chunk", async () => {
       const { guard, request } = await begin();
       for (let i = 0; i < 5; i++) {

@@ -58,20 +58,22 @@ describe.each(PAIRS)("a %s caller over a %s base", (caller, base) => {
     expect(ledger(guard.bulkhead)).toEqual({ total: 1, failed: 1 });
   });
 
-  it("names the status in the cause of the circuit's error", async () => {
-    const guard = fakeGuard(base, { defaults: STRICT });
-    await guard.dispatch(caller);
-    respond(503)(guard.base.at(0), undefined as never);
-    const client = await guard.dispatch(caller);
-    expect(client.told[1]?.[1]).toMatchObject({
-      code: "ERR_BULKHEAD_CIRCUIT_OPEN",
-      cause: {
-        name: "ResponseStatusError",
-        statusCode: 503,
-        message: "https://api.example.com responded with status 503",
-      },
-    });
-  });
+  it.each([
+    [undefined, "https://api.example.com responded with status 503"],
+    [() => "a\nb", "a b responded with status 503"],
+  ])(
+    "names the status in the cause of the circuit's error, with the key %s",
+    async (key, message) => {
+      const guard = fakeGuard(base, { defaults: STRICT, key });
+      await guard.dispatch(caller);
+      respond(503)(guard.base.at(0), undefined as never);
+      const client = await guard.dispatch(caller);
+      expect(client.told[1]?.[1]).toMatchObject({
+        code: "ERR_BULKHEAD_CIRCUIT_OPEN",
+        cause: { name: "ResponseStatusError", statusCode: 503, message },
+      });
+    },
+  );
 
   it.each<[string, Act]>([
     ["an abort", (_request, client) => client.abort(new Error("gone"))],
