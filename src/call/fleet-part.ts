@@ -54,7 +54,7 @@ export class FleetPart {
   /** The configuration has changed. */
   reconfigure(): void {
     const { name, fleetMaxConcurrentCalls, enforce } = this.#config;
-    if (fleetMaxConcurrentCalls !== null && this.#storage === undefined) {
+    if (fleetMaxConcurrentCalls !== null && enforce && this.#storage === undefined) {
       this.#storage = new InMemoryStorage();
       process.emitWarning(
         `Bulkhead "${oneLine(name)}" has no circuitStorage: its fleetMaxConcurrentCalls bounds it alone`,

@@ -200,8 +200,10 @@ function checkConfig(what: string, name: string, config: OriginConfig): void {
     if (Reflect.get(config, field) === undefined) continue;
     throw new TypeError(`${what} must have no ${field}: the guard's isFailure judges responses`);
   }
+  // One that only watches asks for no permits of a fleet, and needs no storage for them.
+  const { enforce = true } = config;
   try {
-    void new Bulkhead({ ...config, name }).shutdown();
+    void new Bulkhead({ ...config, name, enforce: enforce === true ? false : enforce }).shutdown();
   } catch (error) {
     if (error instanceof Error) error.message = `${what}: ${error.message}`;
     throw error;

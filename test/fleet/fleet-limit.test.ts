@@ -358,6 +358,16 @@ describe("fleetMaxConcurrentCalls", () => {
     ]);
     warn.mockRestore();
   });
+
+  it("warns of no storage only when it bounds something", async () => {
+    const warn = vi.spyOn(process, "emitWarning").mockImplementation(() => {});
+    const bulkhead = new Bulkhead({ name: "alone", fleetMaxConcurrentCalls: 2, enforce: false });
+    bulkheads.push(bulkhead);
+    expect(warn).not.toHaveBeenCalled();
+    bulkhead.configure({ enforce: true });
+    expect(warn).toHaveBeenCalledOnce();
+    warn.mockRestore();
+  });
 });
 
 describe("without an answer of the storage", () => {

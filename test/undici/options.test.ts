@@ -1,5 +1,5 @@
-import { describe, expect, it } from "vitest";
-import { BulkheadManager } from "../../src/index.js";
+import { describe, expect, it, vi } from "vitest";
+import { BulkheadManager, InMemoryStorage } from "../../src/index.js";
 import { guardDispatcher, guardInterceptor } from "../../src/undici/index.js";
 import { FakeBase } from "./fake-base.js";
 
@@ -9,6 +9,18 @@ describe.each([
   ["guardDispatcher", (options: object) => guardDispatcher({ dispatcher, ...options })],
   ["guardInterceptor", (options: object) => guardInterceptor(options)],
 ])("%s", (_name, make) => {
+  it("warns of no missing storage when its manager has one", () => {
+    const warn = vi.spyOn(process, "emitWarning").mockImplementation(() => {});
+    const manager = new BulkheadManager({ circuitStorage: new InMemoryStorage() });
+    make({
+      manager,
+      defaults: { fleetMaxConcurrentCalls: 5 },
+      origins: { "https://a.example.com": { fleetMaxConcurrentCalls: 3 } },
+    });
+    expect(warn).not.toHaveBeenCalled();
+    warn.mockRestore();
+  });
+
   it.each<[object, string]>([
     [{ manager: {} }, "manager must be a BulkheadManager; got {}"],
     [{ defaults: 1 }, "defaults must be an object; got 1"],
@@ -56,6 +68,7 @@ describe.each([
       },
       "origins['https://b.example.com'] must have a name of its own; 'a' is that of origins['https://a.example.com'], too",
     ],
+    [{ defaults: { enforce: 1 } }, "defaults: enforce must be true or false; got 1"],
   ])("throws a TypeError for %j", (options, message) => {
     expect(() => make(options)).toThrow(TypeError);
     expect(() => make(options)).toThrow(message);
