@@ -123,7 +123,10 @@ export interface BulkheadEvents {
   configured: [ConfiguredEvent];
   /** The part of the fleet's limit changed; the same as `getStats().fleet`. */
   permits: [FleetStats];
-  /** The circuit's storage began to fail; emitted once until it has answered again. */
+  /**
+   * The circuit's storage began to fail; emitted once until it has answered again, and once more for the permits of
+   * `fleetMaxConcurrentCalls`.
+   */
   storageError: [unknown];
   /** The bulkhead was shut down. */
   shutdown: [ShutdownEvent];
