@@ -1,13 +1,11 @@
 import { hostname } from "node:os";
-import { outsideRequests } from "../common/async-context.js";
 import { now } from "../common/clock.js";
 import { newOwner } from "../common/new-owner.js";
 import type { ResolvedBulkheadConfig } from "../config.js";
 import type { FleetStats } from "../stats.js";
-import { endSubscription } from "../storage/end-subscription.js";
 import type { PermitGrant, PermitNotice, PermitRequest } from "../storage/permit-lease.js";
-import { validateNotice } from "../storage/validate-grant.js";
 import { type LeaseHolder, type Leases, type LeasingStorage, leasesOf } from "./leases.js";
+import { PermitNotices } from "./permit-notices.js";
 import { type Demand, type Keep, newPermitsState, Permits } from "./permits.js";
 
 /** Between two requests while calls wait; it doubles while requests bring nothing, up to a renewal. */
@@ -48,7 +46,7 @@ export class FleetLimit implements LeaseHolder {
   readonly #owner: string;
   readonly #leaseMs: number;
   readonly #renewMs: number;
-  readonly #unsubscribe: () => void;
+  readonly #notices: PermitNotices;
   /** `NEVER` while it is idle. */
   #renewAt = NEVER;
   #urgentAt = NEVER;
@@ -59,7 +57,6 @@ export class FleetLimit implements LeaseHolder {
   #retryMs = FIRST_RETRY_MS;
   #asking: Keep | undefined = undefined;
   #holdsProcess = false;
-  #hasInvalidNotice = false;
   #lateGrants = 0;
   #closed: Promise<void> | undefined = undefined;
   #onClosed = () => {};
@@ -72,20 +69,10 @@ export class FleetLimit implements LeaseHolder {
     this.#owner = newOwner(storage.host ?? hostname());
     this.#leaseMs = (storage.permitLeaseSeconds ?? 15) * 1000;
     this.#renewMs = (storage.permitRenewSeconds ?? 5) * 1000;
-    this.#unsubscribe = this.#subscribe(storage);
-  }
-
-  #subscribe(storage: LeasingStorage): () => void {
-    const onNotice = (notice: PermitNotice) => this.#hear(notice);
-    const { name } = this.#config;
-    try {
-      const end = outsideRequests(() => storage.subscribeToPermits?.(name, onNotice));
-      return end ?? (() => {});
-    } catch (error) {
-      // Not at once: listeners can be attached only after the bulkhead is constructed.
-      queueMicrotask(() => this.#hooks.onError(error));
-      return () => {};
-    }
+    this.#notices = new PermitNotices(storage, config.name, {
+      onNotice: (notice) => this.#hear(notice),
+      onError: hooks.onError,
+    });
   }
 
   get stats(): FleetStats {
@@ -151,7 +138,7 @@ export class FleetLimit implements LeaseHolder {
   close(): Promise<void> {
     this.#closed ??= new Promise<void>((resolve) => {
       this.#onClosed = resolve;
-      endSubscription(this.#unsubscribe);
+      this.#notices.end();
       if (this.#asking === undefined) this.#giveBackAtClose();
     });
     return this.#closed;
@@ -275,7 +262,6 @@ export class FleetLimit implements LeaseHolder {
   }
 
   #hear(notice: PermitNotice): void {
-    if (this.#closed !== undefined || !this.#isValid(notice)) return;
     this.#permits.hear(notice);
     if (notice.gives && this.#permits.mayBeGranted) this.#gapMs = FIRST_GAP_MS;
     else if (this.#permits.held > 0 && this.#renewAt !== NEVER) {
@@ -285,18 +271,6 @@ export class FleetLimit implements LeaseHolder {
     }
     this.#update();
     this.#consider(Math.random() * SPREAD_MS);
-  }
-
-  /** A custom storage may emit anything: the first malformed notice after a valid one is an error. */
-  #isValid(notice: PermitNotice): boolean {
-    try {
-      validateNotice(notice);
-      this.#hasInvalidNotice = false;
-    } catch (error) {
-      if (!this.#hasInvalidNotice) this.#hooks.onError(error);
-      this.#hasInvalidNotice = true;
-    }
-    return !this.#hasInvalidNotice;
   }
 
   /** A time that is long enough to tell how many permits are needed. */
