@@ -148,6 +148,8 @@ export class FleetLimit implements LeaseHolder {
     const { permits, isFailing } = this.#permits.state;
     const isOver = permits === 0 || isFailing;
     this.#renewAt = NEVER;
+    // Otherwise a closed bulkhead would look for idle permits for ever.
+    this.#lookAt = NEVER;
     this.#urgentAt = isOver ? NEVER : now();
     this.#schedule();
     if (isOver) this.#onClosed();
@@ -220,7 +222,8 @@ export class FleetLimit implements LeaseHolder {
     this.#retryMs = FIRST_RETRY_MS;
     const isInVain = asked.want > grant.permits && grant.permits <= before;
     this.#gapMs = isInVain ? Math.min(this.#gapMs * 2, this.#renewMs) : FIRST_GAP_MS;
-    if (grant.isContended && grant.permits > 0) this.#lookAt = now() + this.#lookMs;
+    if (grant.isContended && grant.permits > 0 && this.#closed === undefined)
+      this.#lookAt = now() + this.#lookMs;
     this.#onAnswer(asked);
   }
 

@@ -6,6 +6,8 @@ export interface Move<State> {
   readonly next: State;
   /** It still happens when everything is well from now on. */
   readonly isGood: boolean;
+  /** How much likelier than others it is in a random walk. @default 1 */
+  readonly weight?: number;
   /** The rule that the move itself breaks. */
   readonly broken: string | undefined;
 }

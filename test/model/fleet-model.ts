@@ -99,7 +99,10 @@ export class FleetModel implements Model<World> {
     storageMoves(world, this.#options, report);
     const later = afterTick(world, this.#options);
     if (later !== undefined) {
-      report({ label: () => "a tick passes", next: later, isGood: true, broken: undefined });
+      const label = () => "a tick passes";
+      // Otherwise time hardly passes in a large fleet, where each process can always do something.
+      const weight = 2 * world.members.length;
+      report({ label, next: later, isGood: true, weight, broken: undefined });
     }
     for (const [index, member] of world.members.entries()) {
       const move = (label: () => string, isGood: boolean, next: World) =>

@@ -67,6 +67,14 @@ describe("the permits of a fleet, in every order of everything that can happen",
       "an answer is lost, and only the limit of its process counts",
       { ...local, faults: { lostAnswers: 1 } },
     ],
+    [
+      "one of three processes dies",
+      { ...three, ...instant, limit: 3, batches: true, faults: { crashes: 1 } },
+    ],
+    [
+      "an answer is lost to one of three processes",
+      { ...three, ...instant, limit: 3, batches: true, times: clock, faults: { lostAnswers: 1 } },
+    ],
     ["the storage comes back older", { ...two, ...instant, faults: { restores: 1 } }],
     [
       "calls wait for no renewal, because there is room",
@@ -75,6 +83,14 @@ describe("the permits of a fleet, in every order of everything that can happen",
     [
       "calls wait for their turn",
       { ...two, ...instant, limit: 1, most: 1, times: clock, patience: 1 },
+    ],
+    [
+      "one of three processes with two permits waits for its turn",
+      { ...three, ...instant, most: 1, times: clock, patience: 1 },
+    ],
+    [
+      "two of three processes with one permit wait for their turns",
+      { ...three, ...instant, limit: 1, most: 1, times: clock, patience: 2 },
     ],
     [
       "no notice arrives, and calls wait for two renewals",
@@ -99,6 +115,8 @@ describe("the permits of a fleet, in every order of everything that can happen",
 
 describe("the permits of five processes, in random orders", () => {
   const five: Setting = { ...two, processes: 5, limit: 3 };
+  /** Messages take no time, so that time passes: about 17 ticks in a walk. */
+  const timed = { ...instant, batches: true, times: { renew: 2, retry: 1, lease: 6, timeout: 1 } };
   const common = { crashes: 1, lateRequests: 5, lostNotices: 5, idles: 20 };
 
   it.each<[string, Setting]>([
@@ -108,7 +126,7 @@ describe("the permits of five processes, in random orders", () => {
       {
         ...five,
         limit: 7,
-        times: { renew: 2, retry: 1, lease: 6, timeout: 1 },
+        ...timed,
         patience: 3,
         faults: { ...common, outages: 1 },
       },
@@ -117,7 +135,16 @@ describe("the permits of five processes, in random orders", () => {
       "everything goes wrong",
       {
         ...five,
-        times: { renew: 2, retry: 1, lease: 6, timeout: 1 },
+        ...timed,
+        faults: { ...common, outages: 2, freezes: 1, cuts: 1, restores: 1 },
+      },
+    ],
+    [
+      "everything goes wrong, and then only the limit of each process counts",
+      {
+        ...five,
+        fallback: "local",
+        ...timed,
         faults: { ...common, outages: 2, freezes: 1, cuts: 1, restores: 1 },
       },
     ],

@@ -55,7 +55,8 @@ function choose<State>(
   random: () => number,
 ): Move<State> | undefined {
   const moves: Array<Move<State>> = [];
-  const weightOf = ({ isGood }: Move<State>) => (isGood ? weights.good : weights.bad);
+  const weightOf = ({ isGood, weight = 1 }: Move<State>) =>
+    weight * (isGood ? weights.good : weights.bad);
   let weight = 0;
   model.moves(state, (move) => {
     moves.push(move);
