@@ -61,7 +61,10 @@ describe("the permits of a fleet, in every order of everything that can happen",
     ],
     [
       "the storage stays away, and only the limit of each process counts",
-      { ...local, times: { ...clock, lease: 2 }, recovers: false, faults: { outages: 1 } },
+      {
+        ...{ ...local, batches: true, recovers: false },
+        ...{ times: { ...clock, lease: 2 }, faults: { outages: 1 } },
+      },
     ],
     [
       "an answer is lost, and only the limit of its process counts",

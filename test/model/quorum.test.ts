@@ -36,7 +36,7 @@ describe("a circuit that a quorum of hosts opens, in every order of everything t
   it.each<[string, Setting]>([
     ["the calls of one host fail for good", sick(["A", "B"])],
     ["two processes of that host run beside two well hosts", atOnce(["A", "A", "B", "C"])],
-    ["calls fail on a second host of three", atOnce(["A", "B", "C"], { openings: 1 })],
+    ["calls fail on two of three hosts for a time", atOnce(["B", "C", "D"], { openings: 2 })],
     ["an operator moves the record of three hosts", atOnce(["A", "B", "C"], { operators: 1 })],
     ["another host votes, too", one({ openings: 1, otherVotes: 2 })],
     ["answers are lost", one({ openings: 1, otherVotes: 1, lostAnswers: 1 })],
