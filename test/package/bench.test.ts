@@ -9,7 +9,7 @@ import { copyFolder, copyServer } from "./copied-folder.js";
 const project = inject("packedProject");
 const PEERS = [
   ...["@sinonjs/fake-timers", "async-sema", "cockatiel", "opossum", "opossum-10"],
-  ...["p-limit", "p-queue", "pg"],
+  ...["p-limit", "p-queue", "pg", "undici-7"],
 ];
 
 /** The form of a value: its fields, and the kinds of what is in them. */
