@@ -55,7 +55,7 @@ const OPTIONS = {
   ...CIRCUITS_OPTIONS,
 } as const;
 
-/** Nothing when there is none of that name, but permits. */
+/** Empty when no circuit has that name; it may have permits all the same. */
 async function listOne(circuits: Circuits, name: string): Promise<Records> {
   const record = await circuits.storage.getState(name);
   return record === null ? new Map() : new Map([[name, record]]);
